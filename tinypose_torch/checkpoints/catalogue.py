@@ -1,0 +1,281 @@
+"""The catalogue: everything that is needed to use a model's weights rightly, one entry per model.
+
+Addresses and accuracies are those that PaddleDetection documents (keypoints on COCO val2017 with ground-truth boxes,
+detectors as box mAP). A new variant of a known network is one new entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.models import LiteHRNet, PicoDet
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class UnknownModelError(KeyError):
+    """A model name that is not in the catalogue."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A published checkpoint.
+
+    Attributes:
+        url: Its official address.
+        filename: Its name on a mirror and in the download folder; unique in the catalogue.
+    """
+
+    url: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What every model of the catalogue declares.
+
+    Attributes:
+        name: The name that `create_model` takes.
+        network: The network's class.
+        arguments: What the class is built with, apart from the number of keypoints or classes.
+        input_size: (height, width) of the network's input, pixels.
+        weights: Published checkpoints by tag; the first is what ``pretrained=True`` means.
+        coco_ap: Documented accuracy, percent, of the first checkpoint.
+        mean, std: Normalisation of RGB values scaled to [0, 1].
+        licence: Licence of the published weights.
+    """
+
+    name: str
+    network: type[nn.Module]
+    arguments: Mapping[str, Any]
+    input_size: tuple[int, int]
+    weights: Mapping[str, WeightsFile]
+    coco_ap: float | None
+    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, kw_only=True)
+    std: tuple[float, float, float] = field(default=IMAGENET_STD, kw_only=True)
+    colour_order: str = field(default="RGB", kw_only=True)
+    licence: str = field(default="Apache-2.0", kw_only=True)
+
+    @property
+    def task(self) -> str:
+        """``"pose"`` or ``"detection"``."""
+        raise NotImplementedError
+
+    def build(self) -> nn.Module:
+        """The network, with random weights."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PoseEntry(ModelEntry):
+    """A top-down pose network.
+
+    Attributes:
+        skeleton: Meaning of the heatmaps.
+        decoding: ``"dark"`` or ``"plain"``: how the original's evaluation decodes the heatmaps.
+        udp: Whether evaluation and training cut persons out with the unbiased (UDP) transform.
+        sigma: Standard deviation of the training heatmaps, cells.
+        keypoint_threshold: Score from which a keypoint is worth drawing.
+    """
+
+    skeleton: Skeleton = COCO17
+    decoding: str = "dark"
+    udp: bool = False
+    sigma: float = 2.0
+    keypoint_threshold: float = 0.2
+
+    @property
+    def task(self) -> str:
+        return "pose"
+
+    def build(self) -> nn.Module:
+        return self.network(**self.arguments, num_keypoints=len(self.skeleton))
+
+
+@dataclass(frozen=True)
+class DetectorEntry(ModelEntry):
+    """A detector.
+
+    Attributes:
+        class_names: Meaning of the class scores.
+        person_class: Index of the class whose boxes go to the pose network; ``None`` if there is none.
+        score_threshold, nms_threshold: The exported original's suppression: minimum score, maximum overlap (IoU).
+        candidates_per_class, max_detections: Its limits, before and after suppression.
+        person_threshold: Score from which a person's box goes to the pose network.
+    """
+
+    class_names: tuple[str, ...] = ("person",)
+    person_class: int | None = 0
+    score_threshold: float = 0.025
+    nms_threshold: float = 0.6
+    candidates_per_class: int = 1000
+    max_detections: int = 100
+    person_threshold: float = 0.5
+
+    @property
+    def task(self) -> str:
+        return "detection"
+
+    def build(self) -> nn.Module:
+        return self.network(**self.arguments, num_classes=len(self.class_names))
+
+
+COCO_CLASSES = tuple(
+    """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,
+bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,skis,
+snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,fork,
+knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,potted plant,bed,
+dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,
+vase,scissors,teddy bear,hair drier,toothbrush""".replace("\n", "").split(",")
+)
+
+_KEYPOINT_HOST = "https://bj.bcebos.com/v1/paddledet/models/keypoint/"
+_MODEL_HOST = "https://paddledet.bj.bcebos.com/models/"
+
+
+def _official(url: str) -> dict[str, WeightsFile]:
+    return {"official": WeightsFile(url, url.rsplit("/", 1)[-1])}
+
+
+def _tinypose(height: int, width: int, sigma: float, coco_ap: float) -> PoseEntry:
+    name = f"tinypose_{height}x{width}"
+    file = f"{name}.pdparams"
+    return PoseEntry(
+        name=name,
+        network=LiteHRNet,
+        arguments={"variant": "wider_naive"},
+        input_size=(height, width),
+        weights={
+            "2022": WeightsFile(f"{_KEYPOINT_HOST}tinypose_enhance/{file}", file),
+            "2021": WeightsFile(f"{_KEYPOINT_HOST}{file}", f"{name}_2021.pdparams"),
+        },
+        coco_ap=coco_ap,
+        udp=True,
+        sigma=sigma,
+    )
+
+
+def _lite_hrnet(
+    name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float
+) -> PoseEntry:
+    return PoseEntry(
+        name=name,
+        network=LiteHRNet,
+        arguments={"variant": variant},
+        input_size=size,
+        weights=_official(f"{_KEYPOINT_HOST}{name}_coco.pdparams"),
+        coco_ap=coco_ap,
+        decoding="plain",
+        sigma=sigma,
+    )
+
+
+# Width of the backbone, width of neck and head, depth of the head's towers.
+_PICODET_SIZES = {"xs": (0.35, 96, 2), "s": (0.75, 96, 2), "m": (1.5, 128, 4), "l": (2.0, 160, 4)}
+_LEGACY_SIZES = {"s": (0.75, 96, 2), "m": (1.0, 128, 4), "l": (1.25, 160, 4)}
+_SMALL_RATIO = (0.875, 0.5, 0.5, 0.5, 0.625, 0.5, 0.625, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+_LARGE_RATIO = (0.875, 0.5, 1.0, 0.625, 0.5, 0.75, 0.625, 0.625, 0.5, 0.625, 1.0, 0.625, 0.75)
+
+
+def _picodet(
+    name: str, backbone: str, letter: str, size: int, url: str, coco_ap: float, classes: tuple[str, ...]
+) -> DetectorEntry:
+    scale, channels, num_convs = (_PICODET_SIZES if backbone == "lcnet" else _LEGACY_SIZES)[letter]
+    arguments: dict[str, Any] = {
+        "backbone": backbone,
+        "scale": scale,
+        "channels": channels,
+        "num_convs": num_convs,
+    }
+    if backbone == "esnet":
+        arguments["channel_ratio"] = _SMALL_RATIO if letter == "s" else _LARGE_RATIO
+    file = url.rsplit("/", 1)[-1]
+    return DetectorEntry(
+        name=name,
+        network=PicoDet,
+        arguments=arguments,
+        input_size=(size, size),
+        weights={"official": WeightsFile(url, file)},
+        coco_ap=coco_ap,
+        class_names=classes,
+    )
+
+
+def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorEntry:
+    name = f"picodet_s_{size}_{'lcnet_' if backbone == 'lcnet' else ''}pedestrian"
+    folder = "tinypose_enhance/" if backbone == "lcnet" else ""
+    url = f"{_KEYPOINT_HOST}{folder}{name}.pdparams"
+    return _picodet(name, backbone, "s", size, url, coco_ap, ("person",))
+
+
+def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntry:
+    if backbone == "lcnet":
+        name = f"picodet_{letter}_{size}_coco_lcnet"
+        url = f"{_MODEL_HOST}{name}.pdparams"
+    else:
+        name = f"picodet_legacy_{letter}_{size}_coco"
+        url = f"{_MODEL_HOST}picodet_{letter}_{size}_coco.pdparams"
+    return _picodet(name, backbone, letter, size, url, coco_ap, COCO_CLASSES)
+
+
+CATALOGUE: dict[str, PoseEntry | DetectorEntry] = {
+    entry.name: entry
+    for entry in (
+        _tinypose(128, 96, sigma=1, coco_ap=58.4),
+        _tinypose(256, 192, sigma=2, coco_ap=68.3),
+        _lite_hrnet("lite_hrnet_18_256x192", "lite_18", (256, 192), sigma=2, coco_ap=66.5),
+        _lite_hrnet("lite_hrnet_18_384x288", "lite_18", (384, 288), sigma=3, coco_ap=69.7),
+        _lite_hrnet("lite_hrnet_30_256x192", "lite_30", (256, 192), sigma=2, coco_ap=69.4),
+        _lite_hrnet("lite_hrnet_30_384x288", "lite_30", (384, 288), sigma=3, coco_ap=72.5),
+        _lite_hrnet("wider_naive_hrnet_18_256x192", "wider_naive", (256, 192), 2, coco_ap=67.6),
+        _pedestrian("esnet", 192, coco_ap=29.0),
+        _pedestrian("esnet", 320, coco_ap=38.5),
+        _pedestrian("lcnet", 192, coco_ap=31.7),
+        _pedestrian("lcnet", 320, coco_ap=41.6),
+        _coco("lcnet", "xs", 320, coco_ap=23.5),
+        _coco("lcnet", "xs", 416, coco_ap=26.2),
+        _coco("lcnet", "s", 320, coco_ap=29.1),
+        _coco("lcnet", "s", 416, coco_ap=32.5),
+        _coco("lcnet", "m", 320, coco_ap=34.4),
+        _coco("lcnet", "m", 416, coco_ap=37.5),
+        _coco("lcnet", "l", 320, coco_ap=36.1),
+        _coco("lcnet", "l", 416, coco_ap=39.4),
+        _coco("lcnet", "l", 640, coco_ap=42.6),
+        _coco("esnet", "s", 320, coco_ap=27.1),
+        _coco("esnet", "s", 416, coco_ap=30.7),
+        _coco("esnet", "m", 320, coco_ap=30.9),
+        _coco("esnet", "m", 416, coco_ap=34.8),
+        _coco("esnet", "l", 320, coco_ap=32.9),
+        _coco("esnet", "l", 416, coco_ap=36.6),
+        _coco("esnet", "l", 640, coco_ap=40.9),
+    )
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names in the catalogue that match a shell pattern, for example ``"tinypose*"``."""
+    return [name for name in CATALOGUE if fnmatch.fnmatch(name, pattern)]
+
+
+def get_entry(name: str) -> PoseEntry | DetectorEntry:
+    """The catalogue entry of a model.
+
+    Raises:
+        UnknownModelError: No such model; the message suggests the nearest names.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() lists all"
+    raise UnknownModelError(f"unknown model {name!r}; {hint}")

@@ -1,0 +1,5 @@
+"""What can be wrong with a weight file."""
+
+
+class CheckpointError(ValueError):
+    """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""

@@ -1,0 +1,139 @@
+"""PaddleDetection's parameter names, translated one to one into this project's.
+
+The rules are applied in order and serve parameters and module paths alike. Nothing is matched by position.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.models.picodet.heads import BINS
+
+_Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+
+_RULES: dict[str, tuple[_Rule, ...]] = {
+    "LiteHRNet": (),
+    "PicoDet": (
+        # ESNet
+        (r"backbone\._conv1\b", "backbone.stem"),
+        (r"backbone\._max_pool\b", "backbone.max_pool"),
+        (r"backbone\.(\d)_(\d)\b", lambda m: f"backbone.stage{m[1]}.{int(m[2]) - 1}"),
+        (r"\b_conv_dw_mv1\b", "mix_depthwise"),
+        (r"\b_conv_pw_mv1\b", "mix_pointwise"),
+        (r"\b_conv_dw_(\d)\b", r"depthwise\1"),
+        (r"\b_conv_linear_(\d)\b", r"pointwise\1"),
+        (r"\b_conv_pw_2\b", "expand2"),
+        (r"\b_conv_dw\b", "depthwise"),
+        (r"\b_conv_linear\b", "pointwise"),
+        (r"\b_conv_pw\b", "expand"),
+        (r"\b_se\b", "se"),
+        (r"\b_conv\b", "conv"),
+        (r"\b_batch_norm\b", "norm"),
+        # necks
+        (r"neck\.conv_t\.(?:convs\.)?", "neck.laterals."),
+        (r"neck\.downsamples\.(\d)", r"neck.bottom_up.\1.downsample"),
+        (r"neck\.bottom_up_blocks\.(\d)", r"neck.bottom_up.\1.block"),
+        (r"\bblocks\.0\.conv1\b", "bottleneck.0"),
+        (r"\bblocks\.0\.conv2\b", "bottleneck.1"),
+        # heads
+        (r"head\.conv_feat\.cls_conv_dw(\d)\.(\d)", r"head.towers.\1.convs.\2.depthwise"),
+        (r"head\.conv_feat\.cls_conv_pw(\d)\.(\d)", r"head.towers.\1.convs.\2.pointwise"),
+        (r"head\.conv_feat\.se\.(\d)", r"head.towers.\1.gate"),
+        (r"head\.head_cls_list\.(\d)", r"head.predictors.\1.cls"),
+        (r"head\.head_reg_list\.(\d)", r"head.predictors.\1.reg"),
+        (r"head\.head_cls(\d)", r"head.predictors.\1.output"),
+        (r"head\.cls_align\.(\d)\.dwconv", r"head.predictors.\1.align.0.conv"),
+        (r"head\.cls_align\.(\d)\.bn1", r"head.predictors.\1.align.0.norm"),
+        (r"head\.cls_align\.(\d)\.pwconv", r"head.predictors.\1.align.1.conv"),
+        (r"head\.cls_align\.(\d)\.bn2", r"head.predictors.\1.align.1.norm"),
+        # depthwise separable layers, under both of their spellings
+        (r"\bdw_conv\b", "depthwise"),
+        (r"\bpw_conv\b", "pointwise"),
+        (r"\bdwconv\b", "depthwise.conv"),
+        (r"\bbn1\b", "depthwise.norm"),
+        (r"\bpwconv\b", "pointwise.conv"),
+        (r"\bbn2\b", "pointwise.norm"),
+        (r"\bbn\b", "norm"),
+    ),
+}
+_STATISTICS = ((r"\._mean$", ".running_mean"), (r"\._variance$", ".running_var"))
+
+
+@dataclass
+class Renamed:
+    """A state dict under this project's names.
+
+    Attributes:
+        state: Name to array.
+        sources: This project's name to the original's.
+        dropped: The original's names without a counterpart here, each with the reason.
+    """
+
+    state: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
+def rename_path(family: str, name: str) -> str:
+    """This project's name of one of the original's parameters or modules."""
+    for pattern, replacement in (*_RULES[family], *_STATISTICS):
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
+    """Translate a whole state dict.
+
+    Args:
+        family: Name of the network's class.
+        tensors: PaddleDetection's names to arrays.
+
+    Raises:
+        CheckpointError: Two names fall together, or a tensor that must be constant is not.
+    """
+    renamed = Renamed()
+    kept = dict(tensors)
+    if family == "PicoDet":
+        _drop_constants(kept, renamed.dropped)
+        _merge_double_names(kept, renamed.dropped)
+    for name, array in kept.items():
+        target = rename_path(family, name)
+        if target in renamed.state:
+            raise CheckpointError(
+                f"{renamed.sources[target]!r} and {name!r} are both called {target!r} here"
+            )
+        renamed.state[target] = array
+        renamed.sources[target] = name
+    return renamed
+
+
+def _drop_constants(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> None:
+    for name in [n for n in tensors if re.fullmatch(r"head\.p\d_feat\.scale_reg", n)]:
+        del tensors[name]
+        dropped[name] = "saved by the original, read by nothing"
+    project = "head.distribution_project.project"
+    if project in tensors:
+        value = tensors.pop(project)
+        if value.shape != (BINS,) or not np.array_equal(value, np.arange(BINS)):
+            raise CheckpointError(f"{project} should hold 0 to {BINS - 1}, but is {value.tolist()}")
+        dropped[project] = "a constant of the network"
+
+
+def _merge_double_names(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> None:
+    """The 2022 head saves each output convolution under two names; keep the one in the list."""
+    if not any(name.startswith(("head.head_reg", "head.cls_align")) for name in tensors):
+        return
+    for name in list(tensors):
+        match = re.fullmatch(r"head\.head_(cls|reg)(\d)\.(weight|bias)", name)
+        if not match:
+            continue
+        array = tensors.pop(name)
+        listed = f"head.head_{match[1]}_list.{match[2]}.{match[3]}"
+        if not np.array_equal(array, tensors.setdefault(listed, array)):
+            raise CheckpointError(f"{name!r} and {listed!r} should be one tensor, but differ")
+        dropped[name] = f"second name of {listed}"

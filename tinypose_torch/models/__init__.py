@@ -1,0 +1,6 @@
+"""The networks, one file or folder per family. They know nothing of files, names or images."""
+
+from tinypose_torch.models.lite_hrnet import LiteHRNet
+from tinypose_torch.models.picodet import PicoDet
+
+__all__ = ["LiteHRNet", "PicoDet"]

@@ -1,0 +1,314 @@
+"""Lite-HRNet with the top-down keypoint head.
+
+Yu et al., "Lite-HRNet: A Lightweight High-Resolution Network", CVPR 2021. Parallel branches at strides 4, 8, 16 and 32
+exchange information after every module. Three kinds of network exist:
+
+* ``lite``: conditional channel weighting, across all branches together, in depths 18 and 30;
+* ``naive``: a plain ShuffleNet unit per branch;
+* ``wider_naive``: the same with wider branches (PP-TinyPose is this one).
+
+Module names follow PaddleDetection's parameter names, so that a checkpoint of either side can be read beside the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinypose_torch.models.layers import ConvNormAct, channel_shuffle, half_channels
+
+BLOCKS_PER_MODULE = 2
+
+
+@dataclass(frozen=True)
+class LiteHRNetVariant:
+    """What distinguishes the members of the family.
+
+    Attributes:
+        lite: Whether the modules weigh channels across branches, or hold one ShuffleNet unit per branch.
+        width: Channels of the finest branch; each coarser one has twice as many.
+        modules_per_stage: Modules with two, three and four branches.
+    """
+
+    lite: bool
+    width: int
+    modules_per_stage: tuple[int, int, int]
+
+
+VARIANTS = {
+    "lite_18": LiteHRNetVariant(lite=True, width=40, modules_per_stage=(2, 4, 2)),
+    "lite_30": LiteHRNetVariant(lite=True, width=40, modules_per_stage=(3, 8, 3)),
+    "naive": LiteHRNetVariant(lite=False, width=30, modules_per_stage=(2, 4, 2)),
+    "wider_naive": LiteHRNetVariant(lite=False, width=40, modules_per_stage=(2, 4, 2)),
+}
+
+
+class Stem(nn.Module):
+    """Image ``(N, 3, H, W)`` to features ``(N, 32, H/4, W/4)``."""
+
+    def __init__(self, channels: int = 32) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = ConvNormAct(3, channels, 3, stride=2)
+        self.branch1 = nn.Sequential(
+            ConvNormAct(half, half, 3, stride=2, groups=half, activation=None),
+            ConvNormAct(half, half),
+        )
+        self.expand_conv = ConvNormAct(half, channels)
+        self.depthwise_conv = ConvNormAct(
+            channels, channels, 3, stride=2, groups=channels, activation=None
+        )
+        self.linear_conv = ConvNormAct(channels, half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = half_channels(self.conv1(x))
+        first = self.branch1(first)
+        second = self.linear_conv(self.depthwise_conv(self.expand_conv(second)))
+        return channel_shuffle(torch.cat([first, second], dim=1))
+
+
+class CrossResolutionWeighting(nn.Module):
+    """Weights of every channel from all branches at the smallest branch's size."""
+
+    def __init__(self, channels: list[int], reduction: int = 8) -> None:
+        super().__init__()
+        self.channels = channels
+        total = sum(channels)
+        self.conv1 = ConvNormAct(total, total // reduction)
+        self.conv2 = ConvNormAct(total // reduction, total, activation=nn.Sigmoid)
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        smallest = xs[-1].shape[-2:]
+        pooled = [F.adaptive_avg_pool2d(x, smallest) for x in xs[:-1]] + [xs[-1]]
+        weights = self.conv2(self.conv1(torch.cat(pooled, dim=1)))
+        return [
+            x * F.interpolate(weight, size=x.shape[-2:], mode="nearest")
+            for x, weight in zip(xs, torch.split(weights, self.channels, dim=1), strict=True)
+        ]
+
+
+class SpatialWeighting(nn.Module):
+    """Channel weights from the global average of the branch itself."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        # The nested "conv" keeps the names of the original's parameters.
+        self.conv1 = nn.ModuleDict({"conv": nn.Conv2d(channels, channels // reduction, 1)})
+        self.conv2 = nn.ModuleDict({"conv": nn.Conv2d(channels // reduction, channels, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = F.relu(self.conv1["conv"](x.mean(dim=(2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.conv2["conv"](squeezed))
+
+
+class ConditionalChannelWeighting(nn.Module):
+    """The ``lite`` block: all branches in, all branches out, sizes and widths unchanged."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        halves = [c // 2 for c in channels]
+        self.cross_resolution_weighting = CrossResolutionWeighting(halves)
+        self.depthwise_convs = nn.ModuleList(
+            ConvNormAct(c, c, 3, groups=c, activation=None) for c in halves
+        )
+        self.spatial_weighting = nn.ModuleList(SpatialWeighting(c) for c in halves)
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        split = [half_channels(x) for x in xs]
+        weighted = self.cross_resolution_weighting([second for _, second in split])
+        outputs = []
+        for i, (depthwise, weighting) in enumerate(
+            zip(self.depthwise_convs, self.spatial_weighting, strict=True)
+        ):
+            second = weighting(depthwise(weighted[i]))
+            outputs.append(channel_shuffle(torch.cat([split[i][0], second], dim=1)))
+        return outputs
+
+
+class ShuffleUnit(nn.Module):
+    """The naive block: half of one branch's channels through three convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.branch2 = nn.Sequential(
+            ConvNormAct(half, half),
+            ConvNormAct(half, half, 3, groups=half, activation=None),
+            ConvNormAct(half, half),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = half_channels(x)
+        return channel_shuffle(torch.cat([first, self.branch2(second)], dim=1))
+
+
+def _separable(in_channels: int, out_channels: int, stride: int, relu: bool) -> list[nn.Module]:
+    """3x3 depthwise and 1x1 convolution, each normalised; a final ReLU where asked."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
+        nn.BatchNorm2d(in_channels),
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+    return [*layers, nn.ReLU()] if relu else layers
+
+
+class Fusion(nn.ModuleList):
+    """Every branch receives the others: entry [i][j] carries branch j to branch i."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__(
+            nn.ModuleList(self._path(channels, j, i) for j in range(len(channels)))
+            for i in range(len(channels))
+        )
+
+    @staticmethod
+    def _path(channels: list[int], source: int, target: int) -> nn.Module:
+        if source == target:
+            return nn.Identity()
+        if source > target:
+            return nn.Sequential(
+                nn.Conv2d(channels[source], channels[target], 1, bias=False),
+                nn.BatchNorm2d(channels[target]),
+                nn.Upsample(scale_factor=2 ** (source - target), mode="nearest"),
+            )
+        steps = target - source
+        widths = [channels[source]] * steps + [channels[target]]
+        return nn.Sequential(
+            *(
+                nn.Sequential(*_separable(widths[k], widths[k + 1], 2, relu=k < steps - 1))
+                for k in range(steps)
+            )
+        )
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        # The original adds the target branch where the identity already did, and overwrites branch 0
+        # before the others read it. Trained weights depend on both, so they are kept.
+        xs = list(xs)
+        first = xs[0] + xs[0]
+        for j in range(1, len(xs)):
+            first = first + self[0][j](xs[j])
+        xs[0] = first
+        fused = [first]
+        for i in range(1, len(xs)):
+            from_first = self[i][0](xs[0])
+            y = from_first + from_first
+            for j in range(1, len(xs)):
+                y = y + self[i][j](xs[j])
+            fused.append(y)
+        return [F.relu(y) for y in fused]
+
+
+class LiteHRNetModule(nn.Module):
+    """Blocks on each branch, then fusion of all branches."""
+
+    def __init__(self, lite: bool, channels: list[int]) -> None:
+        super().__init__()
+        self.lite = lite
+        if lite:
+            self.layers: nn.Module = nn.Sequential(
+                *(ConditionalChannelWeighting(channels) for _ in range(BLOCKS_PER_MODULE))
+            )
+        else:
+            self.layers = nn.ModuleList(
+                nn.Sequential(*(ShuffleUnit(c) for _ in range(BLOCKS_PER_MODULE)))
+                for c in channels
+            )
+        self.fuse_layers = Fusion(channels)
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        if self.lite:
+            xs = self.layers(xs)
+        else:
+            xs = [layer(x) for layer, x in zip(self.layers, xs, strict=True)]  # type: ignore[arg-type]
+        return self.fuse_layers(xs)
+
+
+class Transition(nn.ModuleList):
+    """Adjust the widths of the existing branches and open one more at half the size."""
+
+    def __init__(self, before: list[int], after: list[int]) -> None:
+        paths: list[nn.Module] = [
+            nn.Identity() if old == new else nn.Sequential(*_separable(old, new, 1, relu=True))
+            for old, new in zip(before, after, strict=False)
+        ]
+        new_branch = nn.Sequential(*_separable(before[-1], after[-1], 2, relu=True))
+        super().__init__([*paths, nn.Sequential(new_branch)])
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        return [path(x) for path, x in zip(self, [*xs, xs[-1]], strict=True)]
+
+
+class IterativeHead(nn.Module):
+    """From the coarsest branch up: project, resize, add to the next finer branch."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        coarse_to_fine = channels[::-1]
+        targets = [*coarse_to_fine[1:], coarse_to_fine[-1]]
+        self.projects = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "depthwise_conv": ConvNormAct(c, c, 3, groups=c, activation=None),
+                    "pointwise_conv": ConvNormAct(c, target),
+                }
+            )
+            for c, target in zip(coarse_to_fine, targets, strict=True)
+        )
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        for x, project in zip(xs[::-1], self.projects, strict=True):
+            if outputs:
+                x = x + F.interpolate(
+                    outputs[-1], size=x.shape[-2:], mode="bilinear", align_corners=True
+                )
+            layers: nn.ModuleDict = project  # type: ignore[assignment]
+            outputs.append(layers["pointwise_conv"](layers["depthwise_conv"](x)))
+        return outputs[::-1]
+
+
+class LiteHRNetBackbone(nn.Module):
+    """Image ``(N, 3, H, W)`` to features ``(N, width, H/4, W/4)``; H and W divisible by 32."""
+
+    def __init__(self, variant: LiteHRNetVariant) -> None:
+        super().__init__()
+        self.stem = Stem()
+        before = [32]
+        for stage, modules in enumerate(variant.modules_per_stage):
+            channels = [variant.width * 2**branch for branch in range(stage + 2)]
+            self.add_module(f"transition{stage}", Transition(before, channels))
+            blocks = (LiteHRNetModule(variant.lite, channels) for _ in range(modules))
+            self.add_module(f"stage{stage}", nn.Sequential(*blocks))
+            before = channels
+        self.head_layer = IterativeHead(before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [self.stem(x)]
+        for stage in range(3):
+            branches = self.get_submodule(f"transition{stage}")(branches)
+            branches = self.get_submodule(f"stage{stage}")(branches)
+        return self.head_layer(branches)[0]
+
+
+class LiteHRNet(nn.Module):
+    """Lite-HRNet for top-down pose estimation.
+
+    Args:
+        variant: A key of ``VARIANTS``.
+        num_keypoints: Number K of heatmaps.
+    """
+
+    HEAD = ("final_conv",)
+
+    def __init__(self, variant: str, num_keypoints: int = 17) -> None:
+        super().__init__()
+        self.backbone = LiteHRNetBackbone(VARIANTS[variant])
+        self.final_conv = nn.Conv2d(VARIANTS[variant].width, num_keypoints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised RGB crops ``(N, 3, H, W)`` to heatmaps ``(N, K, H/4, W/4)``."""
+        return self.final_conv(self.backbone(x))
