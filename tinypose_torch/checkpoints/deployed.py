@@ -102,7 +102,7 @@ def read_deployed(program: bytes, params: bytes, info: bytes | None = None) -> D
     """
     try:
         parsed = _read_json_program(program) if program[:1] == b"{" else _read_protobuf_program(program)
-    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"damaged program: {type(error).__name__}: {error}") from None
@@ -185,10 +185,12 @@ def link_convolutions(program: Program) -> list[Convolution]:
 
 
 def _read_info(info: bytes) -> dict[str, str]:
-    """Parameter name to state-dict name."""
+    """Parameter name to state-dict name. Temporaries are listed too, without one."""
     table = PickleReader(info, {}).read()
     try:
-        names = {name: row["structured_name"] for name, row in table.items()}
+        names = {
+            name: row["structured_name"] for name, row in table.items() if "structured_name" in row
+        }
     except (AttributeError, KeyError, TypeError):
         raise CheckpointError("damaged .pdiparams.info") from None
     if not all(isinstance(text, str) for pair in names.items() for text in pair):

@@ -302,8 +302,6 @@ class LiteHRNet(nn.Module):
         num_keypoints: Number K of heatmaps.
     """
 
-    HEAD = ("final_conv",)
-
     def __init__(self, variant: str, num_keypoints: int = 17) -> None:
         super().__init__()
         self.backbone = LiteHRNetBackbone(VARIANTS[variant])
@@ -312,3 +310,8 @@ class LiteHRNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised RGB crops ``(N, 3, H, W)`` to heatmaps ``(N, K, H/4, W/4)``."""
         return self.final_conv(self.backbone(x))
+
+    @staticmethod
+    def head_prefixes() -> tuple[str, ...]:
+        """Names of the modules whose shape depends on the number of keypoints."""
+        return ("final_conv",)

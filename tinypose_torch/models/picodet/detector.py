@@ -39,8 +39,6 @@ class PicoDet(nn.Module):
         channel_ratio: The 13 inner widths of ESNet; not for LCNet.
     """
 
-    HEAD = ("head.predictors",)
-
     def __init__(
         self,
         backbone: str,
@@ -53,7 +51,7 @@ class PicoDet(nn.Module):
         super().__init__()
         if backbone not in ("lcnet", "esnet"):
             raise ValueError(f"unknown PicoDet backbone {backbone!r}; choose 'lcnet' or 'esnet'")
-        aligned = backbone == "lcnet"
+        aligned = self.aligned = backbone == "lcnet"
         self.backbone = LCNet(scale) if aligned else ESNet(scale, channel_ratio)
         self.neck = PicoDetNeck(
             self.backbone.out_channels, channels, lc_block if aligned else CSPBlock
@@ -67,6 +65,13 @@ class PicoDet(nn.Module):
     def predict(self, x: Tensor) -> DecodedBoxes:
         """Normalised RGB images ``(N, 3, H, W)`` to scores and boxes, before non-maximum suppression."""
         return decode_levels(self(x))
+
+    def head_prefixes(self) -> tuple[str, ...]:
+        """Names of the modules whose shape depends on the number of classes."""
+        return tuple(
+            f"head.predictors.{level}.{'cls' if self.aligned else 'output'}"
+            for level in range(len(STRIDES))
+        )
 
 
 def decode_levels(levels: Sequence[LevelOutput]) -> DecodedBoxes:

@@ -1,0 +1,175 @@
+"""From a person's box to the crop that the pose network sees, and back.
+
+Three rules exist. PaddleDetection's deployment and its evaluation cut differently, and each maps keypoints back a
+little differently from the way it cut; their published answers and accuracies include that. The third is consistent.
+
+* ``"deploy"``: the box grown by 30 %, at least 3:4 wide, cut at whole pixels and at the image border.
+* ``"evaluation"``: the box grown by 25 % to the network's aspect ratio; UDP warp (for networks trained so), mapped
+  back with the three-point transform.
+* ``"consistent"``: as ``"evaluation"``, mapped back with the inverse of the warp.
+
+UDP: Huang et al., "The Devil Is in the Details: Delving into Unbiased Data Processing", CVPR 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+Size = tuple[int, int]
+
+CROP_RULES = ("deploy", "evaluation", "consistent")
+PIXEL_STD = 200.0
+EVALUATION_MARGIN = 1.25
+DEPLOY_MARGIN = 1.3
+DEPLOY_ASPECT = 4 / 3
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How N persons are cut out of one image.
+
+    Attributes:
+        regions: ``(N, 4)`` integers x1, y1, x2, y2, end-exclusive: the part of the image that may be seen.
+        matrices: ``(N, 2, 3)``: pixels of the region to pixels of the network's input.
+        scales, offsets: ``(N, 2)``: image pixel = scale * heatmap cell + offset, per axis.
+    """
+
+    regions: Array
+    matrices: Array
+    scales: Array
+    offsets: Array
+
+    def to_image(self, coordinates: Array) -> Array:
+        """Map ``(N, K, 2)`` heatmap cells to pixels of the image."""
+        return coordinates * self.scales[:, None, :] + self.offsets[:, None, :]
+
+
+def make_crops(
+    boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool
+) -> Crops:
+    """Cut out boxes by one of `CROP_RULES`.
+
+    Args:
+        boxes: ``(N, 4)`` x1, y1, x2, y2, pixels of the image.
+        image_size, input_size, heatmap_size: (height, width).
+        udp: Whether the network was trained with the UDP warp.
+
+    Raises:
+        ValueError: Unknown rule.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if rule == "deploy":
+        return _deploy_crops(boxes, image_size, input_size, heatmap_size)
+    if rule not in CROP_RULES:
+        raise ValueError(f"unknown crop rule {rule!r}; choose one of {', '.join(CROP_RULES)}")
+    centers, scales = center_and_scale(boxes, input_size)
+    return evaluation_crops(
+        centers, scales, image_size, input_size, heatmap_size, udp, consistent=rule == "consistent"
+    )
+
+
+def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:
+    """Centre and size of boxes, widened to the network's aspect ratio and grown by 25 %.
+
+    Returns:
+        Centres ``(N, 2)`` in pixels and scales ``(N, 2)`` in units of 200 pixels, both (x, y) and float32, which is
+        the precision that the original keeps them in.
+    """
+    height, width = input_size
+    size = boxes[:, 2:] - boxes[:, :2]
+    centers = boxes[:, :2] + size * 0.5
+    aspect = width / height
+    w = np.maximum(size[:, 0], size[:, 1] * aspect)
+    h = np.maximum(size[:, 1], size[:, 0] / aspect)
+    scales = np.stack([w, h], axis=1) / PIXEL_STD
+    return centers.astype(np.float32), scales.astype(np.float32) * np.float32(EVALUATION_MARGIN)
+
+
+def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Array:
+    """Isotropic ``(N, 2, 3)`` transforms that fit the width and put the centre in the middle of the input."""
+    height, width = input_size
+    factor = width / np.asarray(widths, np.float64)
+    return _scale_and_shift(
+        np.stack([factor, factor], axis=1),
+        np.array([width, height]) * 0.5 - factor[:, None] * centers,
+    )
+
+
+def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
+    """UDP's ``(N, 2, 3)`` transforms: box edges on the centres of the input's outermost pixels.
+
+    Stored in float32, as the original does; the warp depends on it.
+    """
+    height, width = input_size
+    size = scales.astype(np.float64) * PIXEL_STD
+    factor = np.array([width - 1, height - 1]) / size
+    matrices = _scale_and_shift(factor, factor * (size * 0.5 - centers))
+    return matrices.astype(np.float32).astype(np.float64)
+
+
+def evaluation_crops(
+    centers: Array,
+    scales: Array,
+    image_size: Size,
+    input_size: Size,
+    heatmap_size: Size,
+    udp: bool,
+    consistent: bool = False,
+) -> Crops:
+    """Cut out by centre and scale, as evaluation does. See `center_and_scale` for the units."""
+    count = len(centers)
+    heatmap_wh = np.array([heatmap_size[1], heatmap_size[0]])
+    regions = np.tile([0, 0, image_size[1], image_size[0]], (count, 1))
+    widths = scales[:, 0].astype(np.float64) * PIXEL_STD
+    centers = centers.astype(np.float64)
+    if udp:
+        matrices = udp_matrices(centers, scales, input_size)
+    else:
+        matrices = three_point_matrices(centers, widths, input_size)
+    if consistent:
+        cell = np.array([input_size[1], input_size[0]]) / heatmap_wh
+        diagonal = np.stack([matrices[:, 0, 0], matrices[:, 1, 1]], axis=1)
+        return Crops(regions, matrices, cell / diagonal, -matrices[:, :, 2] / diagonal)
+    per_cell = np.repeat((widths / heatmap_wh[0])[:, None], 2, axis=1)
+    return Crops(regions, matrices, per_cell, centers - per_cell * heatmap_wh * 0.5)
+
+
+def deploy_regions(boxes: Array, image_size: Size) -> Array:
+    """The deployment's crop of every box: ``(N, 4)`` integers, end-exclusive, never empty.
+
+    Boxes are truncated to whole pixels and grown by 30 % about their centre. A box narrower than 3:4 is widened; a
+    wide one keeps its height. The edges are truncated again and clipped to the last row and column.
+    """
+    height, width = image_size
+    x1, y1, x2, y2 = np.trunc(boxes).T
+    half_h = (y2 - y1) * DEPLOY_MARGIN / 2
+    half_w = (x2 - x1) * DEPLOY_MARGIN / 2
+    half_w = np.where(half_h > half_w * DEPLOY_ASPECT, half_h / DEPLOY_ASPECT, half_w)
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    left = np.clip(np.trunc(cx - half_w), 0, max(width - 1, 0))
+    top = np.clip(np.trunc(cy - half_h), 0, max(height - 1, 0))
+    right = np.clip(np.trunc(cx + half_w), left + 1, np.maximum(width - 1, left + 1))
+    bottom = np.clip(np.trunc(cy + half_h), top + 1, np.maximum(height - 1, top + 1))
+    return np.stack([left, top, right, bottom], axis=1).astype(np.int64)
+
+
+def _deploy_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size) -> Crops:
+    regions = deploy_regions(boxes, image_size)
+    size = (regions[:, 2:] - regions[:, :2]).astype(np.float64)
+    matrices = three_point_matrices(size / 2, size[:, 0], input_size)
+    heatmap_wh = np.array([heatmap_size[1], heatmap_size[0]])
+    per_cell = np.repeat((size[:, 0] / heatmap_wh[0])[:, None], 2, axis=1)
+    # The way back starts from the rounded centre of the crop: up to half a pixel beside the way there.
+    offsets = regions[:, :2] + np.rint(size / 2) - per_cell * heatmap_wh * 0.5
+    return Crops(regions, matrices, per_cell, offsets)
+
+
+def _scale_and_shift(scales: Array, shifts: Array) -> Array:
+    matrices = np.zeros((len(scales), 2, 3))
+    matrices[:, 0, 0] = scales[:, 0]
+    matrices[:, 1, 1] = scales[:, 1]
+    matrices[:, :, 2] = shifts
+    return matrices
