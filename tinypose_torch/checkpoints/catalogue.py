@@ -6,6 +6,7 @@ detectors as box mAP). A new variant of a known network is one new entry.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Mapping
@@ -15,6 +16,11 @@ from typing import Any
 from torch import nn
 
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.geometry.suppression import (
+    GRAPH_SUPPRESSION,
+    NUMPY_SUPPRESSION,
+    Suppression,
+)
 from tinypose_torch.models import LiteHRNet, PicoDet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -110,17 +116,13 @@ class DetectorEntry(ModelEntry):
     Attributes:
         class_names: Meaning of the class scores.
         person_class: Index of the class whose boxes go to the pose network; ``None`` if there is none.
-        score_threshold, nms_threshold: The exported original's suppression: minimum score, maximum overlap (IoU).
-        candidates_per_class, max_detections: Its limits, before and after suppression.
+        suppression: How the deployed original suppresses overlapping boxes.
         person_threshold: Score from which a person's box goes to the pose network.
     """
 
     class_names: tuple[str, ...] = ("person",)
     person_class: int | None = 0
-    score_threshold: float = 0.025
-    nms_threshold: float = 0.6
-    candidates_per_class: int = 1000
-    max_detections: int = 100
+    suppression: Suppression = GRAPH_SUPPRESSION
     person_threshold: float = 0.5
 
     @property
@@ -188,8 +190,19 @@ _SMALL_RATIO = (0.875, 0.5, 0.5, 0.5, 0.625, 0.5, 0.625, 0.5, 0.5, 0.5, 0.5, 0.5
 _LARGE_RATIO = (0.875, 0.5, 1.0, 0.625, 0.5, 0.75, 0.625, 0.625, 0.5, 0.625, 1.0, 0.625, 0.75)
 
 
+# The 2021 pedestrian detectors are deployed without post-processing in the network, with these thresholds.
+_PEDESTRIAN_2021 = dataclasses.replace(NUMPY_SUPPRESSION, score_threshold=0.3, iou_threshold=0.5)
+
+
 def _picodet(
-    name: str, backbone: str, letter: str, size: int, url: str, coco_ap: float, classes: tuple[str, ...]
+    name: str,
+    backbone: str,
+    letter: str,
+    size: int,
+    url: str,
+    coco_ap: float,
+    classes: tuple[str, ...],
+    suppression: Suppression = GRAPH_SUPPRESSION,
 ) -> DetectorEntry:
     scale, channels, num_convs = (_PICODET_SIZES if backbone == "lcnet" else _LEGACY_SIZES)[letter]
     arguments: dict[str, Any] = {
@@ -200,15 +213,15 @@ def _picodet(
     }
     if backbone == "esnet":
         arguments["channel_ratio"] = _SMALL_RATIO if letter == "s" else _LARGE_RATIO
-    file = url.rsplit("/", 1)[-1]
     return DetectorEntry(
         name=name,
         network=PicoDet,
         arguments=arguments,
         input_size=(size, size),
-        weights={"official": WeightsFile(url, file)},
+        weights=_official(url),
         coco_ap=coco_ap,
         class_names=classes,
+        suppression=suppression,
     )
 
 
@@ -216,7 +229,8 @@ def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorEntry:
     name = f"picodet_s_{size}_{'lcnet_' if backbone == 'lcnet' else ''}pedestrian"
     folder = "tinypose_enhance/" if backbone == "lcnet" else ""
     url = f"{_KEYPOINT_HOST}{folder}{name}.pdparams"
-    return _picodet(name, backbone, "s", size, url, coco_ap, ("person",))
+    rule = GRAPH_SUPPRESSION if backbone == "lcnet" else _PEDESTRIAN_2021
+    return _picodet(name, backbone, "s", size, url, coco_ap, ("person",), rule)
 
 
 def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntry:

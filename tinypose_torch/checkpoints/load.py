@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.deployed import DeployedModel, link_convolutions, read_deployed
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.renaming import rename_state
 from tinypose_torch.checkpoints.torch_files import read_torch_file
@@ -90,7 +90,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             "is empty" if not start else "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model"
         )
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def load_weights(
@@ -227,7 +227,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"damaged .safetensors file: {error}") from None
+        raise DamagedCheckpointError(f"damaged .safetensors file: {error}") from None
     return Checkpoint(tensors, "tinypose_torch", metadata.get("model"))
 
 

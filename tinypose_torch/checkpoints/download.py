@@ -1,0 +1,202 @@
+"""Official checkpoints: downloaded once, checked, converted and cached."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from tinypose_torch.checkpoints.catalogue import ModelEntry, WeightsFile
+from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.load import load_weights, save_safetensors
+
+CACHE_VARIABLE = "TINYPOSE_CACHE"
+MIRROR_VARIABLE = "TINYPOSE_MIRROR"
+MAX_BYTES = 1 << 30
+ATTEMPTS = 3
+TIMEOUT_S = 30
+_CHUNK = 1 << 18
+
+
+class DownloadError(OSError):
+    """A checkpoint could not be fetched. The message says which file to put where instead."""
+
+
+def cache_dir() -> Path:
+    """Where converted weights live: ``$TINYPOSE_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "tinypose_torch"
+
+
+def fetch_pretrained(entry: ModelEntry, tag: str | None = None) -> Path:
+    """The official weights of a model as a safetensors file in the cache.
+
+    Args:
+        tag: One of ``entry.weights``; the first unless given.
+
+    Raises:
+        ValueError: Unknown tag.
+        DownloadError: No network, no such file, or a transfer that failed its checks.
+        CheckpointError: The file is not what the model expects.
+    """
+    tag = tag or next(iter(entry.weights))
+    if tag not in entry.weights:
+        raise ValueError(
+            f"{entry.name} has no weights {tag!r}; it has {', '.join(map(repr, entry.weights))}"
+        )
+    folder = cache_dir()
+    converted = folder / f"{entry.name}-{tag}.safetensors"
+    if converted.is_file():
+        return converted
+    file = entry.weights[tag]
+    downloads = folder / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    with FileLock(downloads / f"{file.filename}.lock"):
+        if not converted.is_file():
+            _fetch_and_convert(entry, tag, file, downloads / file.filename, converted)
+    return converted
+
+
+def _fetch_and_convert(
+    entry: ModelEntry, tag: str, file: WeightsFile, source: Path, converted: Path
+) -> None:
+    fetched = not source.is_file()
+    if fetched:
+        download(file, source)
+    network = entry.build()
+    try:
+        load_weights(network, source)
+    except CheckpointError as error:
+        if fetched:
+            source.unlink()
+            raise CheckpointError(f"{error} (the download was removed; try again)") from None
+        raise CheckpointError(f"{error} (remove the file to download it again)") from None
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    save_safetensors(
+        network,
+        converted,
+        {"model": entry.name, "weights": tag, "source": file.url, "source_sha256": digest},
+    )
+
+
+def source_url(file: WeightsFile) -> str:
+    """The address to download from: the official one, or ``$TINYPOSE_MIRROR`` + file name."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if not mirror:
+        return file.url
+    if urllib.parse.urlsplit(mirror).scheme not in ("http", "https"):
+        raise DownloadError(f"{MIRROR_VARIABLE}={mirror!r} is not an http or https address")
+    return f"{mirror.rstrip('/')}/{file.filename}"
+
+
+def download(file: WeightsFile, target: Path) -> None:
+    """Download to ``target``, resuming an earlier attempt, and put the file there only when it is whole.
+
+    Raises:
+        DownloadError: After `ATTEMPTS` tries, or at once if the server says that the file is not there.
+    """
+    url = source_url(file)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _transfer(url, target)
+            return
+        except urllib.error.HTTPError as error:
+            reason, final = f"HTTP {error.code} {error.reason}", error.code in (401, 403, 404, 410)
+        except urllib.error.URLError as error:
+            reason, final = str(error.reason), False
+        except (OSError, http.client.HTTPException) as error:
+            reason, final = str(error) or type(error).__name__, False
+        if final or attempt == ATTEMPTS:
+            break
+        time.sleep(0.5 * attempt)
+    raise DownloadError(
+        f"could not download {url}: {reason}\n"
+        f"Without a network, fetch {file.url} elsewhere and put it here:\n  {target}\n"
+        f"or name a server that has {file.filename!r} in the environment variable {MIRROR_VARIABLE}."
+    )
+
+
+def _transfer(url: str, target: Path) -> None:
+    partial = target.with_name(target.name + ".part")
+    validator = target.with_name(target.name + ".part.validator")
+    request = urllib.request.Request(url, headers={"User-Agent": "tinypose-torch"})
+    have = partial.stat().st_size if partial.is_file() and validator.is_file() else 0
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", validator.read_text())
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the partial file does not belong to what the server has now
+            partial.unlink(missing_ok=True)
+        raise
+    with response:
+        if url.startswith("https:") and not response.geturl().startswith("https:"):
+            raise DownloadError(f"{url} redirects to {response.geturl()}, which is not secure")
+        resumed = response.status == 206
+        start = have if resumed else 0
+        total = start + int(response.headers.get("Content-Length", 0))
+        if total > MAX_BYTES:
+            raise DownloadError(f"{url} declares {total} bytes; at most {MAX_BYTES} are accepted")
+        stamp = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if stamp:
+            validator.write_text(stamp)
+        else:
+            validator.unlink(missing_ok=True)
+        with (
+            partial.open("ab" if resumed else "wb") as out,
+            tqdm(
+                total=total or None,
+                initial=start,
+                unit="B",
+                unit_scale=True,
+                desc=target.name,
+                disable=None,
+            ) as bar,
+        ):
+            _copy(response.read, out.write, bar.update)
+        checksum = None if resumed else response.headers.get("Content-MD5")
+    size = partial.stat().st_size
+    if total and size < total:
+        raise DownloadError(f"connection lost after {size} of {total} bytes")
+    if total and size > total:
+        partial.unlink()
+        raise DownloadError(f"received {size} bytes, {total} were declared")
+    if checksum and not _md5_matches(partial, checksum):
+        partial.unlink()
+        raise DownloadError("the file arrived damaged: its MD5 differs from the server's")
+    os.replace(partial, target)
+    with contextlib.suppress(FileNotFoundError):
+        validator.unlink()
+
+
+def _copy(
+    read: Callable[[int], bytes], write: Callable[[bytes], object], progress: Callable[[int], object]
+) -> None:
+    received = 0
+    while block := read(_CHUNK):
+        received += len(block)
+        if received > MAX_BYTES:
+            raise DownloadError(f"the server sends more than {MAX_BYTES} bytes")
+        write(block)
+        progress(len(block))
+
+
+def _md5_matches(path: Path, declared: str) -> bool:
+    """Compare with a ``Content-MD5`` header: base64 (RFC 1864), or hexadecimal as some servers send it."""
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False)
+    return declared in (base64.b64encode(digest.digest()).decode(), digest.hexdigest())

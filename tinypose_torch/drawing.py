@@ -1,0 +1,76 @@
+"""Overlays: boxes, bones and keypoints on a photo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from tinypose_torch.results import Poses
+
+# RGB. Left and right differ so that a mirrored pose is seen at a glance.
+LEFT = (255, 128, 0)
+RIGHT = (0, 170, 255)
+MIDDLE = (70, 220, 90)
+BOX = (235, 235, 235)
+OUTLINE = (20, 20, 20)
+_SUBPIXEL_BITS = 4
+
+
+def draw_poses(image: np.ndarray, poses: Poses, keypoint_threshold: float) -> np.ndarray:
+    """Draw every person on a copy of an RGB image; keypoints below the threshold and their bones are left out."""
+    canvas = np.ascontiguousarray(image).copy()
+    for person in range(len(poses)):
+        _draw_box(canvas, poses.boxes[person], float(poses.scores[person]))
+    for person in range(len(poses)):
+        height = float(poses.boxes[person, 3] - poses.boxes[person, 1])
+        thickness = int(np.clip(round(height / 90), 1, 6))
+        visible = poses.keypoint_scores[person] >= keypoint_threshold
+        _draw_skeleton(canvas, poses, person, visible, thickness)
+    return canvas
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, score: float) -> None:
+    first, second = _fixed_point(box[:2]), _fixed_point(box[2:])
+    cv2.rectangle(canvas, first, second, OUTLINE, 3, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.rectangle(canvas, first, second, BOX, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    corner = (max(int(box[0]), 0) + 3, max(int(box[1]), 0) + 14)
+    for colour, thickness in ((OUTLINE, 3), (BOX, 1)):
+        cv2.putText(
+            canvas, f"{score:.2f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA
+        )
+
+
+def _draw_skeleton(
+    canvas: np.ndarray, poses: Poses, person: int, visible: np.ndarray, thickness: int
+) -> None:
+    names = poses.skeleton.keypoint_names
+    points = [_fixed_point(point) for point in poses.keypoints[person]]
+    for outline in (True, False):
+        for a, b in poses.skeleton.links:
+            if visible[a] and visible[b]:
+                colour = OUTLINE if outline else _link_colour(names[a], names[b])
+                width = thickness + 2 if outline else thickness
+                cv2.line(canvas, points[a], points[b], colour, width, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for index, point in enumerate(points):
+        if visible[index]:
+            for extra, colour in ((1, OUTLINE), (0, _side_colour(names[index]))):
+                radius = (thickness + 1 + extra) << _SUBPIXEL_BITS
+                cv2.circle(canvas, point, radius, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _side_colour(name: str) -> tuple[int, int, int]:
+    return LEFT if "left" in name else RIGHT if "right" in name else MIDDLE
+
+
+def _link_colour(first: str, second: str) -> tuple[int, int, int]:
+    one, other = _side_colour(first), _side_colour(second)
+    return one if one == other else MIDDLE
+
+
+def _fixed_point(point: np.ndarray) -> tuple[int, int]:
+    """OpenCV's sub-pixel coordinates, kept within what it can draw."""
+    x, y = np.clip(point, -16000, 16000) * (1 << _SUBPIXEL_BITS)
+    return round(float(x)), round(float(y))

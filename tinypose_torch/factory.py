@@ -1,0 +1,144 @@
+"""Networks by name, with the knowledge that their weights need."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from torch import nn
+
+from tinypose_torch.checkpoints.catalogue import (
+    DetectorEntry,
+    ModelEntry,
+    PoseEntry,
+    get_entry,
+)
+from tinypose_torch.checkpoints.download import fetch_pretrained
+from tinypose_torch.checkpoints.errors import DamagedCheckpointError
+from tinypose_torch.checkpoints.load import load_weights
+from tinypose_torch.geometry.skeletons import Skeleton
+
+INPUT_DIVISOR = 32
+
+
+def create_model(
+    name: str,
+    pretrained: bool | str = False,
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    num_keypoints: int | None = None,
+    skeleton: Skeleton | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    input_size: tuple[int, int] | None = None,
+    reset_head: bool = False,
+) -> nn.Module:
+    """Build a network of the catalogue, in evaluation mode.
+
+    Args:
+        name: See `list_models`.
+        pretrained: ``True`` for the official weights, or the tag of one of several (``entry.weights``).
+        weights: A weight file instead: ``.pdparams``, a deployed Paddle model, ``.safetensors``, or a PyTorch
+            checkpoint of this project.
+        num_keypoints, skeleton: Other keypoints than the entry's; pose networks only.
+        num_classes, class_names: Other classes than the entry's; detectors only.
+        input_size: Another (height, width), each divisible by 32.
+        reset_head: Start with a new head and take all other tensors from the weights.
+
+    Returns:
+        The network; ``network.entry`` is its catalogue entry with the changes asked for here.
+
+    Raises:
+        UnknownModelError: No such model.
+        ValueError: An override that does not suit the model; ``pretrained`` and ``weights`` together.
+        CheckpointError: The weights do not fit.
+        DownloadError: The official weights cannot be fetched.
+    """
+    if pretrained and weights is not None:
+        raise ValueError("pass pretrained=True or weights=..., not both")
+    official = get_entry(name)
+    entry = _overridden(official, num_keypoints, skeleton, num_classes, class_names, input_size)
+    network = entry.build()
+    network.entry = entry  # type: ignore[assignment]
+    if weights is not None:
+        load_weights(network, weights, reset_head=reset_head, model=name)
+    elif pretrained:
+        tag = pretrained if isinstance(pretrained, str) else None
+        _load_pretrained(network, official, tag, reset_head)
+    return network.eval()
+
+
+def entry_of(network: nn.Module) -> PoseEntry | DetectorEntry:
+    """The catalogue entry that a network from `create_model` carries."""
+    entry = getattr(network, "entry", None)
+    if not isinstance(entry, (PoseEntry, DetectorEntry)):
+        raise TypeError(f"{type(network).__name__} carries no catalogue entry; build it with create_model")
+    return entry
+
+
+def _load_pretrained(
+    network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool
+) -> None:
+    """Load official weights; a cached file that went bad is made anew once."""
+    path = fetch_pretrained(official, tag)
+    try:
+        load_weights(network, path, reset_head=reset_head)
+    except DamagedCheckpointError:
+        path.unlink(missing_ok=True)
+        load_weights(network, fetch_pretrained(official, tag), reset_head=reset_head)
+
+
+def _overridden(
+    entry: PoseEntry | DetectorEntry,
+    num_keypoints: int | None,
+    skeleton: Skeleton | None,
+    num_classes: int | None,
+    class_names: Sequence[str] | None,
+    input_size: tuple[int, int] | None,
+) -> PoseEntry | DetectorEntry:
+    if input_size is not None:
+        if len(input_size) != 2 or any(
+            size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size
+        ):
+            raise ValueError(
+                f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}"
+            )
+        entry = dataclasses.replace(entry, input_size=tuple(input_size))
+    if isinstance(entry, PoseEntry):
+        if num_classes is not None or class_names is not None:
+            raise ValueError(f"{entry.name} is a pose network; it has keypoints, not classes")
+        return _with_keypoints(entry, num_keypoints, skeleton)
+    if num_keypoints is not None or skeleton is not None:
+        raise ValueError(f"{entry.name} is a detector; it has classes, not keypoints")
+    return _with_classes(entry, num_classes, class_names)
+
+
+def _with_keypoints(
+    entry: PoseEntry, num_keypoints: int | None, skeleton: Skeleton | None
+) -> PoseEntry:
+    if skeleton is None:
+        if num_keypoints is None or num_keypoints == len(entry.skeleton):
+            return entry
+        if num_keypoints < 1:
+            raise ValueError(f"num_keypoints={num_keypoints}; at least 1 is needed")
+        skeleton = Skeleton.unnamed(num_keypoints)
+    elif num_keypoints not in (None, len(skeleton)):
+        raise ValueError(f"num_keypoints={num_keypoints}, but the skeleton has {len(skeleton)}")
+    return dataclasses.replace(entry, skeleton=skeleton)
+
+
+def _with_classes(
+    entry: DetectorEntry, num_classes: int | None, class_names: Sequence[str] | None
+) -> DetectorEntry:
+    if class_names is None:
+        if num_classes is None or num_classes == len(entry.class_names):
+            return entry
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}; at least 1 is needed")
+        class_names = [f"class_{i}" for i in range(num_classes)]
+    elif num_classes not in (None, len(class_names)):
+        raise ValueError(f"num_classes={num_classes}, but {len(class_names)} class names")
+    names = tuple(class_names)
+    person = names.index("person") if "person" in names else None
+    return dataclasses.replace(entry, class_names=names, person_class=person)
