@@ -201,10 +201,12 @@ def pose_input(image: Array, crops: Crops, entry: ModelEntry, rows: slice = slic
 def normalise(images: Sequence[Array], entry: ModelEntry) -> Array:
     """Equal-sized RGB images to one normalised float32 batch ``(N, 3, H, W)``.
 
-    A table of the 256 values per channel gives the very float32 numbers of scaling, subtracting and dividing.
+    A table of the 256 values per channel gives the very numbers of the original, which rounds to float32 after
+    scaling, after subtracting the mean and after dividing.
     """
-    scaled = np.arange(256, dtype=np.float32)[:, None] * np.float32(1 / 255)
-    table = (scaled - np.array(entry.mean, np.float32)) / np.array(entry.std, np.float32)
+    scaled = (np.arange(256, dtype=np.float32) * np.float32(1 / 255)).astype(np.float64)
+    centred = (scaled[:, None] - np.array(entry.mean)).astype(np.float32)
+    table = (centred / np.array(entry.std)).astype(np.float32)
     batch = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
     for index, image in enumerate(images):
         batch[index] = cv2.LUT(image, table[None]).transpose(2, 0, 1)

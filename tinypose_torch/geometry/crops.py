@@ -89,25 +89,31 @@ def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:
 
 
 def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Array:
-    """Isotropic ``(N, 2, 3)`` transforms that fit the width and put the centre in the middle of the input."""
+    """Isotropic ``(N, 2, 3)`` transforms that fit the width and put the centre in the middle of the input.
+
+    Three points define them: the centre, the point half a width above it, and the point half a width to the left of
+    that one. The original holds the points in float32, which a warp of large images shows; so does this.
+    """
     height, width = input_size
-    factor = width / np.asarray(widths, np.float64)
-    return _scale_and_shift(
-        np.stack([factor, factor], axis=1),
-        np.array([width, height]) * 0.5 - factor[:, None] * centers,
-    )
+    centers = np.asarray(centers, np.float32)
+    middle = np.array([width, height]) * 0.5
+    above = (centers[:, 1] - np.asarray(widths, np.float64) * 0.5).astype(np.float32)
+    left = centers[:, 0] - (centers[:, 1] - above)
+    corner = np.stack([left, above], axis=1).astype(np.float64)
+    factor = width * 0.5 / (centers - corner)
+    return _scale_and_shift(factor, middle - factor * centers)
 
 
 def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
     """UDP's ``(N, 2, 3)`` transforms: box edges on the centres of the input's outermost pixels.
 
-    Stored in float32, as the original does; the warp depends on it.
+    Computed in float32, as the original does; the warp shows it.
     """
     height, width = input_size
-    size = scales.astype(np.float64) * PIXEL_STD
-    factor = np.array([width - 1, height - 1]) / size
-    matrices = _scale_and_shift(factor, factor * (size * 0.5 - centers))
-    return matrices.astype(np.float32).astype(np.float64)
+    size = scales.astype(np.float32) * np.float32(PIXEL_STD)
+    factor = np.array([width - 1, height - 1], np.float32) / size
+    half = np.float32(0.5)
+    return _scale_and_shift(factor, factor * (half * size - centers.astype(np.float32)))
 
 
 def evaluation_crops(
