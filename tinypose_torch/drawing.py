@@ -38,14 +38,10 @@ def _draw_box(canvas: np.ndarray, box: np.ndarray, score: float) -> None:
     cv2.rectangle(canvas, first, second, BOX, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
     corner = (max(int(box[0]), 0) + 3, max(int(box[1]), 0) + 14)
     for colour, thickness in ((OUTLINE, 3), (BOX, 1)):
-        cv2.putText(
-            canvas, f"{score:.2f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA
-        )
+        cv2.putText(canvas, f"{score:.2f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
 
 
-def _draw_skeleton(
-    canvas: np.ndarray, poses: Poses, person: int, visible: np.ndarray, thickness: int
-) -> None:
+def _draw_skeleton(canvas: np.ndarray, poses: Poses, person: int, visible: np.ndarray, thickness: int) -> None:
     names = poses.skeleton.keypoint_names
     points = [_fixed_point(point) for point in poses.keypoints[person]]
     for outline in (True, False):

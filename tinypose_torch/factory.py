@@ -77,9 +77,7 @@ def entry_of(network: nn.Module) -> PoseEntry | DetectorEntry:
     return entry
 
 
-def _load_pretrained(
-    network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool
-) -> None:
+def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool) -> None:
     """Load official weights; a cached file that went bad is made anew once."""
     path = fetch_pretrained(official, tag)
     try:
@@ -98,13 +96,9 @@ def _overridden(
     input_size: tuple[int, int] | None,
 ) -> PoseEntry | DetectorEntry:
     if input_size is not None:
-        if len(input_size) != 2 or any(
-            size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size
-        ):
-            raise ValueError(
-                f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}"
-            )
-        entry = dataclasses.replace(entry, input_size=tuple(input_size))
+        if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
+            raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
+        entry = dataclasses.replace(entry, input_size=(input_size[0], input_size[1]))
     if isinstance(entry, PoseEntry):
         if num_classes is not None or class_names is not None:
             raise ValueError(f"{entry.name} is a pose network; it has keypoints, not classes")
@@ -114,9 +108,7 @@ def _overridden(
     return _with_classes(entry, num_classes, class_names)
 
 
-def _with_keypoints(
-    entry: PoseEntry, num_keypoints: int | None, skeleton: Skeleton | None
-) -> PoseEntry:
+def _with_keypoints(entry: PoseEntry, num_keypoints: int | None, skeleton: Skeleton | None) -> PoseEntry:
     if skeleton is None:
         if num_keypoints is None or num_keypoints == len(entry.skeleton):
             return entry
@@ -128,9 +120,7 @@ def _with_keypoints(
     return dataclasses.replace(entry, skeleton=skeleton)
 
 
-def _with_classes(
-    entry: DetectorEntry, num_classes: int | None, class_names: Sequence[str] | None
-) -> DetectorEntry:
+def _with_classes(entry: DetectorEntry, num_classes: int | None, class_names: Sequence[str] | None) -> DetectorEntry:
     if class_names is None:
         if num_classes is None or num_classes == len(entry.class_names):
             return entry

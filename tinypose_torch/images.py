@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-)
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
 MAX_PIXELS = 200_000_000
 
 
@@ -39,9 +37,7 @@ def load_image(source: Any) -> np.ndarray:
     if isinstance(source, Image.Image):
         return _convert(source)
     if not isinstance(source, (str, os.PathLike)):
-        raise ImageError(
-            f"{type(source).__name__} is not an image; pass a path, a uint8 array or a PIL image"
-        )
+        raise ImageError(f"{type(source).__name__} is not an image; pass a path, a uint8 array or a PIL image")
     path = Path(source)
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image")
@@ -78,9 +74,7 @@ def find_inputs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
     for item in inputs:
         path = Path(item)
         if path.is_dir():
-            files = sorted(
-                str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES
-            )
+            files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
         elif path.exists():
             files = [item]
         else:

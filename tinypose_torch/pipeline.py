@@ -155,7 +155,8 @@ class PoseEstimator:
     def _find_people(self, image: Array) -> Detections:
         detections = self._detect(image)
         entry = self.detector_entry
-        assert entry is not None and self.detection_threshold is not None
+        assert entry is not None
+        assert self.detection_threshold is not None
         if entry.person_class is None:
             raise ValueError(f"{entry.name} has no class 'person' among {entry.class_names}")
         person = detections.class_ids == entry.person_class
@@ -176,15 +177,11 @@ def detector_input(image: Array, entry: ModelEntry) -> Array:
     return normalise([resized], entry)
 
 
-def select_detections(
-    scores: Array, boxes: Array, entry: DetectorEntry, image_size: tuple[int, int]
-) -> Detections:
+def select_detections(scores: Array, boxes: Array, entry: DetectorEntry, image_size: tuple[int, int]) -> Detections:
     """The detector's raw output of one image as detections in pixels of that image."""
     height, width = entry.input_size
     scale_factor = (height / image_size[0], width / image_size[1])
-    found = suppress(
-        scores, boxes, entry.suppression, scale_factor, image_size, _level_sizes(entry)
-    )
+    found = suppress(scores, boxes, entry.suppression, scale_factor, image_size, _level_sizes(entry))
     return Detections(*found, entry.class_names)
 
 

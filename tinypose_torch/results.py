@@ -43,9 +43,7 @@ class Detections:
         self.scores = _floats(self.scores, -1)
         self.class_ids = np.asarray(self.class_ids, np.int64).reshape(-1)
         if not len(self.boxes) == len(self.scores) == len(self.class_ids):
-            raise ValueError(
-                f"{len(self.boxes)} boxes, {len(self.scores)} scores and {len(self.class_ids)} class ids"
-            )
+            raise ValueError(f"{len(self.boxes)} boxes, {len(self.scores)} scores and {len(self.class_ids)} class ids")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -126,7 +124,9 @@ class Poses:
     @classmethod
     def empty(cls, skeleton: Skeleton) -> Poses:
         """No people."""
-        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros((0, len(skeleton), 2)), np.zeros((0, len(skeleton))), skeleton)
+        return cls(
+            np.zeros((0, 4)), np.zeros(0), np.zeros((0, len(skeleton), 2)), np.zeros((0, len(skeleton))), skeleton
+        )
 
     def to_records(self) -> list[dict[str, Any]]:
         """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples."""
@@ -173,15 +173,11 @@ class Poses:
                 "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
                 "bbox_score": float(score),
             }
-            for (x1, y1, x2, y2), score, mean, person in zip(
-                self.boxes, self.scores, means, triples, strict=True
-            )
+            for (x1, y1, x2, y2), score, mean, person in zip(self.boxes, self.scores, means, triples, strict=True)
         ]
 
     @classmethod
-    def from_coco_results(
-        cls, rows: Sequence[Mapping[str, Any]], skeleton: Skeleton = COCO17
-    ) -> Poses:
+    def from_coco_results(cls, rows: Sequence[Mapping[str, Any]], skeleton: Skeleton = COCO17) -> Poses:
         """Poses of one image from its rows of a COCO keypoint results file.
 
         Rows of other programs may lack ``bbox`` and ``bbox_score``: the box is then the keypoints' extent, the score

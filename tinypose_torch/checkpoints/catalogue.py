@@ -168,9 +168,7 @@ def _tinypose(height: int, width: int, sigma: float, coco_ap: float) -> PoseEntr
     )
 
 
-def _lite_hrnet(
-    name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float
-) -> PoseEntry:
+def _lite_hrnet(name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float) -> PoseEntry:
     return PoseEntry(
         name=name,
         network=LiteHRNet,

@@ -111,9 +111,7 @@ def read_deployed(program: bytes, params: bytes, info: bytes | None = None) -> D
     names = sorted(parsed.shapes, key=lambda name: name.encode())
     arrays = read_tensor_stream(params)
     if len(arrays) != len(names):
-        raise CheckpointError(
-            f"the program has {len(names)} parameters, the .pdiparams file {len(arrays)} tensors"
-        )
+        raise CheckpointError(f"the program has {len(names)} parameters, the .pdiparams file {len(arrays)} tensors")
     tensors = dict(zip(names, arrays, strict=True))
     for name, array in tensors.items():
         if array.shape != parsed.shapes[name]:
@@ -188,9 +186,7 @@ def _read_info(info: bytes) -> dict[str, str]:
     """Parameter name to state-dict name. Temporaries are listed too, without one."""
     table = PickleReader(info, {}).read()
     try:
-        names = {
-            name: row["structured_name"] for name, row in table.items() if "structured_name" in row
-        }
+        names = {name: row["structured_name"] for name, row in table.items() if "structured_name" in row}
     except (AttributeError, KeyError, TypeError):
         raise CheckpointError("damaged .pdiparams.info") from None
     if not all(isinstance(text, str) for pair in names.items() for text in pair):
@@ -297,7 +293,7 @@ def _tensor_description(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...
     codes = [value for number, value in _fields(data) if number == 1]
     if len(codes) != 1 or codes[0] not in _DTYPES:
         raise CheckpointError(f"tensor of unknown data type {codes}")
-    return np.dtype(_DTYPES[int(codes[0])]), _checked_shape(_dimensions(data))  # type: ignore[arg-type]
+    return np.dtype(_DTYPES[int(codes[0])]), _checked_shape(_dimensions(data))
 
 
 def _dimensions(description: memoryview) -> list[int]:

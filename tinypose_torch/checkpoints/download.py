@@ -55,9 +55,7 @@ def fetch_pretrained(entry: ModelEntry, tag: str | None = None) -> Path:
     """
     tag = tag or next(iter(entry.weights))
     if tag not in entry.weights:
-        raise ValueError(
-            f"{entry.name} has no weights {tag!r}; it has {', '.join(map(repr, entry.weights))}"
-        )
+        raise ValueError(f"{entry.name} has no weights {tag!r}; it has {', '.join(map(repr, entry.weights))}")
     folder = cache_dir()
     converted = folder / f"{entry.name}-{tag}.safetensors"
     if converted.is_file():
@@ -71,9 +69,7 @@ def fetch_pretrained(entry: ModelEntry, tag: str | None = None) -> Path:
     return converted
 
 
-def _fetch_and_convert(
-    entry: ModelEntry, tag: str, file: WeightsFile, source: Path, converted: Path
-) -> None:
+def _fetch_and_convert(entry: ModelEntry, tag: str, file: WeightsFile, source: Path, converted: Path) -> None:
     fetched = not source.is_file()
     if fetched:
         download(file, source)
@@ -184,9 +180,7 @@ def _transfer(url: str, target: Path) -> None:
         validator.unlink()
 
 
-def _copy(
-    read: Callable[[int], bytes], write: Callable[[bytes], object], progress: Callable[[int], object]
-) -> None:
+def _copy(read: Callable[[int], bytes], write: Callable[[bytes], object], progress: Callable[[int], object]) -> None:
     received = 0
     while block := read(_CHUNK):
         received += len(block)

@@ -131,9 +131,7 @@ def load_weights(
     return report
 
 
-def to_network_names(
-    network: nn.Module, checkpoint: Checkpoint
-) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
+def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
     """The checkpoint's tensors under the network's names."""
     if checkpoint.naming == "tinypose_torch":
         names = {name: name for name in checkpoint.tensors}
@@ -155,9 +153,7 @@ def is_head(network: nn.Module, name: str) -> bool:
     return name.startswith(tuple(prefix + "." for prefix in prefixes))
 
 
-def load_strictly(
-    network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: list[str]
-) -> None:
+def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: list[str]) -> None:
     """Copy tensors into the network after checking all of them.
 
     Args:
@@ -184,8 +180,8 @@ def load_strictly(
         if names
     ]
     if problems:
-        heads_only = not missing and not left_over and all(
-            is_head(network, text.split(" ", 1)[0]) for text in misshapen
+        heads_only = (
+            not missing and not left_over and all(is_head(network, text.split(" ", 1)[0]) for text in misshapen)
         )
         hint = "; pass reset_head=True to start with a new head" if heads_only else ""
         raise CheckpointError("does not fit the network: " + "; ".join(problems) + hint)
@@ -194,9 +190,7 @@ def load_strictly(
             own[name].copy_(_as_tensor(name, state[name]))
 
 
-def save_safetensors(
-    network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]
-) -> None:
+def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
     """Write a network's tensors atomically, with a description."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,9 +228,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 def _read_deployed_files(path: Path) -> Checkpoint:
     program, params = _deployed_pair(path)
     info = params.with_name(params.name + ".info")
-    model = read_deployed(
-        program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None
-    )
+    model = read_deployed(program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None)
     if model.structured_names:
         return Checkpoint(model.state_dict(), "paddle")
     return Checkpoint(model.tensors, "program", deployed=model)
@@ -275,9 +267,7 @@ def _match_convolutions(network: nn.Module, deployed: DeployedModel) -> dict[str
     pairs = _conv_norm_pairs(network)
     convolutions = link_convolutions(deployed.program)
     if len(pairs) != len(convolutions):
-        raise CheckpointError(
-            f"has {len(convolutions)} convolutions, the network {len(pairs)}: another network?"
-        )
+        raise CheckpointError(f"has {len(convolutions)} convolutions, the network {len(pairs)}: another network?")
     sources: dict[str, str] = {}
     for (name, module, norm), convolution in zip(pairs, convolutions, strict=True):
         expected = tuple(module.weight.shape)

@@ -24,9 +24,7 @@ from tinypose_torch.checkpoints.errors import CheckpointError
 MAX_OPCODES = 1_000_000
 MAX_DIMENSIONS = 8
 MAX_NESTING = 20
-ARRAY_DTYPES = frozenset(
-    ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-)
+ARRAY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
 
 _MARK = object()
 _OPCODES = {ord(op.code): op.name for op in pickletools.opcodes}
@@ -138,9 +136,7 @@ class PickleReader:
         except CheckpointError as error:
             raise CheckpointError(f"{error} (at byte {self._position})") from None
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
-            raise CheckpointError(
-                f"damaged pickle at byte {self._position}: {type(error).__name__}: {error}"
-            ) from None
+            raise CheckpointError(f"damaged pickle at byte {self._position}: {type(error).__name__}: {error}") from None
 
     def spend(self, purpose: str, size: int) -> None:
         """Account for ``size`` bytes that the caller builds out of the file."""
@@ -148,9 +144,7 @@ class PickleReader:
         if self._spent[purpose] > self._budget:
             raise CheckpointError("the file asks for more memory than its own size")
 
-    def make_array(
-        self, raw: memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool = False
-    ) -> np.ndarray:
+    def make_array(self, raw: memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool = False) -> np.ndarray:
         """View bytes of the file as an array of exactly their size."""
         if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
             raise CheckpointError(f"array of shape {shape!r}")
@@ -289,9 +283,7 @@ class PickleReader:
 
     def _allowed(self, module: Any, attribute: Any) -> Symbol:
         full = f"{module}.{attribute}"
-        if not (isinstance(module, str) and isinstance(attribute, str)) or (
-            full not in self._constructors
-        ):
+        if not (isinstance(module, str) and isinstance(attribute, str)) or (full not in self._constructors):
             raise CheckpointError(
                 f"the file asks for {full[:200]!r}, which no state dict needs; refused without running it"
             )

@@ -104,9 +104,7 @@ def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
     for name, array in kept.items():
         target = rename_path(family, name)
         if target in renamed.state:
-            raise CheckpointError(
-                f"{renamed.sources[target]!r} and {name!r} are both called {target!r} here"
-            )
+            raise CheckpointError(f"{renamed.sources[target]!r} and {name!r} are both called {target!r} here")
         renamed.state[target] = array
         renamed.sources[target] = name
     return renamed

@@ -47,9 +47,7 @@ class Crops:
         return coordinates * self.scales[:, None, :] + self.offsets[:, None, :]
 
 
-def make_crops(
-    boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool
-) -> Crops:
+def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool) -> Crops:
     """Cut out boxes by one of `CROP_RULES`.
 
     Args:
@@ -66,9 +64,7 @@ def make_crops(
     if rule not in CROP_RULES:
         raise ValueError(f"unknown crop rule {rule!r}; choose one of {', '.join(CROP_RULES)}")
     centers, scales = center_and_scale(boxes, input_size)
-    return evaluation_crops(
-        centers, scales, image_size, input_size, heatmap_size, udp, consistent=rule == "consistent"
-    )
+    return evaluation_crops(centers, scales, image_size, input_size, heatmap_size, udp, consistent=rule == "consistent")
 
 
 def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:

@@ -28,13 +28,9 @@ class Skeleton:
         for kind, pairs in (("flip pair", self.flip_pairs), ("link", self.links)):
             for pair in pairs:
                 if len(pair) != 2 or not all(0 <= index < count for index in pair):
-                    raise ValueError(
-                        f"skeleton {self.name!r}: {kind} {pair} does not fit its {count} keypoints"
-                    )
+                    raise ValueError(f"skeleton {self.name!r}: {kind} {pair} does not fit its {count} keypoints")
         if self.sigmas and len(self.sigmas) != count:
-            raise ValueError(
-                f"skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints"
-            )
+            raise ValueError(f"skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints")
 
     def __len__(self) -> int:
         return len(self.keypoint_names)
@@ -42,9 +38,7 @@ class Skeleton:
     @classmethod
     def unnamed(cls, num_keypoints: int) -> Skeleton:
         """A skeleton of which only the number of keypoints is known."""
-        return cls(
-            f"unnamed{num_keypoints}", tuple(f"keypoint_{i}" for i in range(num_keypoints))
-        )
+        return cls(f"unnamed{num_keypoints}", tuple(f"keypoint_{i}" for i in range(num_keypoints)))
 
 
 # Names, links and sigmas of the COCO keypoint task (Lin et al., ECCV 2014; sigmas: cocodataset.org/#keypoints-eval).

@@ -25,9 +25,7 @@ class ConvNormAct(nn.Module):
         activation: type[nn.Module] | None = nn.ReLU,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = activation() if activation is not None else nn.Identity()
 

@@ -13,6 +13,7 @@ Module names follow PaddleDetection's parameter names, so that a checkpoint of e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -58,9 +59,7 @@ class Stem(nn.Module):
             ConvNormAct(half, half),
         )
         self.expand_conv = ConvNormAct(half, channels)
-        self.depthwise_conv = ConvNormAct(
-            channels, channels, 3, stride=2, groups=channels, activation=None
-        )
+        self.depthwise_conv = ConvNormAct(channels, channels, 3, stride=2, groups=channels, activation=None)
         self.linear_conv = ConvNormAct(channels, half)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +80,7 @@ class CrossResolutionWeighting(nn.Module):
         self.conv2 = ConvNormAct(total // reduction, total, activation=nn.Sigmoid)
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        smallest = xs[-1].shape[-2:]
+        smallest = (xs[-1].shape[-2], xs[-1].shape[-1])
         pooled = [F.adaptive_avg_pool2d(x, smallest) for x in xs[:-1]] + [xs[-1]]
         weights = self.conv2(self.conv1(torch.cat(pooled, dim=1)))
         return [
@@ -111,18 +110,14 @@ class ConditionalChannelWeighting(nn.Module):
         super().__init__()
         halves = [c // 2 for c in channels]
         self.cross_resolution_weighting = CrossResolutionWeighting(halves)
-        self.depthwise_convs = nn.ModuleList(
-            ConvNormAct(c, c, 3, groups=c, activation=None) for c in halves
-        )
+        self.depthwise_convs = nn.ModuleList(ConvNormAct(c, c, 3, groups=c, activation=None) for c in halves)
         self.spatial_weighting = nn.ModuleList(SpatialWeighting(c) for c in halves)
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         split = [half_channels(x) for x in xs]
         weighted = self.cross_resolution_weighting([second for _, second in split])
         outputs = []
-        for i, (depthwise, weighting) in enumerate(
-            zip(self.depthwise_convs, self.spatial_weighting, strict=True)
-        ):
+        for i, (depthwise, weighting) in enumerate(zip(self.depthwise_convs, self.spatial_weighting, strict=True)):
             second = weighting(depthwise(weighted[i]))
             outputs.append(channel_shuffle(torch.cat([split[i][0], second], dim=1)))
         return outputs
@@ -161,8 +156,7 @@ class Fusion(nn.ModuleList):
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__(
-            nn.ModuleList(self._path(channels, j, i) for j in range(len(channels)))
-            for i in range(len(channels))
+            nn.ModuleList(self._path(channels, j, i) for j in range(len(channels))) for i in range(len(channels))
         )
 
     @staticmethod
@@ -178,11 +172,11 @@ class Fusion(nn.ModuleList):
         steps = target - source
         widths = [channels[source]] * steps + [channels[target]]
         return nn.Sequential(
-            *(
-                nn.Sequential(*_separable(widths[k], widths[k + 1], 2, relu=k < steps - 1))
-                for k in range(steps)
-            )
+            *(nn.Sequential(*_separable(widths[k], widths[k + 1], 2, relu=k < steps - 1)) for k in range(steps))
         )
+
+    def _carry(self, source: int, target: int) -> nn.Module:
+        return self.get_submodule(f"{target}.{source}")
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         # The original adds the target branch where the identity already did, and overwrites branch 0
@@ -190,14 +184,14 @@ class Fusion(nn.ModuleList):
         xs = list(xs)
         first = xs[0] + xs[0]
         for j in range(1, len(xs)):
-            first = first + self[0][j](xs[j])
+            first = first + self._carry(j, 0)(xs[j])
         xs[0] = first
         fused = [first]
         for i in range(1, len(xs)):
-            from_first = self[i][0](xs[0])
+            from_first = self._carry(0, i)(xs[0])
             y = from_first + from_first
             for j in range(1, len(xs)):
-                y = y + self[i][j](xs[j])
+                y = y + self._carry(j, i)(xs[j])
             fused.append(y)
         return [F.relu(y) for y in fused]
 
@@ -214,8 +208,7 @@ class LiteHRNetModule(nn.Module):
             )
         else:
             self.layers = nn.ModuleList(
-                nn.Sequential(*(ShuffleUnit(c) for _ in range(BLOCKS_PER_MODULE)))
-                for c in channels
+                nn.Sequential(*(ShuffleUnit(c) for _ in range(BLOCKS_PER_MODULE))) for c in channels
             )
         self.fuse_layers = Fusion(channels)
 
@@ -223,7 +216,8 @@ class LiteHRNetModule(nn.Module):
         if self.lite:
             xs = self.layers(xs)
         else:
-            xs = [layer(x) for layer, x in zip(self.layers, xs, strict=True)]  # type: ignore[arg-type]
+            branches = cast(nn.ModuleList, self.layers)
+            xs = [layer(x) for layer, x in zip(branches, xs, strict=True)]
         return self.fuse_layers(xs)
 
 
@@ -263,10 +257,8 @@ class IterativeHead(nn.Module):
         outputs: list[Tensor] = []
         for x, project in zip(xs[::-1], self.projects, strict=True):
             if outputs:
-                x = x + F.interpolate(
-                    outputs[-1], size=x.shape[-2:], mode="bilinear", align_corners=True
-                )
-            layers: nn.ModuleDict = project  # type: ignore[assignment]
+                x = x + F.interpolate(outputs[-1], size=x.shape[-2:], mode="bilinear", align_corners=True)
+            layers = cast(nn.ModuleDict, project)
             outputs.append(layers["pointwise_conv"](layers["depthwise_conv"](x)))
         return outputs[::-1]
 

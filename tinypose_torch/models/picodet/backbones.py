@@ -132,9 +132,7 @@ class ESNet(nn.Module):
         self.out_channels = [round_channels(c * scale, 16) for c in (128, 256, 512)]
         ratios = iter(channel_ratio)
         in_channels = 24
-        for stage, (channels, blocks) in enumerate(
-            zip(self.out_channels, self.BLOCKS_PER_STAGE, strict=True), start=2
-        ):
+        for stage, (channels, blocks) in enumerate(zip(self.out_channels, self.BLOCKS_PER_STAGE, strict=True), start=2):
             mids = [round_channels(channels * next(ratios)) for _ in range(blocks)]
             layers: list[nn.Module] = [ESDownsampleBlock(in_channels, channels, mids[0])]
             layers += [ESBlock(channels, mid) for mid in mids[1:]]

@@ -53,9 +53,7 @@ class PicoDet(nn.Module):
             raise ValueError(f"unknown PicoDet backbone {backbone!r}; choose 'lcnet' or 'esnet'")
         aligned = self.aligned = backbone == "lcnet"
         self.backbone = LCNet(scale) if aligned else ESNet(scale, channel_ratio)
-        self.neck = PicoDetNeck(
-            self.backbone.out_channels, channels, lc_block if aligned else CSPBlock
-        )
+        self.neck = PicoDetNeck(self.backbone.out_channels, channels, lc_block if aligned else CSPBlock)
         self.head = PicoDetHead(channels, num_convs, num_classes, aligned)
 
     def forward(self, x: Tensor) -> list[LevelOutput]:
@@ -68,10 +66,7 @@ class PicoDet(nn.Module):
 
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
-        return tuple(
-            f"head.predictors.{level}.{'cls' if self.aligned else 'output'}"
-            for level in range(len(STRIDES))
-        )
+        return tuple(f"head.predictors.{level}.{'cls' if self.aligned else 'output'}" for level in range(len(STRIDES)))
 
 
 def decode_levels(levels: Sequence[LevelOutput]) -> DecodedBoxes:

@@ -48,9 +48,7 @@ class Tower(nn.Module):
 
     def __init__(self, channels: int, num_convs: int, gated: bool) -> None:
         super().__init__()
-        self.convs = nn.Sequential(
-            *(DepthwiseSeparable(channels, channels) for _ in range(num_convs))
-        )
+        self.convs = nn.Sequential(*(DepthwiseSeparable(channels, channels) for _ in range(num_convs)))
         self.gate = ChannelGate(channels) if gated else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,9 +63,7 @@ class AlignedPredictor(nn.Module):
         super().__init__()
         self.cls = nn.Conv2d(channels, num_classes, 1)
         self.reg = nn.Conv2d(channels, 4 * BINS, 1)
-        self.align = nn.Sequential(
-            ConvBnHardswish(channels, 1, 5), ConvNormAct(1, 1, activation=None)
-        )
+        self.align = nn.Sequential(ConvBnHardswish(channels, 1, 5), ConvNormAct(1, 1, activation=None))
 
     def forward(self, tower: Tensor, gated: Tensor) -> LevelOutput:
         return LevelOutput(self.cls(gated), self.reg(gated), self.align(tower))
@@ -93,18 +89,13 @@ class PicoDetHead(nn.Module):
         aligned: The 2022 head, with channel gate and alignment branch; else the 2021 one.
     """
 
-    def __init__(
-        self, channels: int, num_convs: int, num_classes: int, aligned: bool, num_levels: int = 4
-    ) -> None:
+    def __init__(self, channels: int, num_convs: int, num_classes: int, aligned: bool, num_levels: int = 4) -> None:
         super().__init__()
         predictor = AlignedPredictor if aligned else LegacyPredictor
         self.towers = nn.ModuleList(Tower(channels, num_convs, aligned) for _ in range(num_levels))
-        self.predictors = nn.ModuleList(
-            predictor(channels, num_classes) for _ in range(num_levels)
-        )
+        self.predictors = nn.ModuleList(predictor(channels, num_classes) for _ in range(num_levels))
 
     def forward(self, features: list[Tensor]) -> list[LevelOutput]:
         return [
-            predictor(*tower(x))
-            for x, tower, predictor in zip(features, self.towers, self.predictors, strict=True)
+            predictor(*tower(x)) for x, tower, predictor in zip(features, self.towers, self.predictors, strict=True)
         ]

@@ -11,9 +11,7 @@ from tinypose_torch.models.layers import ConvNormAct
 class ConvBnHardswish(ConvNormAct):
     """`ConvNormAct` with PicoDet's activation."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel, stride, groups, nn.Hardswish)
 
 

@@ -17,9 +17,7 @@ from tinypose_torch.models.picodet.layers import ConvBnHardswish, DepthwiseSepar
 
 def lc_block(in_channels: int, out_channels: int) -> nn.Module:
     """LC-PAN's block."""
-    return nn.Sequential(
-        DepthwiseSeparable(in_channels, in_channels), DepthwiseSeparable(in_channels, out_channels)
-    )
+    return nn.Sequential(DepthwiseSeparable(in_channels, in_channels), DepthwiseSeparable(in_channels, out_channels))
 
 
 class CSPBlock(nn.Module):
@@ -31,9 +29,7 @@ class CSPBlock(nn.Module):
         self.main_conv = ConvBnHardswish(in_channels, hidden)
         self.short_conv = ConvBnHardswish(in_channels, hidden)
         self.final_conv = ConvBnHardswish(2 * hidden, out_channels)
-        self.bottleneck = nn.Sequential(
-            ConvBnHardswish(hidden, hidden), DepthwiseSeparable(hidden, hidden)
-        )
+        self.bottleneck = nn.Sequential(ConvBnHardswish(hidden, hidden), DepthwiseSeparable(hidden, hidden))
 
     def forward(self, x: Tensor) -> Tensor:
         main = self.bottleneck(self.main_conv(x))
@@ -77,9 +73,7 @@ class PicoDetNeck(nn.Module):
         self.bottom_up = nn.ModuleList(BottomUpStep(channels, block) for _ in range(2))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        fine, middle, coarse = (
-            lateral(x) for lateral, x in zip(self.laterals, features, strict=True)
-        )
+        fine, middle, coarse = (lateral(x) for lateral, x in zip(self.laterals, features, strict=True))
         down = [coarse]  # coarse to fine
         for block, lower in zip(self.top_down_blocks, (middle, fine), strict=True):
             upsampled = F.interpolate(down[-1], scale_factor=2.0, mode="nearest")

@@ -1,0 +1,49 @@
+"""`tinypose models`: the catalogue as a table."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+
+from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry, list_models
+from tinypose_torch.table import format_table
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand's parser."""
+    parser = commands.add_parser("models", help="list the models", description=__doc__)
+    parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table."""
+    names = list_models(options.pattern)
+    if not names:
+        raise ValueError(f"no model matches {options.pattern!r}")
+    header = ("model", "task", "input", "parameters", "COCO AP", "weights", "licence")
+    print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3, 4)))
+    print(
+        "\nCOCO AP as PaddleDetection documents it: keypoints with ground-truth boxes, detectors box mAP, on val2017."
+    )
+    return 0
+
+
+def _row(entry: ModelEntry) -> tuple[str, ...]:
+    return (
+        entry.name,
+        entry.task,
+        f"{entry.input_size[0]}x{entry.input_size[1]}",
+        f"{count_parameters(entry) / 1e6:.2f} M",
+        f"{entry.coco_ap:.1f}" if entry.coco_ap is not None else "-",
+        ", ".join(entry.weights),
+        entry.licence,
+    )
+
+
+def count_parameters(entry: ModelEntry) -> int:
+    """Trainable numbers of a model."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in entry.build().parameters())

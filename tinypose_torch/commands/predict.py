@@ -1,0 +1,205 @@
+"""`tinypose predict`: poses in photos and videos, as overlays and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tinypose_torch.geometry.crops import CROP_RULES
+from tinypose_torch.images import find_inputs, load_image, save_png
+from tinypose_torch.pipeline import DEFAULT_DETECTOR, DEFAULT_POSE, PoseEstimator
+from tinypose_torch.results import VISIBLE, Poses
+from tinypose_torch.runtime.eager import BACKENDS
+from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
+
+DEFAULT_OUTPUT = "output"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the subcommand's parser."""
+    parser = commands.add_parser(
+        "predict",
+        help="find poses in photos and videos",
+        description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
+        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
+    add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
+    add("--pose", default=DEFAULT_POSE, metavar="NAME", help="pose network (default: %(default)s)")
+    weights = "weight file for the {}: .pdparams, .safetensors, .pt or a deployed Paddle model (default: the official weights)"
+    add("--detector-weights", metavar="FILE", help=weights.format("detector"))
+    add("--pose-weights", metavar="FILE", help=weights.format("pose network"))
+    add(
+        "--output", metavar="DIR", help=f"folder for overlays (default: {DEFAULT_OUTPUT}; none if only --json is given)"
+    )
+    add("--json", metavar="FILE", help="write boxes and keypoints here")
+    add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
+    add(
+        "--keypoint-threshold",
+        type=float,
+        default=VISIBLE,
+        metavar="S",
+        help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
+    )
+    add("--crop", choices=CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
+    add("--backend", choices=BACKENDS, default="auto", help="what runs the networks (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict on every input; failures are listed at the end and do not stop the others."""
+    if not 0 <= options.keypoint_threshold <= 1:
+        raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
+    files, missing = find_inputs(item for item in options.inputs if not is_camera(item))
+    sources = files + [item for item in options.inputs if is_camera(item)]
+    failures = [(item, "no such file, or nothing in it that can be read") for item in missing]
+    if sources:
+        estimator = PoseEstimator(
+            options.detector,
+            options.pose,
+            options.detector_weights,
+            options.pose_weights,
+            options.backend,
+            options.device,
+            detection_threshold=options.detection_threshold,
+            crop=options.crop,
+        )
+        failures += _predict_all(estimator, sources, options)
+    for source, reason in failures:
+        print(f"failed: {source}: {reason}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:
+    output = Path(options.output or DEFAULT_OUTPUT) if options.output or not options.json else None
+    names = _OutputNames(output) if output is not None else None
+    failures: list[tuple[str, str]] = []
+    with ExitStack() as stack:
+        records = stack.enter_context(_json_list(options.json)) if options.json else None
+        # One photo or video needs no bar of its own; the video's frames have one.
+        for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
+            try:
+                predict = _predict_video if is_video(source) else _predict_image
+                for line in predict(estimator, source, names, records, options.keypoint_threshold):
+                    tqdm.write(line)
+            except (ValueError, OSError, MemoryError) as error:
+                failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
+    return failures
+
+
+def _predict_image(
+    estimator: PoseEstimator,
+    source: str,
+    names: _OutputNames | None,
+    records: _JsonList | None,
+    keypoint_threshold: float,
+) -> Iterator[str]:
+    image = load_image(source)
+    poses = estimator(image)
+    if records is not None:
+        records.add({"image": source, "poses": poses.to_records()})
+    overlay = ""
+    if names is not None:
+        path = names.choose(source, ".png")
+        save_png(poses.draw(image, keypoint_threshold), path)
+        overlay = f" -> {path}"
+    yield f"{source}: {_people(poses)}{overlay}"
+
+
+def _predict_video(
+    estimator: PoseEstimator,
+    source: str,
+    names: _OutputNames | None,
+    records: _JsonList | None,
+    keypoint_threshold: float,
+) -> Iterator[str]:
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoReader(source))
+        writer: VideoWriter | None = None
+        path = names.choose(source.replace(":", "_"), ".mp4") if names is not None else None
+        frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
+        try:
+            for index, frame in enumerate(frames):
+                poses = estimator(frame)
+                if records is not None:
+                    time = round(index / video.fps, 4)
+                    records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
+                if path is not None:
+                    if writer is None:
+                        writer = stack.enter_context(VideoWriter(path, video.fps, frame.shape[1::-1]))
+                    writer.write(poses.draw(frame, keypoint_threshold))
+        except KeyboardInterrupt:
+            if not is_camera(source):
+                raise
+        if video.ended_early:
+            yield f"{source}: ends early, after {video.frames_read} of {video.declared_frames} frames"
+    yield f"{source}: {video.frames_read} frames{f' -> {path}' if path is not None else ''}"
+
+
+def _people(poses: Poses) -> str:
+    return "1 person" if len(poses) == 1 else f"{len(poses)} people"
+
+
+def _without_prefix(message: str, source: str) -> str:
+    return message.removeprefix(f"{source}: ")
+
+
+class _OutputNames:
+    """Chooses file names in a folder so that inputs of one name do not overwrite each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._taken: set[Path] = set()
+
+    def choose(self, source: str, suffix: str) -> Path:
+        stem = Path(source).stem
+        path, number = self.folder / f"{stem}{suffix}", 2
+        while path in self._taken:
+            path, number = self.folder / f"{stem}_{number}{suffix}", number + 1
+        self._taken.add(path)
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise ValueError(f"the overlay {path} would overwrite it; choose another --output")
+        return path
+
+
+class _JsonList:
+    """Writes a JSON list record by record, so that a long video needs no memory."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._first = True
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._file.write("[\n" if self._first else ",\n")
+        json.dump(record, self._file)
+        self._first = False
+
+    def end(self) -> None:
+        self._file.write("[]\n" if self._first else "\n]\n")
+
+
+@contextmanager
+def _json_list(name: str) -> Iterator[_JsonList]:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            records = _JsonList(file)
+            yield records
+            records.end()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
