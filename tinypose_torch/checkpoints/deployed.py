@@ -38,11 +38,12 @@ _NORM_ROLES = ("weight", "bias", "running_mean", "running_var")
 
 @dataclass
 class Operation:
-    """One operation of a program: type, inputs by role, and its first output."""
+    """One operation of a program: type, inputs by role, first output, and its place among all operations."""
 
     kind: str
     inputs: dict[str, str]
     output: str
+    index: int
 
 
 @dataclass
@@ -60,9 +61,10 @@ class Program:
 
 @dataclass
 class Convolution:
-    """Names of the parameters of one convolution and what follows it."""
+    """A convolution with what follows it: names of their parameters, and the last of the operations."""
 
     weight: str
+    last: Operation
     bias: str | None = None
     norm: dict[str, str] = field(default_factory=dict)
 
@@ -164,7 +166,7 @@ def link_convolutions(program: Program) -> list[Convolution]:
     for operation in program.operations:
         if operation.kind not in _CONV_OPS:
             continue
-        convolution = Convolution(operation.inputs["filter"])
+        convolution = Convolution(operation.inputs["filter"], operation)
         match = re.match(r"conv2d_(\d+)\.w_0", convolution.weight)
         if match is None or int(match[1]) in numbered:
             raise CheckpointError(
@@ -175,10 +177,12 @@ def link_convolutions(program: Program) -> list[Convolution]:
         for consumer in consumers.get(operation.output, []):
             if consumer.kind == "batch_norm":
                 convolution.norm = {role: consumer.inputs[role] for role in _NORM_ROLES}
+                convolution.last = consumer
             elif consumer.kind == "add":
                 for value in consumer.inputs.values():
                     if source.get(value, value) in program.shapes:
                         convolution.bias = source.get(value, value)
+                        convolution.last = consumer
     return [numbered[number] for number in sorted(numbered)]
 
 
@@ -208,7 +212,8 @@ _JSON_ROLES = {
 def _read_json_program(data: bytes) -> Program:
     program = Program()
     names: dict[int, str] = {}  # value number to parameter name
-    for op in json.loads(data)["program"]["regions"][0]["blocks"][0]["ops"]:
+    operations = json.loads(data)["program"]["regions"][0]["blocks"][0]["ops"]
+    for index, op in enumerate(operations):
         if op["#"] == "p":
             name = op["A"][3]
             names[op["O"]["%"]] = name
@@ -219,7 +224,7 @@ def _read_json_program(data: bytes) -> Program:
             continue
         values = [names.get(value["%"], f"%{value['%']}") for value in op["I"]]
         inputs = dict(zip(_JSON_ROLES[kind], values, strict=False))
-        program.operations.append(Operation(kind, inputs, f"%{op['O'][0]['%']}"))
+        program.operations.append(Operation(kind, inputs, f"%{op['O'][0]['%']}", index))
     return program
 
 
@@ -244,11 +249,13 @@ def _read_protobuf_program(data: bytes) -> Program:
     blocks = [value for number, value in _fields(memoryview(data)) if number == 1]
     if not blocks:
         raise CheckpointError("not a Paddle program")
+    index = 0
     for number, value in _fields(_message(blocks[0])):
         if number == 3:
             _read_variable(_message(value), program)
         elif number == 4:
-            _read_operation(_message(value), program)
+            _read_operation(_message(value), program, index)
+            index += 1
     return program
 
 
@@ -271,7 +278,7 @@ def _read_variable(data: memoryview, program: Program) -> None:
         program.shapes[name] = _checked_shape(shape)
 
 
-def _read_operation(data: memoryview, program: Program) -> None:
+def _read_operation(data: memoryview, program: Program, index: int) -> None:
     kind, inputs, output = "", {}, ""
     for number, value in _fields(data):
         if number == 3:
@@ -286,7 +293,7 @@ def _read_operation(data: memoryview, program: Program) -> None:
                 output = arguments[0]
     kind = _LEGACY_KINDS.get(kind, kind)
     if kind in _JSON_ROLES:
-        program.operations.append(Operation(kind, inputs, output))
+        program.operations.append(Operation(kind, inputs, output, index))
 
 
 def _tensor_description(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...]]:

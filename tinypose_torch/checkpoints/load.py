@@ -15,7 +15,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.deployed import DeployedModel, link_convolutions, read_deployed
+from tinypose_torch.checkpoints.deployed import (
+    Convolution,
+    DeployedModel,
+    Program,
+    link_convolutions,
+    read_deployed,
+)
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.renaming import rename_state
@@ -137,7 +143,7 @@ def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[s
         names = {name: name for name in checkpoint.tensors}
         return dict(checkpoint.tensors), LoadReport(sources=names)
     if checkpoint.deployed is not None:
-        sources = _match_convolutions(network, checkpoint.deployed)
+        sources = _tensor_sources(network, checkpoint.deployed.program)
         state = {name: checkpoint.tensors[source] for name, source in sources.items()}
         unused = set(checkpoint.tensors) - set(sources.values())
         if unused:
@@ -226,7 +232,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 
 def _read_deployed_files(path: Path) -> Checkpoint:
-    program, params = _deployed_pair(path)
+    program, params = find_deployed_files(path)
     info = params.with_name(params.name + ".info")
     model = read_deployed(program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None)
     if model.structured_names:
@@ -234,8 +240,8 @@ def _read_deployed_files(path: Path) -> Checkpoint:
     return Checkpoint(model.tensors, "program", deployed=model)
 
 
-def _deployed_pair(path: Path) -> tuple[Path, Path]:
-    """Program and tensors of a deployed model."""
+def find_deployed_files(path: Path) -> tuple[Path, Path]:
+    """Program and tensors of a deployed model, from its folder or either of them."""
     if path.is_dir():
         found = sorted(path.glob("*.pdiparams"))
         if len(found) != 1:
@@ -251,7 +257,7 @@ def _deployed_pair(path: Path) -> tuple[Path, Path]:
     return program, params
 
 
-def _conv_norm_pairs(network: nn.Module) -> list[tuple[str, nn.Conv2d, str | None]]:
+def conv_norm_pairs(network: nn.Module) -> list[tuple[str, nn.Conv2d, str | None]]:
     """Convolutions in the order of creation, each with the batch norm that follows it."""
     pairs: list[tuple[str, nn.Conv2d, str | None]] = []
     for name, module in network.named_modules():
@@ -262,25 +268,36 @@ def _conv_norm_pairs(network: nn.Module) -> list[tuple[str, nn.Conv2d, str | Non
     return pairs
 
 
-def _match_convolutions(network: nn.Module, deployed: DeployedModel) -> dict[str, str]:
-    """This project's tensor names to the exporter's parameter names."""
-    pairs = _conv_norm_pairs(network)
-    convolutions = link_convolutions(deployed.program)
+def match_convolutions(network: nn.Module, program: Program) -> list[tuple[str, str | None, Convolution]]:
+    """The network's convolutions and batch norms beside the program's.
+
+    Raises:
+        CheckpointError: Their numbers, shapes or batch norms differ.
+    """
+    pairs = conv_norm_pairs(network)
+    convolutions = link_convolutions(program)
     if len(pairs) != len(convolutions):
         raise CheckpointError(f"has {len(convolutions)} convolutions, the network {len(pairs)}: another network?")
-    sources: dict[str, str] = {}
+    matched = []
     for (name, module, norm), convolution in zip(pairs, convolutions, strict=True):
-        expected = tuple(module.weight.shape)
-        if deployed.program.shapes[convolution.weight] != expected:
+        expected, shape = tuple(module.weight.shape), program.shapes[convolution.weight]
+        if shape != expected:
             raise CheckpointError(
-                f"{convolution.weight} is {deployed.program.shapes[convolution.weight]}, "
-                f"{name} in the network {expected}: another network?"
+                f"{convolution.weight} is {shape}, {name} in the network {expected}: another network?"
             )
+        if convolution.norm and norm is None:
+            raise CheckpointError(f"batch norm after {convolution.weight}, none after {name}: another network?")
+        matched.append((name, norm, convolution))
+    return matched
+
+
+def _tensor_sources(network: nn.Module, program: Program) -> dict[str, str]:
+    """This project's tensor names to the exporter's parameter names."""
+    sources: dict[str, str] = {}
+    for name, norm, convolution in match_convolutions(network, program):
         sources[f"{name}.weight"] = convolution.weight
         if convolution.bias is not None:
             sources[f"{name}.bias"] = convolution.bias
-        if convolution.norm and norm is None:
-            raise CheckpointError(f"batch norm after {convolution.weight}, none after {name}: another network?")
         for role, parameter in convolution.norm.items():
             sources[f"{norm}.{role}"] = parameter
     return sources
@@ -289,7 +306,7 @@ def _match_convolutions(network: nn.Module, deployed: DeployedModel) -> dict[str
 def _unfold_batch_norms(network: nn.Module, state: dict[str, np.ndarray | Tensor]) -> list[str]:
     """Give folded convolutions a batch norm that adds their bias and does nothing else. Changes ``state``."""
     unfolded = []
-    for name, module, norm in _conv_norm_pairs(network):
+    for name, module, norm in conv_norm_pairs(network):
         bias = state.get(f"{name}.bias")
         if norm is None or bias is None or f"{norm}.weight" in state:
             continue

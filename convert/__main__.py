@@ -1,0 +1,126 @@
+"""`python -m convert`: checkpoints of the original into safetensors, checked against the original."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from convert.receipt import format_receipt, make_receipt, write_receipt
+from convert.run_original import OriginalError
+from convert.verify import Verification, verify_against_export, verify_against_recording
+from tinypose_torch.checkpoints.catalogue import get_entry, list_models
+from tinypose_torch.checkpoints.download import fetch_pretrained
+from tinypose_torch.checkpoints.load import load_weights, save_safetensors
+from tinypose_torch.factory import create_model
+from tinypose_torch.table import format_table
+
+DEFAULT_FOLDER = Path("weights")
+DEFAULT_TOLERANCE = 2e-3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m convert`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Convert PaddleDetection checkpoints to safetensors, and check them against the original.",
+        epilog="Exit status: 0; 1 if port and original differ, or some models failed; 2 for wrong arguments or files.",
+    )
+    add = parser.add_argument
+    add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder or file)")
+    add("--model", metavar="NAME", help="the model that the checkpoint belongs to; tinypose models lists them")
+    add("--all", action="store_true", help="fetch and convert every model of the catalogue")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="what to write (default: weights/MODEL.safetensors); with --all a folder",
+    )
+    add("--num-keypoints", type=int, metavar="K", help="keypoints of a pose checkpoint trained on another skeleton")
+    add("--num-classes", type=int, metavar="C", help="classes of a detector trained on other classes")
+    add("--verify", action="store_true", help="compare with --original and --reference, and write a receipt")
+    add("--original", type=Path, metavar="DIR", help="the exported Paddle model, to run on PaddlePaddle")
+    add("--reference", type=Path, metavar="DIR", help="recorded activations: manifest.json and io.npz")
+    add("--images", type=Path, metavar="DIR", help="photos to run the original on (default: seeded noise)")
+    add(
+        "--tolerance",
+        type=float,
+        default=DEFAULT_TOLERANCE,
+        metavar="T",
+        help="relative difference per layer that counts as equal (default: %(default)s)",
+    )
+    add(
+        "--receipt", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder for receipts (default: %(default)s)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see the parser's epilog for the exit status."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    try:
+        if options.all:
+            return convert_all(options.output or DEFAULT_FOLDER)
+        return convert_file(options)
+    except (ValueError, KeyError, OSError, OriginalError) as error:
+        print(f"convert: error: {error}", file=sys.stderr)
+        return 2
+
+
+def convert_file(options: argparse.Namespace) -> int:
+    """Convert one checkpoint and verify it if asked."""
+    network = create_model(options.model, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
+    report = load_weights(network, options.file, model=options.model)
+    output = options.output or DEFAULT_FOLDER / f"{options.model}.safetensors"
+    verifications: list[Verification] = []
+    if options.original:
+        verifications.append(verify_against_export(network, options.original, options.tolerance, options.images))
+    if options.reference:
+        verifications.append(verify_against_recording(network, options.reference, options.tolerance))
+    save_safetensors(network, output, {"model": options.model, "source": options.file.name})
+    receipt = make_receipt(options.model, options.file, output, report, verifications)
+    print(format_receipt(receipt))
+    print(f"\nwrote {output}")
+    if options.verify:
+        for path in write_receipt(receipt, options.receipt):
+            print(f"wrote {path}")
+    return 0 if all(verification.equal for verification in verifications) else 1
+
+
+def convert_all(folder: Path) -> int:
+    """Fetch and convert the official weights of every model; failures do not stop the others."""
+    rows, failed = [], 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in tqdm(list_models(), unit="model", disable=None):
+        try:
+            target = folder / f"{name}.safetensors"
+            shutil.copyfile(fetch_pretrained(get_entry(name)), target)
+            rows.append((name, "converted", str(target)))
+        except (ValueError, OSError) as error:
+            failed += 1
+            rows.append((name, "FAILED", str(error).splitlines()[0]))
+    print(format_table(("model", "", "file or reason"), rows))
+    return 1 if failed else 0
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.all:
+        if options.file or options.model or options.verify:
+            parser.error("--all takes no FILE, --model or --verify")
+        return
+    if options.file is None or options.model is None:
+        parser.error("FILE and --model are needed (or --all)")
+    if options.verify and not (options.original or options.reference):
+        parser.error("--verify needs --original or --reference to compare with")
+    if (options.original or options.reference) and not options.verify:
+        parser.error("--original and --reference go with --verify")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The receipt of a conversion: what was mapped, and how far the port is from the original."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from convert.verify import Verification
+from tinypose_torch.checkpoints.load import LoadReport
+from tinypose_torch.table import format_table
+
+WORST_LAYERS = 15
+_PACKAGES = ("tinypose-torch", "torch", "numpy", "opencv-python-headless", "safetensors")
+
+
+def make_receipt(
+    model: str, source: Path, converted: Path, report: LoadReport, verifications: list[Verification]
+) -> dict[str, Any]:
+    """Everything that a receipt says, ready for JSON."""
+    return {
+        "model": model,
+        "source": {"name": source.name, "sha256": hash_source(source)},
+        "converted": {"name": converted.name, "sha256": hash_file(converted)},
+        "tensors_mapped": len(report.sources),
+        "names": report.sources,
+        "dropped": report.dropped,
+        "batch_norms_unfolded": report.unfolded,
+        "verifications": [_verification(verification) for verification in verifications],
+        "versions": {**_versions(), "python": platform.python_version()},
+    }
+
+
+def write_receipt(receipt: dict[str, Any], folder: Path) -> list[Path]:
+    """Write ``MODEL.receipt.json`` and ``MODEL.receipt.txt``, each atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, text in (
+        ("json", json.dumps(receipt, indent=1) + "\n"),
+        ("txt", format_receipt(receipt) + "\n"),
+    ):
+        path = folder / f"{receipt['model']}.receipt.{suffix}"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        written.append(path)
+    return written
+
+
+def format_receipt(receipt: dict[str, Any]) -> str:
+    """The receipt as a text that a person reads."""
+    lines = [
+        f"{receipt['model']}",
+        "",
+        f"source     {receipt['source']['name']}  sha256 {receipt['source']['sha256']}",
+        f"converted  {receipt['converted']['name']}  sha256 {receipt['converted']['sha256']}",
+        f"tensors    {receipt['tensors_mapped']} mapped one to one, {len(receipt['dropped'])} without a counterpart",
+        "versions   " + ", ".join(f"{name} {number}" for name, number in receipt["versions"].items()),
+    ]
+    for verification in receipt["verifications"]:
+        lines += ["", *_format_verification(verification)]
+    if not receipt["verifications"]:
+        lines += ["", "Not compared with the original (--verify was not given)."]
+    return "\n".join(lines)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def hash_source(path: Path) -> str:
+    """SHA-256 of a weight file, or of a deployed model's tensors."""
+    return hash_file(next(path.glob("*.pdiparams")) if path.is_dir() else path)
+
+
+def _verification(verification: Verification) -> dict[str, Any]:
+    first = verification.first_difference
+    return {
+        "against": verification.against,
+        "input": verification.input,
+        "equal": verification.equal,
+        "tolerance": verification.tolerance,
+        "first_difference": first.name if first else None,
+        "answers": verification.pixels,
+        "layers": [
+            {"name": layer.name, "largest": layer.largest, "relative": layer.relative} for layer in verification.layers
+        ],
+        "versions": verification.versions,
+    }
+
+
+def _format_verification(verification: dict[str, Any]) -> list[str]:
+    verdict = "equal" if verification["equal"] else f"DIFFERENT, from layer {verification['first_difference']} on"
+    worst = sorted(verification["layers"], key=lambda layer: -layer["relative"])[:WORST_LAYERS]
+    rows = [(layer["name"], f"{layer['largest']:.2e}", f"{layer['relative']:.2e}") for layer in worst]
+    return [
+        f"Against {verification['against']}, on {verification['input']}: {verdict}",
+        *(f"  {name}: {value:.3g}" for name, value in verification["answers"].items()),
+        "",
+        f"The {len(worst)} of {len(verification['layers'])} layers that differ most "
+        f"(tolerance {verification['tolerance']:g} of the layer's largest value):",
+        "",
+        format_table(("layer", "largest", "relative"), rows, right=(1, 2)),
+    ]
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

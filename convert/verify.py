@@ -1,0 +1,265 @@
+"""Beside the original: layer by layer, and in pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convert.run_original import OriginalOutputs, run_original
+from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.deployed import read_deployed
+from tinypose_torch.checkpoints.load import find_deployed_files, match_convolutions
+from tinypose_torch.checkpoints.renaming import rename_path
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.crops import make_crops
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.images import find_inputs, load_image
+from tinypose_torch.models.picodet import LevelOutput, decode_levels
+from tinypose_torch.models.picodet.heads import BINS
+from tinypose_torch.pipeline import HEATMAP_STRIDE, detector_input, pose_input
+
+CONFIDENT = 0.2
+SEED = 20261120
+
+
+@dataclass
+class LayerDifference:
+    """How far one layer is from the original.
+
+    Attributes:
+        name: The layer's name in this project.
+        largest: Largest absolute difference.
+        scale: The original's largest absolute value there.
+    """
+
+    name: str
+    largest: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        """Largest difference over largest value."""
+        return self.largest / self.scale if self.scale > 0 else self.largest
+
+
+@dataclass
+class Verification:
+    """The comparison with one original.
+
+    Attributes:
+        against: What the original was.
+        input: What both were given.
+        layers: In the original's order of execution.
+        pixels: Differences of the final answers, each with its unit in the name.
+        tolerance: Relative difference per layer up to which port and original count as equal.
+        versions: Of what ran the original.
+    """
+
+    against: str
+    input: str
+    layers: list[LayerDifference]
+    tolerance: float
+    pixels: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def first_difference(self) -> LayerDifference | None:
+        """The first layer that differs by more than the tolerance."""
+        # "not <=" so that a NaN counts as a difference.
+        return next((layer for layer in self.layers if not layer.relative <= self.tolerance), None)
+
+    @property
+    def equal(self) -> bool:
+        """Whether every layer agrees."""
+        return bool(self.layers) and self.first_difference is None
+
+
+def verify_against_export(
+    network: nn.Module, exported: Path, tolerance: float, images: Path | None = None
+) -> Verification:
+    """Compare with an exported Paddle model, run by PaddlePaddle on the same input.
+
+    Args:
+        exported: Folder or file of the exported model.
+        images: Folder of photos to use as input; seeded noise unless given.
+
+    Raises:
+        CheckpointError: The exported model is of another network, or damaged.
+        OriginalError: It could not be run.
+    """
+    program_file, params_file = find_deployed_files(exported)
+    program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
+    matched = sorted(match_convolutions(network, program), key=lambda row: row[2].last.index)
+    names = [norm or name for name, norm, _ in matched]
+    x, description = _input_batch(entry_of(network), images)
+    layers: list[LayerDifference] = []
+    # The exported model may have a fixed batch of one, so photos go one by one.
+    ported: list[dict[str, Tensor]] = []
+    originals: list[OriginalOutputs] = []
+    for sample in x:
+        ported.append(_layer_outputs(network, sample[None], names))
+        originals.append(run_original(program_file, sample[None], [row[2].last for row in matched]))
+    for index, name in enumerate(names):
+        pairs = [(p[name].numpy(), o.layers[index]) for p, o in zip(ported, originals, strict=True)]
+        layers.append(_difference(name, pairs))
+    original_layers = [dict(zip(names, o.layers, strict=True)) for o in originals]
+    return Verification(
+        against=f"exported model {program_file.parent.name}/{program_file.name}",
+        input=description,
+        layers=layers,
+        tolerance=tolerance,
+        pixels=_answer_differences(entry_of(network), ported, original_layers),
+        versions={"paddlepaddle": originals[0].version},
+    )
+
+
+def verify_against_recording(network: nn.Module, folder: Path, tolerance: float) -> Verification:
+    """Compare with recorded activations of the original: a folder with ``manifest.json`` and ``io.npz``.
+
+    The network must hold the weights that the recording was made with.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if not (folder / "io.npz").is_file():
+        raise FileNotFoundError(f"{folder} has no io.npz: nothing was recorded of this model")
+    recorded = np.load(folder / "io.npz")
+    x = recorded["image"] if "image" in recorded else recorded_input(manifest["input"])
+    outputs = _all_outputs(network, x)
+    layers = []
+    for name, facts in manifest["activations"].items():
+        path = rename_path(type(network).__name__, name)
+        value = _find_output(outputs, path).numpy()
+        if facts["mode"] == "sub":
+            value = value.reshape(-1)[:: facts["stride"]]
+        scale = max(abs(facts["max"]), abs(facts["min"]))
+        largest = float(np.abs(value - recorded[f"act.{name}"]).max())
+        layers.append(LayerDifference(path, largest, scale))
+    pixels: dict[str, float] = {}
+    if "heatmap" in recorded:
+        pixels = _keypoint_difference(outputs[""].numpy(), recorded["heatmap"], -np.inf)
+        pixels["heatmap"] = float(np.abs(outputs[""].numpy() - recorded["heatmap"]).max())
+    elif "boxes_input_pixels" in recorded:
+        boxes = decode_levels(outputs[""]).boxes.numpy()
+        pixels["box, pixels"] = float(np.abs(boxes - recorded["boxes_input_pixels"]).max())
+    return Verification(f"recording {folder.name}", "the recorded input", layers, tolerance, pixels)
+
+
+def recorded_input(spec: dict[str, Any]) -> np.ndarray:
+    """The input of a recording: coarse normal noise on a grid of 8 pixels, plus half as much fine noise."""
+    n, c, h, w = spec["shape"]
+    generator = np.random.RandomState(spec["seed"])
+    coarse = generator.standard_normal((n, c, -(-h // 8), -(-w // 8)))
+    fine = generator.standard_normal((n, c, h, w))
+    return (np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :h, :w] + 0.5 * fine).astype(np.float32)
+
+
+def _input_batch(entry: ModelEntry, images: Path | None) -> tuple[np.ndarray, str]:
+    if images is None:
+        shape = (1, 3, *entry.input_size)
+        return np.random.RandomState(SEED).standard_normal(shape).astype(np.float32), f"noise, seed {SEED}"
+    files, _ = find_inputs([str(images)])
+    if not files:
+        raise FileNotFoundError(f"no images in {images}")
+    to_input: Callable[[np.ndarray], np.ndarray] = (
+        (lambda image: _whole_image(image, entry))
+        if isinstance(entry, PoseEntry)
+        else (lambda i: detector_input(i, entry))
+    )
+    return np.concatenate([to_input(load_image(file)) for file in files]), f"{len(files)} photos"
+
+
+def _whole_image(image: np.ndarray, entry: PoseEntry) -> np.ndarray:
+    """A photo as if it were one person's box."""
+    height, width = entry.input_size
+    box = np.array([[0, 0, image.shape[1], image.shape[0]]])
+    heatmap = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
+    crops = make_crops(box, image.shape[:2], (height, width), heatmap, "deploy", entry.udp)
+    return pose_input(image, crops, entry)
+
+
+def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:
+    """Every module's output by name; the network's own under ''."""
+    outputs: dict[str, Any] = {}
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, output, name=name: outputs.__setitem__(name, output))
+        for name, module in network.named_modules()
+    ]
+    try:
+        with torch.inference_mode():
+            network(torch.from_numpy(x))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs
+
+
+def _layer_outputs(network: nn.Module, x: np.ndarray, names: list[str]) -> dict[str, Tensor]:
+    outputs = _all_outputs(network, x)
+    return {name: outputs[name] for name in names}
+
+
+def _find_output(outputs: dict[str, Any], path: str) -> Tensor:
+    """A module's output, or one entry of it where the last part of the path is an index."""
+    if isinstance(outputs.get(path), Tensor):
+        return outputs[path]
+    module, index = path.rsplit(".", 1)
+    return outputs[module][int(index)]
+
+
+def _difference(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> LayerDifference:
+    largest = max(float(np.abs(ported - original).max()) for ported, original in pairs)
+    return LayerDifference(name, largest, max(float(np.abs(original).max()) for _, original in pairs))
+
+
+def _answer_differences(
+    entry: ModelEntry, ported: list[dict[str, Tensor]], originals: list[dict[str, np.ndarray]]
+) -> dict[str, float]:
+    """Differences of heatmaps and keypoints, or of scores and boxes."""
+    if isinstance(entry, PoseEntry):
+        maps = np.concatenate([layers["final_conv"].numpy() for layers in ported])
+        expected = np.concatenate([layers["final_conv"] for layers in originals])
+        return {
+            "heatmap": float(np.abs(maps - expected).max()),
+            **_keypoint_difference(maps, expected, CONFIDENT),
+        }
+    differences = {"score": 0.0, "box, pixels": 0.0}
+    for one, other in zip(ported, originals, strict=True):
+        got = decode_levels(_levels(one))
+        want = decode_levels(_levels({name: torch.from_numpy(value) for name, value in other.items()}))
+        differences["score"] = max(differences["score"], float((got.scores - want.scores).abs().max()))
+        differences["box, pixels"] = max(differences["box, pixels"], float((got.boxes - want.boxes).abs().max()))
+    return differences
+
+
+def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: float) -> dict[str, float]:
+    """Largest distance of decoded keypoints in input pixels, and how many peaks lie in another cell."""
+    got, _ = decode_heatmaps(maps)
+    want, scores = decode_heatmaps(expected)
+    same_cell = (decode_heatmaps(maps, "none")[0] == decode_heatmaps(expected, "none")[0]).all(axis=-1)
+    distances = np.linalg.norm(got - want, axis=-1) * HEATMAP_STRIDE
+    counted = same_cell & (scores > confident)
+    return {
+        "keypoint, input pixels": float(distances[counted].max(initial=0)),
+        "peaks in another cell": float((~same_cell & (scores > confident)).sum()),
+    }
+
+
+def _levels(layers: dict[str, Tensor]) -> list[LevelOutput]:
+    """The head's raw predictions out of its layers' outputs."""
+    levels = []
+    while f"head.predictors.{len(levels)}.cls" in layers or f"head.predictors.{len(levels)}.output" in layers:
+        prefix = f"head.predictors.{len(levels)}"
+        if f"{prefix}.output" in layers:
+            both = layers[f"{prefix}.output"]
+            classes = both.shape[1] - 4 * BINS
+            levels.append(LevelOutput(both[:, :classes], both[:, classes:], None))
+        else:
+            align = layers[f"{prefix}.align.1.norm"]
+            levels.append(LevelOutput(layers[f"{prefix}.cls"], layers[f"{prefix}.reg"], align))
+    return levels
