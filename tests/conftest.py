@@ -1,0 +1,82 @@
+"""Shared fixtures: the reference data beside the checkout, genuine weights, made-up photos."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("TINYPOSE_SHARED", ROOT.parent / "shared"))
+REFERENCE = SHARED / "reference"
+REAL = REFERENCE / "real"
+
+REAL_PAIRS = {
+    "picodet192_tinypose128x96": ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
+    "picodet320_tinypose256x192": ("picodet_s_320_lcnet_pedestrian", "tinypose_256x192"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the reference where it is absent; in CI it must be there."""
+    if REFERENCE.is_dir() or os.environ.get("CI"):
+        return
+    skip = pytest.mark.skip(reason=f"the reference data is not at {REFERENCE}")
+    for item in items:
+        if "needs_reference" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the user's cache, or reaches a network."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TINYPOSE_CACHE", str(folder))
+    monkeypatch.setenv("TINYPOSE_MIRROR", "http://127.0.0.1:9")  # nothing listens there
+    return folder
+
+
+@pytest.fixture(scope="session")
+def filler() -> ModuleType:
+    """The tool that makes the reference's seeded weights."""
+    spec = importlib.util.spec_from_file_location("reference_weights", SHARED / "tools/reference_weights.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def catalogue_name(folder: str) -> str:
+    """The catalogue's name of a folder in reference/models."""
+    keep = folder.startswith(("picodet", "tinypose"))
+    return folder if keep else folder.removesuffix("_coco")
+
+
+def reference_models(*, recorded: bool) -> list[str]:
+    """Folders in reference/models whose models are in the catalogue."""
+    from tinypose_torch import list_models
+
+    if not REFERENCE.is_dir():
+        return []
+    return [
+        folder.name
+        for folder in sorted((REFERENCE / "models").iterdir())
+        if catalogue_name(folder.name) in list_models() and (not recorded or (folder / "io.npz").is_file())
+    ]
+
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    return json.loads((REFERENCE / "models" / folder / "manifest.json").read_text())
+
+
+def gradient_image(height: int = 120, width: int = 160) -> np.ndarray:
+    """A colourful RGB image without people."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x % 256, y % 256, (x + y) % 256], axis=-1).astype(np.uint8)

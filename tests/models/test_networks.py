@@ -1,0 +1,103 @@
+"""What holds for every network of the catalogue, without reference data."""
+
+import pytest
+import torch
+
+from tinypose_torch import Skeleton, UnknownModelError, create_model, list_models
+from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry
+from tinypose_torch.models import LiteHRNet
+from tinypose_torch.models.layers import channel_shuffle, round_channels
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shapes_and_batch_independence(name):
+    network = create_model(name)
+    entry = network.entry
+    height, width = (128, 96) if isinstance(entry, PoseEntry) else (192, 192)
+    x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        both = network(x) if isinstance(entry, PoseEntry) else network.predict(x).boxes
+        second = network(x[1:]) if isinstance(entry, PoseEntry) else network.predict(x[1:]).boxes
+    if isinstance(entry, PoseEntry):
+        assert both.shape == (2, 17, height // 4, width // 4)
+    else:
+        assert both.shape == (2, 24 * 24 + 12 * 12 + 6 * 6 + 3 * 3, 4)
+    assert torch.allclose(both[1:], second, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["lite_18", "lite_30", "naive", "wider_naive"])
+def test_all_kinds_of_lite_hrnet_train(variant):
+    network = LiteHRNet(variant, num_keypoints=5)
+    heatmaps = network(torch.randn(2, 3, 64, 64))
+    assert heatmaps.shape == (2, 5, 16, 16)
+    heatmaps.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_catalogue_entries_are_complete():
+    assert len(CATALOGUE) >= 27
+    files = [file.filename for entry in CATALOGUE.values() for file in entry.weights.values()]
+    assert len(files) == len(set(files)), "file names on a mirror must be unique"
+    for entry in CATALOGUE.values():
+        assert all(file.url.startswith("https://") for file in entry.weights.values())
+        assert entry.coco_ap
+
+
+def test_models_by_pattern():
+    assert list_models("tinypose*") == ["tinypose_128x96", "tinypose_256x192"]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("tinypose_128", "tinypose_128x96"), ("picodet_s_320_pedestrians", "picodet_s_320_pedestrian")]
+)
+def test_unknown_names_suggest_the_nearest(wrong, near):
+    with pytest.raises(UnknownModelError, match=f"unknown model '{wrong}'.*'{near}'"):
+        create_model(wrong)
+
+
+def test_overrides_change_network_and_entry():
+    skeleton = Skeleton("hand", ("wrist", "thumb", "index"), links=((0, 1), (0, 2)))
+    network = create_model("tinypose_128x96", skeleton=skeleton, input_size=(160, 96))
+    assert network.entry.skeleton is skeleton
+    assert network.entry.input_size == (160, 96)
+    assert network(torch.zeros(1, 3, 160, 96)).shape == (1, 3, 40, 24)
+    detector = create_model("picodet_s_192_pedestrian", class_names=["dog", "person"])
+    assert detector.entry.person_class == 1
+    assert detector.predict(torch.zeros(1, 3, 192, 192)).scores.shape[-1] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("tinypose_128x96", {"num_classes": 2}, "pose network"),
+        ("picodet_s_192_pedestrian", {"num_keypoints": 2}, "detector"),
+        ("tinypose_128x96", {"num_keypoints": 0}, "at least 1"),
+        ("tinypose_128x96", {"input_size": (100, 96)}, "multiples of 32"),
+        ("tinypose_128x96", {"num_keypoints": 3, "skeleton": Skeleton.unnamed(4)}, "has 4"),
+        ("picodet_s_192_pedestrian", {"num_classes": 3, "class_names": ["a"]}, "1 class names"),
+        ("tinypose_128x96", {"pretrained": True, "weights": "x"}, "not both"),
+    ],
+)
+def test_wrong_overrides_are_refused(name, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        create_model(name, **overrides)
+
+
+def test_skeletons_check_themselves():
+    with pytest.raises(ValueError, match="link"):
+        Skeleton("x", ("a", "b"), links=((0, 2),))
+    with pytest.raises(ValueError, match="sigmas"):
+        Skeleton("x", ("a", "b"), sigmas=(0.1,))
+
+
+def test_channel_shuffle_interleaves():
+    x = torch.arange(6.0).view(1, 6, 1, 1)
+    assert channel_shuffle(x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("width", "divisor", "expected"), [(84, 8, 88), (5.6, 8, 8), (12, 8, 16), (96, 16, 96), (44.8, 8, 48)]
+)
+def test_round_channels(width, divisor, expected):
+    assert round_channels(width, divisor) == expected

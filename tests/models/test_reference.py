@@ -1,0 +1,91 @@
+"""Every recorded model of the catalogue: seeded weights through the .pdparams reader, activation by activation."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import REFERENCE, catalogue_name, read_manifest, reference_models
+
+from convert.verify import recorded_input, verify_against_recording
+from tinypose_torch import create_model
+from tinypose_torch.geometry.crops import evaluation_crops
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.models.picodet import decode_levels
+
+pytestmark = pytest.mark.needs_reference
+
+
+def tolerance(name: str) -> float:
+    """Of activations, relative to the largest value: the reference README's, section 4."""
+    if name.startswith("lite_hrnet_30"):
+        return 2e-3
+    return 2e-4 if name.startswith(("lite_hrnet", "picodet")) else 1e-5
+
+
+def seeded_model(folder, filler, tmp_path):
+    path = tmp_path / f"{folder}.pdparams"
+    filler.save_pdparams(filler.build(read_manifest(folder)), path)
+    return create_model(catalogue_name(folder), weights=path)
+
+
+@pytest.mark.parametrize("folder", reference_models(recorded=True))
+def test_activations_and_outputs(folder, filler, tmp_path):
+    network = seeded_model(folder, filler, tmp_path)
+    recording = REFERENCE / "models" / folder
+    result = verify_against_recording(network, recording, tolerance(folder))
+    assert len(result.layers) == len(read_manifest(folder)["activations"]) > 10
+    assert result.first_difference is None
+    manifest = read_manifest(folder)
+    recorded = np.load(recording / "io.npz")
+    with torch.inference_mode():
+        output = network(torch.from_numpy(filler.manifest_input(manifest)))
+    if "heatmap" in recorded:
+        limit = 20 * manifest["float32_vs_float64"]["heatmap_max_abs_diff"]
+        assert np.abs(output.numpy() - recorded["heatmap"]).max() <= limit
+        return
+    for index, level in enumerate(output):
+        for kind in ("cls", "box", "align"):
+            name = f"level{index}.{kind}_logit"
+            if name in recorded:
+                assert np.abs(getattr(level, f"{kind}_logit").numpy() - recorded[name]).max() <= 1e-3
+    scores, boxes = decode_levels(output)
+    assert np.abs(boxes.numpy() - recorded["boxes_input_pixels"]).max() <= 0.1
+    if "scores" in recorded:
+        difference = scores.numpy().transpose(0, 2, 1) - recorded["scores"]
+    else:
+        difference = scores.numpy().max(axis=-1) - recorded["scores_class_max"]
+    assert np.abs(difference).max() <= 2e-4
+
+
+@pytest.mark.parametrize("folder", [f for f in reference_models(recorded=True) if "picodet" not in f])
+@pytest.mark.parametrize("method", ["dark", "plain"])
+def test_keypoints_of_the_recorded_heatmap(folder, method):
+    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    heatmap = recorded["heatmap"]
+    size = heatmap.shape[2:]
+    coordinates, scores = decode_heatmaps(heatmap, method)
+    crops = evaluation_crops(recorded["center"], recorded["scale"], (1, 1), (size[0] * 4, size[1] * 4), size, udp=False)
+    expected = recorded[f"kpts_{method}"]
+    assert np.abs(crops.to_image(coordinates) - expected[..., :2]).max() < 1e-3
+    assert np.abs(scores - expected[..., 2]).max() < 1e-6
+
+
+@pytest.mark.parametrize("folder", reference_models(recorded=False))
+def test_parameter_counts(folder):
+    """The four scale_reg numbers have no effect and no counterpart."""
+    manifest = read_manifest(folder)
+    parameters = sum(p.numel() for p in create_model(catalogue_name(folder)).parameters())
+    unused = 4 if "picodet" in folder else 0
+    assert parameters == manifest["num_trainable_elements"] - unused
+
+
+@pytest.mark.parametrize("folder", reference_models(recorded=False))
+def test_every_manifest_loads_strictly(folder, filler, tmp_path):
+    network = seeded_model(folder, filler, tmp_path)
+    entry = network.entry
+    assert list(entry.input_size) == read_manifest(folder)["facts"]["input_size_hw"]
+
+
+@pytest.mark.parametrize("folder", reference_models(recorded=True))
+def test_recorded_input_is_the_tools_input(folder, filler):
+    spec = read_manifest(folder)["input"]
+    assert np.array_equal(recorded_input(spec), filler.manifest_input({"input": spec}))
