@@ -21,7 +21,8 @@ import numpy as np
 
 from tinypose_torch.checkpoints.errors import CheckpointError
 
-MAX_OPCODES = 1_000_000
+# Seven times what the largest state dict of the catalogue takes; each opcode costs up to 64 bytes of memory.
+MAX_OPCODES = 250_000
 MAX_DIMENSIONS = 8
 MAX_NESTING = 20
 ARRAY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))

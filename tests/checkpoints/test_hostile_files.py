@@ -1,0 +1,264 @@
+"""Hostile and damaged weight files: refused with a clear error, nothing run, no memory beyond the file's size."""
+
+import io
+import os
+import pickle
+import pickletools
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from tinypose_torch import CheckpointError, create_model
+from tinypose_torch.checkpoints.pickle_reader import MAX_OPCODES
+
+MODEL = "tinypose_128x96"
+GOOD = {"final_conv.weight": np.zeros((17, 40, 1, 1), np.float32), "final_conv.bias": np.zeros(17, np.float32)}
+MARKER = "TINYPOSE_HOSTILE_FILE_RAN"
+
+
+class Runs:
+    """Pickles to a call of something that leaves a trace."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Stateful:
+    def __reduce__(self):
+        return object, (), {"x": 1}
+
+
+def dumps(value, protocol=4):
+    return pickle.dumps(value, protocol=protocol)
+
+
+def array_pickle(shape, dtype="f4", raw=b"\0" * 16, extra=b""):
+    """A hand-written pickle of {"w": array} that declares any shape and dtype for its bytes."""
+    dimensions = b"(" + b"".join(b"\x8a" + long1(n) for n in shape) + b"t"
+    return b"".join(
+        [
+            b"\x80\x02}U\x01wcnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR(K\x01",
+            dimensions,
+            b"cnumpy\ndtype\n(U"
+            + bytes([len(dtype)])
+            + dtype.encode()
+            + b"K\x00K\x01tR(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            b"\x89B" + struct.pack("<I", len(raw)) + raw + b"tb" + extra + b"s.",
+        ]
+    )
+
+
+def long1(number):
+    raw = number.to_bytes(9, "little", signed=True)
+    return bytes([len(raw)]) + raw
+
+
+def repeated_text_encoding(times=2000, size=20_000):
+    """_codecs.encode of one memoised text, again and again: an allocation of times * size out of a small file."""
+    text = b"X" + struct.pack("<I", size) + b"a" * size + b"q\x01"
+    call = b"h\x00h\x01X\x06\x00\x00\x00latin1\x86R"
+    return b"\x80\x02](c_codecs\nencode\nq\x00" + text + call * times + b"e."
+
+
+def repeated_arrays(times=3000, size=20_000):
+    """Many arrays over one memoised block of bytes."""
+    dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbq\x01"
+    block = b"B" + struct.pack("<I", size) + b"a" * size + b"q\x00"
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+        b"(K\x01(M" + struct.pack("<H", size) + b"th\x01\x89h\x00tb"
+    )
+    return b"\x80\x02](" + dtype + block + array * times + b"e."
+
+
+def laughs(levels=60):
+    """Each list holds the one before twice: 2^60 items if anyone unfolds it."""
+    return b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(levels)) + b"."
+
+
+def deep_tuple_key(depth=100_000):
+    return b"\x80\x02})" + b"\x85" * depth + b"K\x01s."
+
+
+def torch_archive(pickled, compression=zipfile.ZIP_STORED, storage=b"\0" * 16, name="data/0"):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr(f"archive/{name}", storage)
+    return buffer.getvalue()
+
+
+def torch_tensor_pickle(numel, size, stride):
+    """A hand-written data.pkl of {"w": tensor} with any size and stride over storage "0"."""
+    numbers = lambda values: b"(" + b"".join(b"\x8a" + long1(n) for n in values) + b"t"  # noqa: E731
+    return b"".join(
+        [
+            b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpu\x8a",
+            long1(numel),
+            b"tQK\x00",
+            numbers(size),
+            numbers(stride),
+            b"\x89ccollections\nOrderedDict\n)RtRs.",
+        ]
+    )
+
+
+def safetensors_header(text):
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def truncated_safetensors(tmp_path):
+    save_file(GOOD, tmp_path / "whole.safetensors")
+    return (tmp_path / "whole.safetensors").read_bytes()[:-100]
+
+
+def half_a_torch_file():
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(array) for name, array in GOOD.items()}, buffer)
+    return buffer.getvalue()[: len(buffer.getvalue()) // 2]
+
+
+HOSTILE = {
+    # pickles that would run code
+    "os.system": (lambda _: dumps(Runs(os.system, f"touch {MARKER}")), "refused without running"),
+    "eval": (lambda _: dumps({"w": Runs(eval, f"open('{MARKER}', 'w')")}), "refused without running"),
+    "exec, protocol 2": (lambda _: dumps(Runs(exec, f"open('{MARKER}', 'w')"), 2), "refused without running"),
+    "getattr chain": (
+        lambda _: dumps(Runs(getattr, os, "system")) if False else b"\x80\x02cbuiltins\ngetattr\n.",
+        "refused",
+    ),
+    "open": (lambda _: dumps(Runs(open, MARKER, "w")), "refused without running"),
+    "subprocess by hand": (lambda _: b"\x80\x02csubprocess\ncheck_call\n(](X\x04\x00\x00\x00trueetR.", "refused"),
+    "after a good dict": (lambda _: dumps({**GOOD, "x": Runs(os.system, f"touch {MARKER}")}), "refused"),
+    "stack global": (lambda _: b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.", "posix.system"),
+    "inst opcode": (lambda _: b"\x80\x02(ios\nsystem\n.", "does not belong"),
+    "obj opcode": (lambda _: b"\x80\x02(cos\nsystem\no.", "refused|does not belong"),
+    "newobj": (lambda _: b"\x80\x02cnumpy\nndarray\n)\x81.", "does not belong"),
+    "extension registry": (lambda _: b"\x80\x02\x82\x01.", "does not belong"),
+    "persistent id": (lambda _: b"\x80\x02X\x01\x00\x00\x00aQ.", "does not belong"),
+    "state of an object": (lambda _: dumps(Stateful()), "refused"),
+    "numpy loader": (lambda _: b"\x80\x02cnumpy\nload\nX\x01\x00\x00\x00a\x85R.", "refused"),
+    "call of ndarray": (lambda _: b"\x80\x02cnumpy\nndarray\nJ\x00\x00\x00\x7f\x85\x85R.", "unknown way"),
+    "torch in a pdparams": (lambda _: b"\x80\x02ctorch\nload\n.", "refused"),
+    "protocol 0": (lambda _: pickle.dumps({"a": 1}, 0), "neither"),
+    # absurd declared sizes
+    "bytes of 2^62": (lambda _: b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"abc.", "truncated"),
+    "text of 4 GiB": (lambda _: b"\x80\x02X" + struct.pack("<I", 0xFFFFFFFF) + b"abc.", "truncated"),
+    "array of 2^40 floats": (lambda _: array_pickle((1 << 40,)), "needs 4398046511104 bytes"),
+    "negative shape": (lambda _: array_pickle((-4,)), "shape"),
+    "overflowing shape": (lambda _: array_pickle((1 << 62, 1 << 62)), "needs"),
+    "too many dimensions": (lambda _: array_pickle((1,) * 40 + (4,)), "shape"),
+    "memo index of 2^31": (lambda _: b"\x80\x02}r\xff\xff\xff\x7f.", "holds no state dict"),
+    "repeated text encoding": (lambda _: repeated_text_encoding(), "more memory than its own size"),
+    "repeated arrays": (lambda _: repeated_arrays(), "more memory than its own size"),
+    "shared lists, 60 levels": (lambda _: laughs(), "nested|holds a list"),
+    "deep tuple as key": (lambda _: deep_tuple_key(), "dict key of type tuple"),
+    "endless opcodes": (lambda _: b"\x80\x02](" + b"]" * MAX_OPCODES + b"e.", "more than"),
+    "integer of a megabyte": (
+        lambda _: b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + b"\1" * (1 << 20) + b".",
+        "integer",
+    ),
+    # arrays that are not numbers
+    "object array": (lambda _: dumps({"w": np.array([None, 1], object)}), "dtype 'O8'|not bytes|not allowed"),
+    "text array": (lambda _: dumps({"w": np.array(["a"])}), "not allowed"),
+    "record array": (lambda _: dumps({"w": np.zeros(2, [("a", "f4")])}), "not allowed|byte order|unexpected"),
+    "complex array": (lambda _: dumps({"w": np.zeros(2, complex)}), "not allowed"),
+    # damage
+    "empty": (lambda _: b"", "is empty"),
+    "truncated": (lambda _: dumps(GOOD)[:-400], "truncated|damaged"),
+    "first byte only": (lambda _: b"\x80", "truncated"),
+    "noise": (lambda _: np.random.default_rng(0).bytes(5000), "neither"),
+    "text file": (lambda _: b"404 not found, sorry\n", "neither"),
+    "other pickle": (lambda _: dumps([1, 2, 3]), "holds a list"),
+    "wrong model": (lambda _: dumps(GOOD), "does not fit the network"),
+    "wrong shapes": (lambda _: dumps({"final_conv.bias": np.zeros(3, np.float32)}), "does not fit"),
+    # PyTorch archives
+    "torch: code": (lambda _: torch_archive(dumps(Runs(os.system, f"touch {MARKER}"), 2)), "refused without running"),
+    "torch: zip bomb": (
+        lambda _: torch_archive(dumps({}, 2), zipfile.ZIP_DEFLATED, b"\0" * 50_000_000),
+        "compressed archive",
+    ),
+    "torch: expanded tensor": (lambda _: torch_archive(torch_tensor_pickle(4, (1 << 40,), (0,))), "storage of 4"),
+    "torch: beyond the storage": (lambda _: torch_archive(torch_tensor_pickle(4, (2, 4), (4, 1))), "storage of 4"),
+    "torch: no storage": (lambda _: torch_archive(torch_tensor_pickle(4, (4,), (1,)), name="data/7"), "damaged"),
+    "torch: half a file": (lambda _: half_a_torch_file(), "damaged PyTorch archive"),
+    "torch: another zip": (lambda _: torch_archive(b"").replace(b"data.pkl", b"data.txt"), "not one that torch.save"),
+    # safetensors
+    "safetensors: cut short": (truncated_safetensors, "damaged .safetensors"),
+    "safetensors: huge header": (lambda _: struct.pack("<Q", 1 << 60) + b"{}", "damaged .safetensors"),
+    "safetensors: huge tensor": (
+        lambda _: safetensors_header('{"w":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'),
+        "damaged .safetensors",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_refused_without_running_or_allocating(case, tmp_path, monkeypatch):
+    make, message = HOSTILE[case]
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.pdparams"
+    path.write_bytes(make(tmp_path))
+    network = create_model(MODEL)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    from tinypose_torch import load_weights
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load_weights(network, path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / MARKER).exists()
+    # The file and one copy of it, one small object per opcode, and the interpreter's own caches.
+    size = path.stat().st_size
+    assert peak < 4_000_000 + 3 * size + 80 * min(size, MAX_OPCODES)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "a refused file changed the network"
+
+
+def test_there_are_enough_cases():
+    assert len(HOSTILE) >= 40
+
+
+def test_every_truncation_of_a_good_file_is_refused():
+    from tinypose_torch.checkpoints.paddle_params import read_paddle_params
+
+    data = dumps(GOOD)
+    for end in range(0, len(data) - 1, 7):
+        with pytest.raises(CheckpointError):
+            read_paddle_params(data[:end])
+
+
+def test_altered_bytes_never_escape():
+    """Flipping bytes gives the same arrays, other numbers, or a CheckpointError; never another exception."""
+    from tinypose_torch.checkpoints.paddle_params import read_paddle_params
+
+    data = bytearray(dumps({name: array[:2] for name, array in GOOD.items()}))
+    generator = np.random.default_rng(1)
+    outcomes = set()
+    for _ in range(4000):
+        altered = bytearray(data)
+        for position in generator.integers(0, len(data), 2):
+            altered[position] = generator.integers(0, 256)
+        try:
+            read_paddle_params(bytes(altered))
+            outcomes.add("read")
+        except CheckpointError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+def test_reader_knows_every_opcode_that_paddle_writes():
+    used = {opcode.name for opcode, _, _ in pickletools.genops(dumps(GOOD))}
+    assert {"REDUCE", "BUILD", "STACK_GLOBAL", "FRAME"} <= used
