@@ -125,10 +125,11 @@ def test_new_detector_head(name, tmp_path):
 def test_head_prefixes_name_what_depends_on_the_head(name):
     entry = create_model(name).entry
     other = {"num_keypoints": 5} if entry.task == "pose" else {"num_classes": 5}
-    one, two = create_model(name), create_model(name, **other)
-    changed = {n for n, t in one.state_dict().items() if t.shape != two.state_dict()[n].shape}
-    prefixes = tuple(f"{prefix}." for prefix in one.head_prefixes())
-    assert changed == {n for n in one.state_dict() if n.startswith(prefixes)}
+    network = create_model(name)
+    one, two = network.state_dict(), create_model(name, **other).state_dict()
+    changed = {n for n, tensor in one.items() if tensor.shape != two[n].shape}
+    prefixes = tuple(f"{prefix}." for prefix in network.head_prefixes())
+    assert changed == {n for n in one if n.startswith(prefixes)}
 
 
 def test_missing_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import http.client
 import os
@@ -138,7 +137,7 @@ def _transfer(url: str, target: Path) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the partial file does not belong to what the server has now
-            partial.unlink(missing_ok=True)
+            _discard(partial, validator)
         raise
     with response:
         if url.startswith("https:") and not response.geturl().startswith("https:"):
@@ -152,7 +151,7 @@ def _transfer(url: str, target: Path) -> None:
         if stamp:
             validator.write_text(stamp)
         else:
-            validator.unlink(missing_ok=True)
+            _discard(validator)
         with (
             partial.open("ab" if resumed else "wb") as out,
             tqdm(
@@ -170,14 +169,18 @@ def _transfer(url: str, target: Path) -> None:
     if total and size < total:
         raise DownloadError(f"connection lost after {size} of {total} bytes")
     if total and size > total:
-        partial.unlink()
+        _discard(partial, validator)
         raise DownloadError(f"received {size} bytes, {total} were declared")
     if checksum and not _md5_matches(partial, checksum):
-        partial.unlink()
+        _discard(partial, validator)
         raise DownloadError("the file arrived damaged: its MD5 differs from the server's")
     os.replace(partial, target)
-    with contextlib.suppress(FileNotFoundError):
-        validator.unlink()
+    _discard(validator)
+
+
+def _discard(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _copy(read: Callable[[int], bytes], write: Callable[[bytes], object], progress: Callable[[int], object]) -> None:
