@@ -52,6 +52,8 @@ def run_original(program: Path, x: np.ndarray, layers: Sequence[Operation]) -> O
         "newer": newer,
         "layers": [operation.index if newer else operation.output for operation in layers],
     }
+    root = str(Path(__file__).resolve().parent.parent)
+    search = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "FLAGS_enable_pir_api": "1" if newer else "0", "FLAGS_use_mkldnn": "0"}
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder, "request.npz"), Path(folder, "result.npz")
@@ -88,12 +90,9 @@ def main(question: str, answer: str) -> int:
     feed = {name: _feed(name, x) for name in feed_names}
     results = executor.run(program, feed=feed, fetch_list=[*layers, *outputs])
     count = len(layers)
-    np.savez(
-        answer,
-        version=paddle.__version__,
-        **{f"layer.{i}": value for i, value in enumerate(results[:count])},
-        **{f"output.{i:03d}": value for i, value in enumerate(results[count:])},
-    )
+    arrays = {f"layer.{i}": value for i, value in enumerate(results[:count])}
+    arrays |= {f"output.{i:03d}": value for i, value in enumerate(results[count:])}
+    np.savez(answer, version=np.array(paddle.version.full_version), **arrays)  # type: ignore[arg-type]
     return 0
 
 

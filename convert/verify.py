@@ -252,7 +252,7 @@ def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: floa
 
 def _levels(layers: dict[str, Tensor]) -> list[LevelOutput]:
     """The head's raw predictions out of its layers' outputs."""
-    levels = []
+    levels: list[LevelOutput] = []
     while f"head.predictors.{len(levels)}.cls" in layers or f"head.predictors.{len(levels)}.output" in layers:
         prefix = f"head.predictors.{len(levels)}"
         if f"{prefix}.output" in layers:
