@@ -84,7 +84,7 @@ def install_with_pip(project: str) -> None:
     if not PYTHON.exists():
         venv.create(ENVIRONMENT, with_pip=True)
     pip = (PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    pins = {name: block for name, block in read_constraints()}
+    pins = dict(read_constraints())
     plain, report, pinned = (ENVIRONMENT / name for name in ("plain.txt", "resolved.json", "pinned.txt"))
     plain.write_text("\n".join(line.split(" \\")[0] for line in CONSTRAINTS.read_text().splitlines() if "==" in line))
     run(*pip, "--dry-run", "--ignore-installed", "--report", report, "-c", plain, project)

@@ -24,7 +24,7 @@ FILE = f"{NAME}.pdparams"
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves `server.files`, with ranges and ETags; `server.cut` bytes at most per response."""
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
         content = server.files.get(self.path.lstrip("/"))

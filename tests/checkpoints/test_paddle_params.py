@@ -19,7 +19,7 @@ WEIGHTS = {
 
 
 def assert_same(loaded, expected=WEIGHTS):
-    assert list(sorted(loaded)) == sorted(expected)
+    assert sorted(loaded) == sorted(expected)
     for name, array in expected.items():
         assert np.array_equal(loaded[name], array), name
 
@@ -27,7 +27,7 @@ def assert_same(loaded, expected=WEIGHTS):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("kind", [dict, OrderedDict])
 def test_plain_form(protocol, kind):
-    data = kind(WEIGHTS, **{NAME_TABLE: {name: "conv2d_0.w_0" for name in WEIGHTS}})
+    data = kind(WEIGHTS, **{NAME_TABLE: dict.fromkeys(WEIGHTS, "conv2d_0.w_0")})
     # Protocol 5 stores arrays differently when numpy may choose; Paddle never writes it.
     assert_same(read_paddle_params(pickle.dumps(data, protocol=min(protocol, 4))))
 

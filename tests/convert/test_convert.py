@@ -1,6 +1,7 @@
 """The porting workbench, as a command."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def in_a_folder(tmp_path, monkeypatch):
 
 
 def read_receipt(name):
-    return json.loads(open(f"weights/{name}.receipt.json").read())
+    return json.loads(Path(f"weights/{name}.receipt.json").read_text())
 
 
 @pytest.mark.needs_reference
@@ -48,7 +49,7 @@ def test_receipt_against_the_recording(filler, capsys):
     assert verification["first_difference"] is None
     assert max(layer["relative"] for layer in verification["layers"]) < 1e-5
     assert verification["answers"]["heatmap"] < 1e-4
-    assert "equal" in open(f"weights/{NAME}.receipt.txt").read()
+    assert "equal" in Path(f"weights/{NAME}.receipt.txt").read_text()
     assert f"wrote weights/{NAME}.receipt.json" in capsys.readouterr().out
 
 
