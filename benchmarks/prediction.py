@@ -1,0 +1,141 @@
+"""Where the time of a prediction goes: `python benchmarks/prediction.py`.
+
+One interleaved run: every round measures each case once, so that a slow moment of the machine hits all alike. Medians
+in milliseconds. "Rest" is everything but the two networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import trange
+
+from tinypose_torch import PoseEstimator, create_model
+from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.images import load_image
+from tinypose_torch.pipeline import detector_input, pose_input, select_detections
+from tinypose_torch.results import Poses
+from tinypose_torch.table import format_table
+
+PAIRS = (
+    ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
+    ("picodet_s_320_lcnet_pedestrian", "tinypose_256x192"),
+)
+PEOPLE = (1, 6)
+DARK_PEOPLE = 64
+NETWORKS = ("detector", "pose network")
+STAGES = ("detector input", "detector", "suppression", "crops", "pose network", "DARK", "results")
+
+
+def main() -> None:
+    """Measure and print the split."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, help="folder with MODEL.pdparams (default: random weights)")
+    parser.add_argument("--image", help="photo (default: a made-up 640x480 image)")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    image = load_image(options.image) if options.image else made_up_image()
+    estimators = [build(pair, options.weights) for pair in PAIRS]
+    times: dict[tuple[int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    heatmaps = made_up_heatmaps(DARK_PEOPLE)
+    dark: list[float] = []
+    for round_number in trange(options.rounds + 3, unit="round", disable=None):
+        for index, estimator in enumerate(estimators):
+            for people in PEOPLE:
+                stages = measure(estimator, image, people)
+                if round_number >= 3:  # the first rounds warm up
+                    for stage, seconds in stages.items():
+                        times[index, people][stage].append(seconds * 1e3)
+        _, seconds = timed(decode_heatmaps, heatmaps)
+        if round_number >= 3:
+            dark.append(seconds * 1e3)
+    report(times, image, options)
+    print(f"\nDARK of {DARK_PEOPLE} people, 64x48 heatmaps: {median(dark):.2f} ms (median), {max(dark):.2f} ms (worst)")
+
+
+def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[str, float]:
+    """Seconds of every stage, for a number of people in fixed boxes."""
+    boxes = np.array([[20 + 95 * i, 60 + 10 * i, 120 + 95 * i, 400 - 10 * i] for i in range(people)], np.float32)
+    assert estimator.detector_runner is not None
+    assert estimator.detector_entry is not None
+    seconds = {}
+    x, seconds["detector input"] = timed(detector_input, image, estimator.detector_entry)
+    (scores, candidates), seconds["detector"] = timed(estimator.detector_runner, x)
+    _, seconds["suppression"] = timed(
+        select_detections, scores[0], candidates[0], estimator.detector_entry, image.shape[:2]
+    )
+    crops, making = timed(estimator.make_crops, image, boxes)
+    batch, warping = timed(pose_input, image, crops, estimator.pose_entry)
+    seconds["crops"] = making + warping
+    (heatmaps,), seconds["pose network"] = timed(estimator.pose_runner, batch)
+    (coordinates, peaks), seconds["DARK"] = timed(decode_heatmaps, heatmaps)
+    _, seconds["results"] = timed(lambda: Poses(boxes, np.ones(people), crops.to_image(coordinates), peaks))
+    return seconds
+
+
+def report(times: Any, image: np.ndarray, options: argparse.Namespace) -> None:
+    """Print the table."""
+    print(
+        f"{image.shape[1]}x{image.shape[0]} photo, {options.threads} threads, eager, torch {torch.__version__}, "
+        f"{platform.machine()}, median of {options.rounds} rounds, ms\n"
+    )
+    rows = []
+    for (index, people), stages in times.items():
+        medians = {stage: median(stages[stage]) for stage in STAGES}
+        networks = sum(medians[stage] for stage in NETWORKS)
+        rest = sum(medians.values()) - networks
+        size = "192 + 128x96" if index == 0 else "320 + 256x192"
+        cells = [f"{medians[stage]:.2f}" for stage in STAGES]
+        rows.append((size, str(people), *cells, f"{rest:.2f}", f"{rest / networks:.1%}"))
+    header = ("pair", "people", *STAGES, "rest", "rest/networks")
+    print(format_table(header, rows, right=range(1, len(header))))
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """A call's result and its duration in seconds."""
+    start = time.perf_counter()
+    result = function(*arguments)
+    return result, time.perf_counter() - start
+
+
+def build(pair: tuple[str, str], weights: Path | None) -> PoseEstimator:
+    """An estimator with the given or random weights."""
+    if weights:
+        return PoseEstimator(*pair, *(weights / f"{name}.pdparams" for name in pair))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{name}.safetensors") for name in pair]
+        for name, file in zip(pair, files, strict=True):
+            save_safetensors(create_model(name), file, {"model": name})
+        return PoseEstimator(*pair, *files)
+
+
+def made_up_image() -> np.ndarray:
+    """640 x 480 pixels of smooth noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    return np.ascontiguousarray(noise.repeat(8, axis=0).repeat(8, axis=1))
+
+
+def made_up_heatmaps(people: int) -> np.ndarray:
+    """17 noisy Gaussian peaks per person."""
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :48]
+    centres = generator.uniform(4, 44, (people, 17, 2, 1, 1))
+    peaks = np.exp(-((x - centres[:, :, 0]) ** 2 + (y - centres[:, :, 1]) ** 2) / 8)
+    return (peaks + generator.uniform(0, 0.05, peaks.shape)).astype(np.float32)
+
+
+if __name__ == "__main__":
+    main()
