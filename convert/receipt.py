@@ -96,10 +96,11 @@ def _verification(verification: Verification) -> dict[str, Any]:
 
 def _format_verification(verification: dict[str, Any]) -> list[str]:
     verdict = "equal" if verification["equal"] else f"DIFFERENT, from layer {verification['first_difference']} on"
+    runner = "".join(f", {name} {number}" for name, number in verification["versions"].items())
     worst = sorted(verification["layers"], key=lambda layer: -layer["relative"])[:WORST_LAYERS]
     rows = [(layer["name"], f"{layer['largest']:.2e}", f"{layer['relative']:.2e}") for layer in worst]
     return [
-        f"Against {verification['against']}, on {verification['input']}: {verdict}",
+        f"Against {verification['against']}, on {verification['input']}{runner}: {verdict}",
         *(f"  {name}: {value:.3g}" for name, value in verification["answers"].items()),
         "",
         f"The {len(worst)} of {len(verification['layers'])} layers that differ most "

@@ -2,7 +2,7 @@
 
 A separate process because Paddle's two program formats need different global settings, and so that a crash inside
 Paddle is an error message here. REQUEST is an .npz with the input ``x`` and a JSON text ``request``; RESULT is an
-.npz with ``layer.<number>`` and ``output.<number>``.
+.npz with ``layer.<number>``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ class OriginalError(RuntimeError):
 
 @dataclass
 class OriginalOutputs:
-    """What the original computed: the outputs of the asked layers, its own outputs, and Paddle's version."""
+    """What the original computed: the outputs of the asked layers, and PaddlePaddle's version."""
 
     layers: list[np.ndarray]
-    outputs: list[np.ndarray]
     version: str
 
 
@@ -40,7 +39,7 @@ def run_original(program: Path, x: np.ndarray, layers: Sequence[Operation]) -> O
 
     Args:
         program: The ``.pdmodel`` or ``.json``; its ``.pdiparams`` beside it.
-        x: ``(N, 3, H, W)``, the network's input.
+        x: ``(N, 3, H, W)``, N inputs of the network, which are run one after the other.
         layers: Operations of the program whose outputs are wanted.
 
     Raises:
@@ -71,7 +70,6 @@ def run_original(program: Path, x: np.ndarray, layers: Sequence[Operation]) -> O
         with np.load(answer) as result:
             return OriginalOutputs(
                 [result[f"layer.{i}"] for i in range(len(layers))],
-                [result[key] for key in sorted(k for k in result if k.startswith("output."))],
                 str(result["version"]),
             )
 
@@ -92,11 +90,13 @@ def main(question: str, answer: str) -> int:
         layers, outputs = _newer_values(program, request["layers"])
     else:
         layers = request["layers"]
-    feed = {name: _feed(name, x) for name in feed_names}
-    results = executor.run(program, feed=feed, fetch_list=[*layers, *outputs])
+    samples = []
+    for sample in x:  # one by one: the exported model may have a fixed batch of one
+        feed = {name: _feed(name, sample[None]) for name in feed_names}
+        samples.append(executor.run(program, feed=feed, fetch_list=[*layers, *outputs]))
+    results = [np.concatenate(values) for values in zip(*samples, strict=True)]
     count = len(layers)
     arrays = {f"layer.{i}": value for i, value in enumerate(results[:count])}
-    arrays |= {f"output.{i:03d}": value for i, value in enumerate(results[count:])}
     np.savez(answer, version=np.array(paddle.version.full_version), **arrays)  # type: ignore[arg-type]
     return 0
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convert.run_original import OriginalOutputs, run_original
+from convert.run_original import run_original
 from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.load import find_deployed_files, match_convolutions
@@ -22,6 +22,7 @@ from tinypose_torch.geometry.crops import make_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
+from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
 from tinypose_torch.pipeline import HEATMAP_STRIDE, detector_input, pose_input
 
@@ -99,24 +100,16 @@ def verify_against_export(
     matched = sorted(match_convolutions(network, program), key=lambda row: row[2].last.index)
     names = [norm or name for name, norm, _ in matched]
     x, description = _input_batch(entry_of(network), images)
-    layers: list[LayerDifference] = []
-    # The exported model may have a fixed batch of one, so photos go one by one.
-    ported: list[dict[str, Tensor]] = []
-    originals: list[OriginalOutputs] = []
-    for sample in x:
-        ported.append(_layer_outputs(network, sample[None], names))
-        originals.append(run_original(program_file, sample[None], [row[2].last for row in matched]))
-    for index, name in enumerate(names):
-        pairs = [(p[name].numpy(), o.layers[index]) for p, o in zip(ported, originals, strict=True)]
-        layers.append(_difference(name, pairs))
-    original_layers = [dict(zip(names, o.layers, strict=True)) for o in originals]
+    ported = _layer_outputs(network, x, names)
+    original = run_original(program_file, x, [row[2].last for row in matched])
+    expected = dict(zip(names, original.layers, strict=True))
     return Verification(
         against=f"exported model {program_file.parent.name}/{program_file.name}",
         input=description,
-        layers=layers,
+        layers=[_difference(name, ported[name], expected[name]) for name in names],
         tolerance=tolerance,
-        pixels=_answer_differences(entry_of(network), ported, original_layers),
-        versions={"paddlepaddle": originals[0].version},
+        pixels=_answer_differences(entry_of(network), ported, expected),
+        versions={"paddlepaddle": original.version},
     )
 
 
@@ -199,9 +192,9 @@ def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:
     return outputs
 
 
-def _layer_outputs(network: nn.Module, x: np.ndarray, names: list[str]) -> dict[str, Tensor]:
+def _layer_outputs(network: nn.Module, x: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
     outputs = _all_outputs(network, x)
-    return {name: outputs[name] for name in names}
+    return {name: outputs[name].numpy() for name in names}
 
 
 def _find_output(outputs: dict[str, Any], path: str) -> Tensor:
@@ -212,29 +205,23 @@ def _find_output(outputs: dict[str, Any], path: str) -> Tensor:
     return outputs[module][int(index)]
 
 
-def _difference(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> LayerDifference:
-    largest = max(float(np.abs(ported - original).max()) for ported, original in pairs)
-    return LayerDifference(name, largest, max(float(np.abs(original).max()) for _, original in pairs))
+def _difference(name: str, ported: np.ndarray, original: np.ndarray) -> LayerDifference:
+    return LayerDifference(name, float(np.abs(ported - original).max()), float(np.abs(original).max()))
 
 
 def _answer_differences(
-    entry: ModelEntry, ported: list[dict[str, Tensor]], originals: list[dict[str, np.ndarray]]
+    entry: ModelEntry, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Differences of heatmaps and keypoints, or of scores and boxes."""
     if isinstance(entry, PoseEntry):
-        maps = np.concatenate([layers["final_conv"].numpy() for layers in ported])
-        expected = np.concatenate([layers["final_conv"] for layers in originals])
-        return {
-            "heatmap": float(np.abs(maps - expected).max()),
-            **_keypoint_difference(maps, expected, CONFIDENT),
-        }
-    differences = {"score": 0.0, "box, pixels": 0.0}
-    for one, other in zip(ported, originals, strict=True):
-        got = decode_levels(_levels(one))
-        want = decode_levels(_levels({name: torch.from_numpy(value) for name, value in other.items()}))
-        differences["score"] = max(differences["score"], float((got.scores - want.scores).abs().max()))
-        differences["box, pixels"] = max(differences["box, pixels"], float((got.boxes - want.boxes).abs().max()))
-    return differences
+        maps, recorded = ported["final_conv"], expected["final_conv"]
+        largest = float(np.abs(maps - recorded).max())
+        return {"heatmap": largest, **_keypoint_difference(maps, recorded, CONFIDENT)}
+    got, want = decode_levels(_levels(ported)), decode_levels(_levels(expected))
+    return {
+        "score": float((got.scores - want.scores).abs().max()),
+        "box, pixels": float((got.boxes - want.boxes).abs().max()),
+    }
 
 
 def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: float) -> dict[str, float]:
@@ -250,16 +237,16 @@ def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: floa
     }
 
 
-def _levels(layers: dict[str, Tensor]) -> list[LevelOutput]:
+def _levels(layers: dict[str, np.ndarray]) -> list[LevelOutput]:
     """The head's raw predictions out of its layers' outputs."""
+    tensors = {name: torch.from_numpy(value) for name, value in layers.items() if name.startswith("head.predictors.")}
     levels: list[LevelOutput] = []
-    while f"head.predictors.{len(levels)}.cls" in layers or f"head.predictors.{len(levels)}.output" in layers:
-        prefix = f"head.predictors.{len(levels)}"
-        if f"{prefix}.output" in layers:
-            both = layers[f"{prefix}.output"]
+    for prefix in (f"head.predictors.{level}" for level in range(len(STRIDES))):
+        if f"{prefix}.output" in tensors:
+            both = tensors[f"{prefix}.output"]
             classes = both.shape[1] - 4 * BINS
             levels.append(LevelOutput(both[:, :classes], both[:, classes:], None))
         else:
-            align = layers[f"{prefix}.align.1.norm"]
-            levels.append(LevelOutput(layers[f"{prefix}.cls"], layers[f"{prefix}.reg"], align))
+            align = tensors[f"{prefix}.align.1.norm"]
+            levels.append(LevelOutput(tensors[f"{prefix}.cls"], tensors[f"{prefix}.reg"], align))
     return levels
