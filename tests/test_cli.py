@@ -159,6 +159,22 @@ def test_help_of_the_installed_command():
         assert "tinypose" in done.stdout
 
 
+def test_usage_needs_no_torch():
+    """A wrong flag is answered at once; importing torch takes seconds."""
+    code = "import sys, tinypose_torch.cli as c; c.build_parser().format_help(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_public_names_exist():
+    import tinypose_torch
+
+    assert all(getattr(tinypose_torch, name) is not None for name in tinypose_torch.__all__)
+    assert set(tinypose_torch.__all__) <= set(dir(tinypose_torch))
+    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
+        tinypose_torch.create_modle  # noqa: B018
+
+
 @pytest.mark.needs_reference
 def test_json_holds_the_originals_keypoints(tmp_path):
     arguments = []

@@ -1,21 +1,40 @@
 """PP-TinyPose and its family, in PyTorch."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from tinypose_torch.checkpoints.catalogue import UnknownModelError, list_models
-from tinypose_torch.checkpoints.download import DownloadError
-from tinypose_torch.checkpoints.errors import CheckpointError
-from tinypose_torch.checkpoints.load import load_weights
-from tinypose_torch.factory import create_model
-from tinypose_torch.geometry.skeletons import COCO17, Skeleton
-from tinypose_torch.images import ImageError
-from tinypose_torch.pipeline import PoseEstimator
-from tinypose_torch.results import Detections, Poses
+if TYPE_CHECKING:
+    from tinypose_torch.checkpoints.catalogue import UnknownModelError, list_models
+    from tinypose_torch.checkpoints.download import DownloadError
+    from tinypose_torch.checkpoints.errors import CheckpointError
+    from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.factory import create_model
+    from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+    from tinypose_torch.images import ImageError
+    from tinypose_torch.pipeline import PoseEstimator
+    from tinypose_torch.results import Detections, Poses
 
 try:
     __version__ = version("tinypose-torch")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0.0.0"
+
+# Imported at first use: `tinypose --help` and a wrong flag need not wait for torch.
+_HOMES = {
+    "COCO17": "geometry.skeletons",
+    "CheckpointError": "checkpoints.errors",
+    "Detections": "results",
+    "DownloadError": "checkpoints.download",
+    "ImageError": "images",
+    "PoseEstimator": "pipeline",
+    "Poses": "results",
+    "Skeleton": "geometry.skeletons",
+    "UnknownModelError": "checkpoints.catalogue",
+    "create_model": "factory",
+    "list_models": "checkpoints.catalogue",
+    "load_weights": "checkpoints.load",
+}
 
 __all__ = [
     "COCO17",
@@ -31,3 +50,13 @@ __all__ = [
     "list_models",
     "load_weights",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tinypose_torch' has no attribute {name!r}")
+    return getattr(import_module(f"tinypose_torch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

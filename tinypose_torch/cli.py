@@ -1,27 +1,27 @@
-"""The `tinypose` command."""
+"""The `tinypose` command: its arguments. Torch is imported only once they are known to be right."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from tinypose_torch.commands import models, predict
+from tinypose_torch import __version__, defaults
 
 EXIT_USAGE = 2
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `tinypose` and its subcommands."""
-    from tinypose_torch import __version__
-
     parser = argparse.ArgumentParser(
         prog="tinypose", description="PP-TinyPose in PyTorch: find people's poses in photos and videos."
     )
     parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    predict.add_parser(commands)
-    models.add_parser(commands)
+    _add_predict(commands)
+    _add_models(commands)
     return parser
 
 
@@ -33,13 +33,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        return importlib.import_module(f"tinypose_torch.commands.{options.command}").run(options)
     except (ValueError, KeyError, OSError) as error:
         print(f"tinypose: error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("tinypose: interrupted", file=sys.stderr)
         return 130
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="find poses in photos and videos",
+        description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
+        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
+    add("--detector", default=defaults.DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
+    add("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
+    kinds = ".pdparams, .safetensors, .pt or a deployed Paddle model (default: the official weights)"
+    add("--detector-weights", metavar="FILE", help=f"weight file for the detector: {kinds}")
+    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add(
+        "--output",
+        metavar="DIR",
+        help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
+    )
+    add("--json", metavar="FILE", help="write boxes and keypoints here")
+    add(
+        "--detection-threshold",
+        type=float,
+        metavar="S",
+        help="least score of a person (default: the detector's, 0.5)",
+    )
+    add(
+        "--keypoint-threshold",
+        type=float,
+        default=defaults.VISIBLE,
+        metavar="S",
+        help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
+    )
+    add("--crop", choices=defaults.CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
+    add("--backend", choices=defaults.BACKENDS, default="auto", help="what runs the networks (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+
+
+def _add_models(commands: Any) -> None:
+    parser = commands.add_parser("models", help="list the models", description="The catalogue as a table.")
+    parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
 
 
 if __name__ == "__main__":

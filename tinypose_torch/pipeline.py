@@ -12,8 +12,9 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
+from tinypose_torch import defaults
 from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
-from tinypose_torch.geometry.crops import CROP_RULES, Crops, make_crops
+from tinypose_torch.geometry.crops import Crops, make_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.suppression import suppress
 from tinypose_torch.images import load_image
@@ -22,9 +23,6 @@ from tinypose_torch.runtime import Runner, load_runner
 
 Array = np.ndarray
 HEATMAP_STRIDE = 4
-# Of PaddleDetection's deployed Python pipeline; see PoseEstimator.
-DEFAULT_DETECTOR = "picodet_s_320_lcnet_pedestrian"
-DEFAULT_POSE = "tinypose_256x192"
 
 
 class PoseEstimator:
@@ -51,8 +49,8 @@ class PoseEstimator:
 
     def __init__(
         self,
-        detector: str | None = DEFAULT_DETECTOR,
-        pose: str = DEFAULT_POSE,
+        detector: str | None = defaults.DETECTOR,
+        pose: str = defaults.POSE,
         detector_weights: str | os.PathLike[str] | None = None,
         pose_weights: str | os.PathLike[str] | None = None,
         backend: str = "auto",
@@ -65,8 +63,8 @@ class PoseEstimator:
     ) -> None:
         if detection_threshold is not None and not 0 <= detection_threshold <= 1:
             raise ValueError(f"detection_threshold={detection_threshold}; expected 0 to 1")
-        if crop not in CROP_RULES:
-            raise ValueError(f"unknown crop rule {crop!r}; choose one of {', '.join(CROP_RULES)}")
+        if crop not in defaults.CROP_RULES:
+            raise ValueError(f"unknown crop rule {crop!r}; choose one of {', '.join(defaults.CROP_RULES)}")
         if decoding not in ("dark", "plain"):
             raise ValueError(f"unknown decoding {decoding!r}; choose 'dark' or 'plain'")
         if batch_size < 1:

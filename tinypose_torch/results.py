@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 
 if TYPE_CHECKING:
     import supervision
 
 Array = np.ndarray
-# Keypoints below this do not count in the score of COCO results, as in the original's evaluation.
-VISIBLE = 0.2
 
 
 def _floats(value: Any, *shape: int) -> Array:

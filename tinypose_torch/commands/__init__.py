@@ -1,1 +1,1 @@
-"""The subcommands of `tinypose`, one module each."""
+"""What the subcommands of `tinypose` do, one module each. Their arguments stand in `tinypose_torch.cli`."""

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import torch
 
 from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry, list_models
 from tinypose_torch.table import format_table
-
-
-def add_parser(commands: Any) -> None:
-    """Add the subcommand's parser."""
-    parser = commands.add_parser("models", help="list the models", description=__doc__)
-    parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

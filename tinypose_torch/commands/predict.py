@@ -13,47 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tinypose_torch.geometry.crops import CROP_RULES
+from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.images import find_inputs, load_image, save_png
-from tinypose_torch.pipeline import DEFAULT_DETECTOR, DEFAULT_POSE, PoseEstimator
-from tinypose_torch.results import VISIBLE, Poses
-from tinypose_torch.runtime.eager import BACKENDS
+from tinypose_torch.pipeline import PoseEstimator
+from tinypose_torch.results import Poses
 from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
-
-DEFAULT_OUTPUT = "output"
-
-
-def add_parser(commands: Any) -> None:
-    """Add the subcommand's parser."""
-    parser = commands.add_parser(
-        "predict",
-        help="find poses in photos and videos",
-        description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
-        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
-    )
-    add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
-    add("--detector", default=DEFAULT_DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
-    add("--pose", default=DEFAULT_POSE, metavar="NAME", help="pose network (default: %(default)s)")
-    weights = "weight file for the {}: .pdparams, .safetensors, .pt or a deployed Paddle model (default: the official weights)"
-    add("--detector-weights", metavar="FILE", help=weights.format("detector"))
-    add("--pose-weights", metavar="FILE", help=weights.format("pose network"))
-    add(
-        "--output", metavar="DIR", help=f"folder for overlays (default: {DEFAULT_OUTPUT}; none if only --json is given)"
-    )
-    add("--json", metavar="FILE", help="write boxes and keypoints here")
-    add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
-    add(
-        "--keypoint-threshold",
-        type=float,
-        default=VISIBLE,
-        metavar="S",
-        help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
-    )
-    add("--crop", choices=CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
-    add("--backend", choices=BACKENDS, default="auto", help="what runs the networks (default: %(default)s)")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:
-    output = Path(options.output or DEFAULT_OUTPUT) if options.output or not options.json else None
+    output = Path(options.output or OUTPUT_FOLDER) if options.output or not options.json else None
     names = _OutputNames(output) if output is not None else None
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:

@@ -20,7 +20,6 @@ import numpy as np
 Array = np.ndarray
 Size = tuple[int, int]
 
-CROP_RULES = ("deploy", "evaluation", "consistent")
 PIXEL_STD = 200.0
 EVALUATION_MARGIN = 1.25
 DEPLOY_MARGIN = 1.3
@@ -48,7 +47,7 @@ class Crops:
 
 
 def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool) -> Crops:
-    """Cut out boxes by one of `CROP_RULES`.
+    """Cut out boxes by one of the rules above.
 
     Args:
         boxes: ``(N, 4)`` x1, y1, x2, y2, pixels of the image.
@@ -61,8 +60,8 @@ def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: S
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if rule == "deploy":
         return _deploy_crops(boxes, image_size, input_size, heatmap_size)
-    if rule not in CROP_RULES:
-        raise ValueError(f"unknown crop rule {rule!r}; choose one of {', '.join(CROP_RULES)}")
+    if rule not in ("evaluation", "consistent"):
+        raise ValueError(f"unknown crop rule {rule!r}; choose 'deploy', 'evaluation' or 'consistent'")
     centers, scales = center_and_scale(boxes, input_size)
     return evaluation_crops(centers, scales, image_size, input_size, heatmap_size, udp, consistent=rule == "consistent")
 

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
+from tinypose_torch.defaults import BACKENDS
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.runtime.base import Runner
-
-BACKENDS = ("auto", "eager")
 
 
 class EagerRunner:

@@ -1,0 +1,9 @@
+"""What is used unless the user says otherwise. Importing this costs nothing."""
+
+DETECTOR = "picodet_s_320_lcnet_pedestrian"
+POSE = "tinypose_256x192"
+BACKENDS = ("auto", "eager")
+CROP_RULES = ("deploy", "evaluation", "consistent")
+# Score above which a keypoint counts as visible, as in the original's evaluation.
+VISIBLE = 0.2
+OUTPUT_FOLDER = "output"
