@@ -21,7 +21,7 @@ import torch
 from tqdm import trange
 
 from tinypose_torch import PoseEstimator, create_model
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.images import load_image
 from tinypose_torch.pipeline import detector_input, pose_input, select_detections

@@ -15,7 +15,8 @@ from convert.run_original import OriginalError
 from convert.verify import Verification, verify_against_export, verify_against_recording
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.checkpoints.download import fetch_pretrained
-from tinypose_torch.checkpoints.load import load_weights, save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import create_model
 from tinypose_torch.table import format_table
 

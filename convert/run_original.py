@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.deployed import Operation
+from tinypose_torch.checkpoints.programs import Operation
 
 
 class OriginalError(RuntimeError):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from convert.run_original import run_original
 from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.convolutions import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
-from tinypose_torch.checkpoints.load import find_deployed_files, match_convolutions
+from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.crops import make_crops

@@ -12,7 +12,7 @@ from PIL import Image
 from test_video import write_video
 
 from tinypose_torch import Poses, create_model
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.video import VideoReader
 

@@ -8,7 +8,7 @@ import torch
 from conftest import REAL, REAL_PAIRS, gradient_image
 
 from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, create_model
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.images import load_image
@@ -180,6 +180,15 @@ def test_people_are_independent_of_their_batch(random_weights):
     together = PoseEstimator(None, random_weights["pose"], pose_weights=random_weights["pose_weights"])(image, boxes)
     apart = PoseEstimator(None, random_weights["pose"], pose_weights=random_weights["pose_weights"], batch_size=2)
     assert np.allclose(together.keypoint_scores, apart(image, boxes).keypoint_scores, atol=1e-5)
+
+
+def test_stream(random_estimator, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(gradient_image()).save(tmp_path / "a.png")
+    ((frame, poses),) = random_estimator.stream(str(tmp_path))
+    assert frame.source == str(tmp_path / "a.png")
+    assert isinstance(poses, Poses)
 
 
 def test_300_people(random_estimator):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import tinypose_torch
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 
 assert ".." not in tinypose_torch.__file__
 assert "site-packages" in tinypose_torch.__file__, tinypose_torch.__file__

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from tinypose_torch.results import Poses
+from tinypose_torch.geometry.skeletons import Skeleton
 
 # RGB. Left and right differ so that a mirrored pose is seen at a glance.
 LEFT = (255, 128, 0)
@@ -19,16 +16,28 @@ OUTLINE = (20, 20, 20)
 _SUBPIXEL_BITS = 4
 
 
-def draw_poses(image: np.ndarray, poses: Poses, keypoint_threshold: float) -> np.ndarray:
-    """Draw every person on a copy of an RGB image; keypoints below the threshold and their bones are left out."""
+def draw_poses(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    skeleton: Skeleton,
+) -> np.ndarray:
+    """Draw people on a copy of an RGB image.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        boxes, scores: ``(N, 4)`` x1, y1, x2, y2 and ``(N,)``.
+        keypoints: ``(N, K, 2)`` x, y.
+        visible: ``(N, K)``: keypoints that are not visible, and their bones, are left out.
+    """
     canvas = np.ascontiguousarray(image).copy()
-    for person in range(len(poses)):
-        _draw_box(canvas, poses.boxes[person], float(poses.scores[person]))
-    for person in range(len(poses)):
-        height = float(poses.boxes[person, 3] - poses.boxes[person, 1])
-        thickness = int(np.clip(round(height / 90), 1, 6))
-        visible = poses.keypoint_scores[person] >= keypoint_threshold
-        _draw_skeleton(canvas, poses, person, visible, thickness)
+    for box, score in zip(boxes, scores, strict=True):
+        _draw_box(canvas, box, float(score))
+    for box, points, shown in zip(boxes, keypoints, visible, strict=True):
+        thickness = int(np.clip(round(float(box[3] - box[1]) / 90), 1, 6))
+        _draw_skeleton(canvas, points, shown, skeleton, thickness)
     return canvas
 
 
@@ -41,11 +50,13 @@ def _draw_box(canvas: np.ndarray, box: np.ndarray, score: float) -> None:
         cv2.putText(canvas, f"{score:.2f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
 
 
-def _draw_skeleton(canvas: np.ndarray, poses: Poses, person: int, visible: np.ndarray, thickness: int) -> None:
-    names = poses.skeleton.keypoint_names
-    points = [_fixed_point(point) for point in poses.keypoints[person]]
+def _draw_skeleton(
+    canvas: np.ndarray, keypoints: np.ndarray, visible: np.ndarray, skeleton: Skeleton, thickness: int
+) -> None:
+    names = skeleton.keypoint_names
+    points = [_fixed_point(point) for point in keypoints]
     for outline in (True, False):
-        for a, b in poses.skeleton.links:
+        for a, b in skeleton.links:
             if visible[a] and visible[b]:
                 colour = OUTLINE if outline else _link_colour(names[a], names[b])
                 width = thickness + 2 if outline else thickness

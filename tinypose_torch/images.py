@@ -40,7 +40,7 @@ def load_image(source: Any) -> np.ndarray:
         raise ImageError(f"{type(source).__name__} is not an image; pass a path, a uint8 array or a PIL image")
     path = Path(source)
     if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image")
+        raise ImageError(f"{path} is a folder, not an image; PoseEstimator.stream takes folders")
     if not path.is_file():
         raise FileNotFoundError(f"no image {str(path)!r}")
     try:

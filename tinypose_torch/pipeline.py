@@ -6,7 +6,7 @@ image -> detector input -> detector -> boxes -> one crop per person -> pose netw
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 
 from tinypose_torch import defaults
 from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
+from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import Crops, make_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.suppression import suppress
@@ -104,6 +105,17 @@ class PoseEstimator:
             raise ValueError(f"{len(image)} images, but boxes of {len(boxes)}")
         per_image = boxes if boxes is not None else [None] * len(image)
         return [self(one, given) for one, given in zip(image, per_image, strict=True)]
+
+    def stream(
+        self, sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
+    ) -> Iterator[tuple[Frame, Poses]]:
+        """Poses in photos, folders, glob patterns, videos and cameras, one image at a time.
+
+        Args:
+            sources, on_error: See `read_frames`.
+        """
+        for frame in read_frames(sources, on_error):
+            yield frame, self._estimate(frame.image, None)
 
     def detect(self, image: Any) -> Detections:
         """All detections in an image, of every class, before the person threshold.

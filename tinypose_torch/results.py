@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.drawing import draw_poses
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 
 if TYPE_CHECKING:
@@ -213,6 +214,5 @@ class Poses:
 
     def draw(self, image: Array, keypoint_threshold: float = VISIBLE) -> Array:
         """A copy of the RGB image ``(H, W, 3)`` with boxes, bones and keypoints drawn on it."""
-        from tinypose_torch.drawing import draw_poses
-
-        return draw_poses(image, self, keypoint_threshold)
+        visible = self.keypoint_scores >= keypoint_threshold
+        return draw_poses(image, self.boxes, self.scores, self.keypoints, visible, self.skeleton)

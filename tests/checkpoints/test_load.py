@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tinypose_torch import CheckpointError, Skeleton, create_model, list_models, load_weights
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.renaming import rename_path, rename_state
 
 NAME = "tinypose_128x96"

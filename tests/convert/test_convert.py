@@ -12,7 +12,7 @@ from convert.__main__ import main
 from convert.run_original import OriginalError, run_original
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints import download
-from tinypose_torch.checkpoints.load import save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 
 NAME = "tinypose_128x96"

@@ -8,10 +8,8 @@ their creation, and biases and batch norms by following the data flow.
 
 from __future__ import annotations
 
-import json
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +17,8 @@ import numpy as np
 
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.pickle_reader import PickleReader
+from tinypose_torch.checkpoints.programs import Operation, Program, checked_shape, read_dimensions, read_program
+from tinypose_torch.checkpoints.protobuf import read_fields
 
 _DTYPES = {
     0: "b1",
@@ -31,32 +31,8 @@ _DTYPES = {
     20: "u1",
     21: "i1",
 }
-_DENSE_TENSOR = 7  # VarType.LOD_TENSOR
 _CONV_OPS = ("conv2d", "depthwise_conv2d")
 _NORM_ROLES = ("weight", "bias", "running_mean", "running_var")
-
-
-@dataclass
-class Operation:
-    """One operation of a program: type, inputs by role, first output, and its place among all operations."""
-
-    kind: str
-    inputs: dict[str, str]
-    output: str
-    index: int
-
-
-@dataclass
-class Program:
-    """What is read of a program.
-
-    Attributes:
-        shapes: Parameter name to shape.
-        operations: In order of execution.
-    """
-
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    operations: list[Operation] = field(default_factory=list)
 
 
 @dataclass
@@ -102,14 +78,7 @@ def read_deployed(program: bytes, params: bytes, info: bytes | None = None) -> D
     Raises:
         CheckpointError: One of them is damaged, or they do not belong together.
     """
-    try:
-        parsed = _read_json_program(program) if program[:1] == b"{" else _read_protobuf_program(program)
-    except (ArithmeticError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"damaged program: {type(error).__name__}: {error}") from None
-    if not parsed.shapes:
-        raise CheckpointError("the program has no parameters")
+    parsed = read_program(program)
     names = sorted(parsed.shapes, key=lambda name: name.encode())
     arrays = read_tensor_stream(params)
     if len(arrays) != len(names):
@@ -198,166 +167,8 @@ def _read_info(info: bytes) -> dict[str, str]:
     return names
 
 
-# --- the newer program format: JSON ---------------------------------------------------------------------------------
-
-_JSON_ROLES = {
-    "conv2d": ("x", "filter"),
-    "depthwise_conv2d": ("x", "filter"),
-    "batch_norm": ("x", "running_mean", "running_var", "weight", "bias"),
-    "add": ("x", "y"),
-    "reshape": ("x",),
-}
-
-
-def _read_json_program(data: bytes) -> Program:
-    program = Program()
-    names: dict[int, str] = {}  # value number to parameter name
-    operations = json.loads(data)["program"]["regions"][0]["blocks"][0]["ops"]
-    for index, op in enumerate(operations):
-        if op["#"] == "p":
-            name = op["A"][3]
-            names[op["O"]["%"]] = name
-            program.shapes[name] = _checked_shape(op["O"]["TT"]["D"][1])
-            continue
-        kind = op["#"].split(".", 1)[-1].rstrip("_")
-        if kind not in _JSON_ROLES:
-            continue
-        values = [names.get(value["%"], f"%{value['%']}") for value in op["I"]]
-        inputs = dict(zip(_JSON_ROLES[kind], values, strict=False))
-        program.operations.append(Operation(kind, inputs, f"%{op['O'][0]['%']}", index))
-    return program
-
-
-# --- the older program format: protobuf (framework.proto) -----------------------------------------------------------
-
-_LEGACY_KINDS = {"elementwise_add": "add", "reshape2": "reshape"}
-_LEGACY_ROLES = {
-    "Input": "x",
-    "X": "x",
-    "Y": "y",
-    "Filter": "filter",
-    "Scale": "weight",
-    "Bias": "bias",
-    "Mean": "running_mean",
-    "Variance": "running_var",
-}
-_LEGACY_OUTPUTS = ("Output", "Y", "Out")
-
-
-def _read_protobuf_program(data: bytes) -> Program:
-    program = Program()
-    blocks = [value for number, value in _fields(memoryview(data)) if number == 1]
-    if not blocks:
-        raise CheckpointError("not a Paddle program")
-    index = 0
-    for number, value in _fields(_message(blocks[0])):
-        if number == 3:
-            _read_variable(_message(value), program)
-        elif number == 4:
-            _read_operation(_message(value), program, index)
-            index += 1
-    return program
-
-
-def _read_variable(data: memoryview, program: Program) -> None:
-    name, kind, persistable = "", None, False
-    shape: tuple[int, ...] = ()
-    for number, value in _fields(data):
-        if number == 1:
-            name = str(_message(value), "utf-8")
-        elif number == 3:
-            persistable = bool(value)
-        elif number == 2:
-            for type_number, type_value in _fields(_message(value)):
-                if type_number == 1:
-                    kind = type_value
-                elif type_number == 3:
-                    tensor = next(v for n, v in _fields(_message(type_value)) if n == 1)
-                    shape = tuple(_dimensions(_message(tensor)))
-    if persistable and kind == _DENSE_TENSOR:
-        program.shapes[name] = _checked_shape(shape)
-
-
-def _read_operation(data: memoryview, program: Program, index: int) -> None:
-    kind, inputs, output = "", {}, ""
-    for number, value in _fields(data):
-        if number == 3:
-            kind = str(_message(value), "utf-8")
-        elif number in (1, 2):
-            texts = [(n, str(_message(v), "utf-8")) for n, v in _fields(_message(value))]
-            slot = next((text for n, text in texts if n == 1), "")
-            arguments = [text for n, text in texts if n == 2]
-            if number == 1 and slot in _LEGACY_ROLES and arguments:
-                inputs[_LEGACY_ROLES[slot]] = arguments[0]
-            elif number == 2 and slot in _LEGACY_OUTPUTS and arguments:
-                output = arguments[0]
-    kind = _LEGACY_KINDS.get(kind, kind)
-    if kind in _JSON_ROLES:
-        program.operations.append(Operation(kind, inputs, output, index))
-
-
 def _tensor_description(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    codes = [value for number, value in _fields(data) if number == 1]
+    codes = [value for number, value in read_fields(data) if number == 1]
     if len(codes) != 1 or codes[0] not in _DTYPES:
         raise CheckpointError(f"tensor of unknown data type {codes}")
-    return np.dtype(_DTYPES[int(codes[0])]), _checked_shape(_dimensions(data))
-
-
-def _dimensions(description: memoryview) -> list[int]:
-    """Field 2 of a TensorDesc: repeated varints, packed or not."""
-    dimensions: list[int] = []
-    for number, value in _fields(description):
-        if number == 2 and isinstance(value, int):
-            dimensions.append(value)
-        elif number == 2:
-            position = 0
-            while position < len(_message(value)):
-                dimension, position = _varint(_message(value), position)
-                dimensions.append(dimension)
-    return dimensions
-
-
-def _checked_shape(dimensions: Any) -> tuple[int, ...]:
-    shape = tuple(dimensions)
-    if len(shape) > 8 or not all(type(n) is int and 0 < n < 2**40 for n in shape):
-        raise CheckpointError(f"tensor of shape {shape}")
-    return shape
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise CheckpointError("damaged protobuf: number where a message belongs")
-    return value
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise CheckpointError("damaged protobuf: endless number")
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Fields of a protobuf message: number, and an integer or the bytes (protobuf.dev/programming-guides/encoding)."""
-    position = 0
-    while position < len(data):
-        key, position = _varint(data, position)
-        wire_type = key & 7
-        if wire_type == 0:
-            value, position = _varint(data, position)
-            yield key >> 3, value
-            continue
-        if wire_type == 2:
-            size, position = _varint(data, position)
-        elif wire_type in (1, 5):
-            size = 8 if wire_type == 1 else 4
-        else:
-            raise CheckpointError("not a protobuf file")
-        if position + size > len(data):
-            raise CheckpointError("truncated protobuf")
-        yield key >> 3, data[position : position + size]
-        position += size
+    return np.dtype(_DTYPES[int(codes[0])]), checked_shape(read_dimensions(data))

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from tinypose_torch.checkpoints.catalogue import ModelEntry, WeightsFile
 from tinypose_torch.checkpoints.errors import CheckpointError
-from tinypose_torch.checkpoints.load import load_weights, save_safetensors
+from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.load import load_weights
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
 MIRROR_VARIABLE = "TINYPOSE_MIRROR"

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,58 +53,47 @@ def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:
         records = stack.enter_context(_json_list(options.json)) if options.json else None
+        wanted = _Wanted(names, records, options.keypoint_threshold)
         # One photo or video needs no bar of its own; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
                 predict = _predict_video if is_video(source) else _predict_image
-                for line in predict(estimator, source, names, records, options.keypoint_threshold):
+                for line in predict(estimator, source, wanted):
                     tqdm.write(line)
             except (ValueError, OSError, MemoryError) as error:
                 failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
     return failures
 
 
-def _predict_image(
-    estimator: PoseEstimator,
-    source: str,
-    names: _OutputNames | None,
-    records: _JsonList | None,
-    keypoint_threshold: float,
-) -> Iterator[str]:
+def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
     poses = estimator(image)
-    if records is not None:
-        records.add({"image": source, "poses": poses.to_records()})
+    if wanted.records is not None:
+        wanted.records.add({"image": source, "poses": poses.to_records()})
     overlay = ""
-    if names is not None:
-        path = names.choose(source, ".png")
-        save_png(poses.draw(image, keypoint_threshold), path)
+    if wanted.names is not None:
+        path = wanted.names.choose(source, ".png")
+        save_png(poses.draw(image, wanted.keypoint_threshold), path)
         overlay = f" -> {path}"
     yield f"{source}: {_people(poses)}{overlay}"
 
 
-def _predict_video(
-    estimator: PoseEstimator,
-    source: str,
-    names: _OutputNames | None,
-    records: _JsonList | None,
-    keypoint_threshold: float,
-) -> Iterator[str]:
+def _predict_video(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(source))
         writer: VideoWriter | None = None
-        path = names.choose(source.replace(":", "_"), ".mp4") if names is not None else None
+        path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
                 poses = estimator(frame)
-                if records is not None:
+                if wanted.records is not None:
                     time = round(index / video.fps, 4)
-                    records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
+                    wanted.records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
                 if path is not None:
                     if writer is None:
                         writer = stack.enter_context(VideoWriter(path, video.fps, frame.shape[1::-1]))
-                    writer.write(poses.draw(frame, keypoint_threshold))
+                    writer.write(poses.draw(frame, wanted.keypoint_threshold))
         except KeyboardInterrupt:
             if not is_camera(source):
                 raise
@@ -118,6 +108,15 @@ def _people(poses: Poses) -> str:
 
 def _without_prefix(message: str, source: str) -> str:
     return message.removeprefix(f"{source}: ")
+
+
+@dataclass
+class _Wanted:
+    """What to make of every image: overlays under these names, records in this list."""
+
+    names: _OutputNames | None
+    records: _JsonList | None
+    keypoint_threshold: float
 
 
 class _OutputNames:

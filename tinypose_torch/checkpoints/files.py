@@ -1,0 +1,118 @@
+"""Weight files of every admitted kind, recognised by their contents."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.paddle_params import read_paddle_params
+from tinypose_torch.checkpoints.torch_files import read_torch_file
+
+
+@dataclass
+class Checkpoint:
+    """Contents of a weight file.
+
+    Attributes:
+        tensors: Name to array or tensor.
+        naming: Whose names they are: ``"tinypose_torch"`` or ``"paddle"``; ``"program"`` for a deployed model
+            without state-dict names.
+        model: The catalogue name that the file carries, if it does.
+        deployed: The deployed model behind ``naming == "program"``.
+    """
+
+    tensors: Mapping[str, np.ndarray | Tensor]
+    naming: str
+    model: str | None = None
+    deployed: DeployedModel | None = None
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a weight file, recognised by its contents.
+
+    Args:
+        path: ``.pdparams``; ``.safetensors``; a PyTorch checkpoint; or a deployed Paddle model, given as its folder,
+            its program (``.pdmodel``, ``.json``) or its tensors (``.pdiparams``).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged, hostile or of another kind.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no weight file {str(path)!r}")
+    try:
+        if path.is_dir() or path.suffix in (".pdmodel", ".json", ".pdiparams"):
+            return _read_deployed_files(path)
+        with path.open("rb") as file:
+            start = file.read(16)
+        if start[:4] == b"PK\x03\x04":
+            return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch")
+        if start[:1] == b"\x80":
+            return Checkpoint(read_paddle_params(path.read_bytes()), "paddle")
+        if start[8:9] == b"{":
+            return _read_safetensors(path)
+        raise CheckpointError(
+            "is empty" if not start else "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model"
+        )
+    except CheckpointError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
+    """Write a network's tensors atomically, with a description."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    try:
+        safetensors.torch.save_file(state, temporary, dict(metadata))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find_deployed_files(path: Path) -> tuple[Path, Path]:
+    """Program and tensors of a deployed model, from its folder or either of them."""
+    if path.is_dir():
+        found = sorted(path.glob("*.pdiparams"))
+        if len(found) != 1:
+            raise CheckpointError(f"holds {len(found)} .pdiparams files; name the one you want")
+        path = found[0]
+    params = path.with_suffix(".pdiparams")
+    programs = [path.with_suffix(suffix) for suffix in (".pdmodel", ".json")]
+    program = path if path in programs else next((p for p in programs if p.is_file()), None)
+    if program is None:
+        raise CheckpointError("needs its program, a .pdmodel or .json of the same name, beside it")
+    if not params.is_file():
+        raise CheckpointError(f"needs its tensors, {params.name}, beside it")
+    return program, params
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        raise DamagedCheckpointError(f"damaged .safetensors file: {error}") from None
+    return Checkpoint(tensors, "tinypose_torch", metadata.get("model"))
+
+
+def _read_deployed_files(path: Path) -> Checkpoint:
+    program, params = find_deployed_files(path)
+    info = params.with_name(params.name + ".info")
+    model = read_deployed(program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None)
+    if model.structured_names:
+        return Checkpoint(model.state_dict(), "paddle")
+    return Checkpoint(model.tensors, "program", deployed=model)

@@ -1,0 +1,67 @@
+"""Images one after another, out of files, folders, patterns, videos and cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinypose_torch.images import find_inputs, load_image
+from tinypose_torch.video import VideoReader, is_camera, is_video
+
+
+@dataclass
+class Frame:
+    """One image of a stream.
+
+    Attributes:
+        source: The file or camera that it came from.
+        image: ``(H, W, 3)`` uint8 RGB.
+        index: Number of the frame in its video, from 0; ``None`` for a photo.
+        time: Seconds from the start of the video; ``None`` for a photo.
+    """
+
+    source: str
+    image: np.ndarray
+    index: int | None = None
+    time: float | None = None
+
+
+def read_frames(
+    sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
+) -> Iterator[Frame]:
+    """Every photo, and every frame of every video, in order; one at a time in memory.
+
+    Args:
+        sources: Files, folders, glob patterns, ``webcam`` or ``webcam:NUMBER``.
+        on_error: Called with a source that cannot be read and the reason, after which the next one follows. Without
+            it the reason is raised.
+
+    Raises:
+        ImageError, VideoError, FileNotFoundError: See `load_image` and `VideoReader`.
+    """
+    items = [sources] if isinstance(sources, str) else list(sources)
+    files, missing = find_inputs(item for item in items if not is_camera(item))
+    for item in missing:
+        _fail(item, FileNotFoundError(f"{item}: no such file, or nothing in it that can be read"), on_error)
+    for source in files + [item for item in items if is_camera(item)]:
+        try:
+            yield from _frames_of(source)
+        except (ValueError, OSError) as error:
+            _fail(source, error, on_error)
+
+
+def _frames_of(source: str) -> Iterator[Frame]:
+    if not is_video(source):
+        yield Frame(source, load_image(source))
+        return
+    with VideoReader(source) as video:
+        for index, image in enumerate(video):
+            yield Frame(source, image, index, index / video.fps)
+
+
+def _fail(source: str, error: Exception, on_error: Callable[[str, Exception], None] | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(source, error)
