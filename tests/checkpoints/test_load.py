@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tinypose_torch import CheckpointError, Skeleton, create_model, list_models, load_weights
+from tinypose_torch.checkpoints.errors import MismatchedCheckpointError
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.renaming import rename_path, rename_state
 
@@ -82,21 +83,26 @@ def test_every_problem_is_named_and_nothing_is_changed(network, tmp_path):
     tensors["final_conv.bias"] = np.zeros(3, np.float32)
     fresh = create_model(NAME)
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(MismatchedCheckpointError) as caught:
         load_weights(fresh, write(tmp_path / "x.pdparams", tensors))
     message = str(caught.value)
     assert "1 missing: backbone.stem.conv1.conv.weight" in message
     assert "1 left over: surplus.weight" in message
     assert "final_conv.bias is (3,) in the file, (17,) in the network" in message
     assert "reset_head" not in message
+    assert caught.value.missing == ["backbone.stem.conv1.conv.weight"]
+    assert caught.value.left_over == ["surplus.weight"]
     assert all(torch.equal(before[name], tensor) for name, tensor in fresh.state_dict().items())
 
 
 def test_values_that_are_not_finite(network, tmp_path):
     tensors = to_paddle(network)
     tensors["final_conv.bias"] = np.full(17, np.nan, np.float32)
+    fresh = create_model(NAME)
+    before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"final_conv\.bias holds values that are not finite"):
-        load_weights(network, write(tmp_path / "x.pdparams", tensors))
+        load_weights(fresh, write(tmp_path / "x.pdparams", tensors))
+    assert all(torch.equal(before[name], tensor) for name, tensor in fresh.state_dict().items())
 
 
 def test_new_head_only_when_asked(network, tmp_path):

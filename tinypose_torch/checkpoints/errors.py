@@ -7,3 +7,23 @@ class CheckpointError(ValueError):
 
 class DamagedCheckpointError(CheckpointError):
     """A weight file of the right kind whose contents are broken: cut short or altered."""
+
+
+class MismatchedCheckpointError(CheckpointError):
+    """A sound weight file that does not fit the network.
+
+    Attributes:
+        missing: The network's tensors that the file lacks.
+        left_over: The file's tensors that the network has no place for.
+        misshapen: Tensors of another shape, with both shapes.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: list[str] | None = None,
+        left_over: list[str] | None = None,
+        misshapen: list[str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.missing, self.left_over, self.misshapen = missing or [], left_over or [], misshapen or []

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.convolutions import tensor_sources, unfold_batch_norms
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
 
-MAX_NAMED = 12
+MAX_NAMED = 100  # in a message; the exception has all
 
 
 @dataclass
@@ -52,7 +52,8 @@ def load_weights(
         model: The catalogue name of the network, to warn of weights made for another one.
 
     Raises:
-        CheckpointError: A tensor is missing, left over or of another shape; the message names each.
+        MismatchedCheckpointError: Tensors are missing, left over or of another shape; it names each.
+        CheckpointError: The file is damaged, hostile, or of another kind.
     """
     checkpoint = read_checkpoint(path)
     if model and checkpoint.model and checkpoint.model != model:
@@ -64,7 +65,8 @@ def load_weights(
             report.reset = [name for name in network.state_dict() if is_head(network, name)]
         load_strictly(network, state, report.reset)
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        error.args = (f"{path}: {error}",)
+        raise
     if report.unfolded:
         warnings.warn(
             f"{path}: batch normalisation was folded into {len(report.unfolded)} convolutions; the network predicts "
@@ -127,10 +129,12 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], 
             not missing and not left_over and all(is_head(network, text.split(" ", 1)[0]) for text in misshapen)
         )
         hint = "; pass reset_head=True to start with a new head" if heads_only else ""
-        raise CheckpointError("does not fit the network: " + "; ".join(problems) + hint)
+        message = "does not fit the network: " + "; ".join(problems) + hint
+        raise MismatchedCheckpointError(message, missing, left_over, misshapen)
+    values = {name: _as_tensor(name, state[name]) for name in wanted & set(state)}
     with torch.no_grad():
-        for name in sorted(wanted & set(state)):
-            own[name].copy_(_as_tensor(name, state[name]))
+        for name, value in values.items():
+            own[name].copy_(value)
 
 
 def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
