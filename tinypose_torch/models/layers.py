@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -51,5 +50,5 @@ def round_channels(width: float, divisor: int = 8) -> int:
 
 def half_channels(x: Tensor) -> tuple[Tensor, Tensor]:
     """Split ``(N, C, H, W)`` into its first and second C/2 channels."""
-    first, second = torch.chunk(x, 2, dim=1)
-    return first, second
+    half = x.shape[1] // 2
+    return x[:, :half], x[:, half:]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.models.picodet.layers import ConvBnHardswish, DepthwiseSeparable
@@ -70,14 +69,14 @@ class PicoDetNeck(nn.Module):
         self.first_top_conv = DepthwiseSeparable(channels, channels, stride=2)
         self.second_top_conv = DepthwiseSeparable(channels, channels, stride=2)
         self.top_down_blocks = nn.ModuleList(block(2 * channels, channels) for _ in range(2))
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.bottom_up = nn.ModuleList(BottomUpStep(channels, block) for _ in range(2))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         fine, middle, coarse = (lateral(x) for lateral, x in zip(self.laterals, features, strict=True))
         down = [coarse]  # coarse to fine
         for block, lower in zip(self.top_down_blocks, (middle, fine), strict=True):
-            upsampled = F.interpolate(down[-1], scale_factor=2.0, mode="nearest")
-            down.append(block(torch.cat([upsampled, lower], dim=1)))
+            down.append(block(torch.cat([self.upsample(down[-1]), lower], dim=1)))
         outputs = [down[-1]]
         for step, same in zip(self.bottom_up, (down[1], coarse), strict=True):
             outputs.append(step(outputs[-1], same))
