@@ -23,8 +23,9 @@ from tqdm import trange
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.images import load_image
-from tinypose_torch.pipeline import detector_input, pose_input, select_detections
+from tinypose_torch.pipeline import crop_people, resize_for_detector, select_detections
 from tinypose_torch.results import Poses
 from tinypose_torch.table import format_table
 
@@ -72,15 +73,17 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     assert estimator.detector_runner is not None
     assert estimator.detector_entry is not None
     seconds = {}
-    x, seconds["detector input"] = timed(detector_input, image, estimator.detector_entry)
-    (scores, candidates), seconds["detector"] = timed(estimator.detector_runner, x)
-    _, seconds["suppression"] = timed(
-        select_detections, scores[0], candidates[0], estimator.detector_entry, image.shape[:2]
-    )
+    detector, pose = estimator.detector_entry, estimator.pose_entry
+    resized, resizing = timed(resize_for_detector, image, detector)
+    x, normalising = timed(normalise, resized, detector.mean, detector.std)
+    seconds["detector input"] = resizing + normalising
+    (scores, candidates), seconds["detector"] = timed(estimator.detector_runner.run, x)
+    _, seconds["suppression"] = timed(select_detections, scores[0], candidates[0], detector, image.shape[:2])
     crops, making = timed(estimator.make_crops, image, boxes)
-    batch, warping = timed(pose_input, image, crops, estimator.pose_entry)
-    seconds["crops"] = making + warping
-    (heatmaps,), seconds["pose network"] = timed(estimator.pose_runner, batch)
+    people_images, warping = timed(crop_people, image, crops, pose)
+    batch, normalising = timed(normalise, people_images, pose.mean, pose.std)
+    seconds["crops"] = making + warping + normalising
+    (heatmaps,), seconds["pose network"] = timed(estimator.pose_runner.run, batch)
     (coordinates, peaks), seconds["DARK"] = timed(decode_heatmaps, heatmaps)
     _, seconds["results"] = timed(lambda: Poses(boxes, np.ones(people), crops.to_image(coordinates), peaks))
     return seconds

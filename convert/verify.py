@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.factory import entry_of
-from tinypose_torch.geometry.crops import make_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
-from tinypose_torch.pipeline import HEATMAP_STRIDE, detector_input, pose_input
+from tinypose_torch.pipeline import HEATMAP_STRIDE, crop_people, resize_for_detector, whole_image_crops
 
 CONFIDENT = 0.2
 SEED = 20261120
@@ -160,21 +159,14 @@ def _input_batch(entry: ModelEntry, images: Path | None) -> tuple[np.ndarray, st
     files, _ = find_inputs([str(images)])
     if not files:
         raise FileNotFoundError(f"no images in {images}")
-    to_input: Callable[[np.ndarray], np.ndarray] = (
-        (lambda image: _whole_image(image, entry))
-        if isinstance(entry, PoseEntry)
-        else (lambda i: detector_input(i, entry))
-    )
-    return np.concatenate([to_input(load_image(file)) for file in files]), f"{len(files)} photos"
-
-
-def _whole_image(image: np.ndarray, entry: PoseEntry) -> np.ndarray:
-    """A photo as if it were one person's box."""
-    height, width = entry.input_size
-    box = np.array([[0, 0, image.shape[1], image.shape[0]]])
-    heatmap = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
-    crops = make_crops(box, image.shape[:2], (height, width), heatmap, "deploy", entry.udp)
-    return pose_input(image, crops, entry)
+    images = []
+    for file in files:
+        image = load_image(file)
+        if isinstance(entry, PoseEntry):
+            images.append(crop_people(image, whole_image_crops(image, entry), entry))
+        else:
+            images.append(resize_for_detector(image, entry))
+    return normalise(np.concatenate(images), entry.mean, entry.std), f"{len(files)} photos"
 
 
 def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:

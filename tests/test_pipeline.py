@@ -11,8 +11,9 @@ from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, 
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.images import load_image
-from tinypose_torch.pipeline import detector_input, normalise, pose_input
+from tinypose_torch.pipeline import crop_people, resize_for_detector
 
 VISIBLE = 0.2
 
@@ -71,10 +72,13 @@ def test_network_inputs_bit_for_bit(folder, photo, estimators):
     size = 192 if "192" in folder.split("_")[0] else 320
     recorded = np.load(REAL / f"expected/tensors_{size}.npz")
     image = load_image(REAL / f"images/{photo}.jpg")
-    assert np.array_equal(detector_input(image, estimator.detector_entry), recorded[f"{size}_{photo}_det_input"])
+    detector, pose = estimator.detector_entry, estimator.pose_entry
+    resized = resize_for_detector(image, detector)
+    assert np.array_equal(normalise(resized, detector.mean, detector.std), recorded[f"{size}_{photo}_det_input"])
     crops = estimator.make_crops(image, estimator(image).boxes)
-    assert np.array_equal(pose_input(image, crops, estimator.pose_entry), recorded[f"{size}_{photo}_kp_input"])
-    (heatmaps,) = estimator.pose_runner(recorded[f"{size}_{photo}_kp_input"])
+    people = crop_people(image, crops, pose)
+    assert np.array_equal(normalise(people, pose.mean, pose.std), recorded[f"{size}_{photo}_kp_input"])
+    (heatmaps,) = estimator.pose_runner.run(recorded[f"{size}_{photo}_kp_input"])
     assert np.abs(heatmaps - recorded[f"{size}_{photo}_heatmaps"]).max() < 2e-5
 
 
@@ -94,7 +98,7 @@ def test_evaluation_path(model):
             (height // 4, width // 4),
             udp=True,
         )
-        (heatmaps,) = estimator.pose_runner(pose_input(image, crops, estimator.pose_entry))
+        (heatmaps,) = estimator.pose_runner(crop_people(image, crops, estimator.pose_entry))
         coordinates, scores = decode_heatmaps(heatmaps)
         expected = np.array(person["keypoints"])
         visible = expected[:, 2] > VISIBLE
@@ -233,7 +237,11 @@ def test_without_a_detector(random_weights):
         ({"detection_threshold": float("nan")}, ValueError, "expected 0 to 1"),
         ({"crop": "deploi"}, ValueError, "unknown crop rule 'deploi'"),
         ({"decoding": "none"}, ValueError, "unknown decoding 'none'"),
-        ({"backend": "tensorrt"}, ValueError, "unknown backend 'tensorrt'; choose one of auto, eager"),
+        (
+            {"backend": "tensorrt"},
+            ValueError,
+            "unknown backend 'tensorrt'; choose one of auto, eager, torchscript, executorch, onnx",
+        ),
         ({"device": "cuda:99"}, ValueError, "device 'cuda:99' cannot be used"),
         ({"device": "toaster"}, ValueError, "device 'toaster' cannot be used"),
         ({"batch_size": 0}, ValueError, "at least 1"),
@@ -269,4 +277,4 @@ def test_normalisation(random_estimator):
     entry = random_estimator.pose_entry
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = (values / 255 - np.array(entry.mean)) / np.array(entry.std)
-    assert np.abs(normalise([values], entry)[0].transpose(1, 2, 0) - expected).max() < 1e-6
+    assert np.abs(normalise(values[None], entry.mean, entry.std)[0].transpose(1, 2, 0) - expected).max() < 1e-6

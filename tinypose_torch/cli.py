@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
     _add_models(commands)
+    _add_export(commands)
     return parser
 
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         return importlib.import_module(f"tinypose_torch.commands.{options.command}").run(options)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
         print(f"tinypose: error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def _add_predict(commands: Any) -> None:
     add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
     add("--detector", default=defaults.DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
     add("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
-    kinds = ".pdparams, .safetensors, .pt or a deployed Paddle model (default: the official weights)"
+    kinds = ".pdparams, .safetensors, .pt, a deployed Paddle model or an exported file (default: the official weights)"
     add("--detector-weights", metavar="FILE", help=f"weight file for the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
     add(
@@ -77,12 +78,33 @@ def _add_predict(commands: Any) -> None:
     )
     add("--crop", choices=defaults.CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
     add("--backend", choices=defaults.BACKENDS, default="auto", help="what runs the networks (default: %(default)s)")
+    add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime (default: their own)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 
 def _add_models(commands: Any) -> None:
     parser = commands.add_parser("models", help="list the models", description="The catalogue as a table.")
     parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="make a file for phones and other runtimes",
+        description="Export a model. By default the file takes uint8 RGB images of the model's size, one per call, "
+        "and gives keypoints (detectors: scores and boxes before suppression). A receipt compares it with the network.",
+    )
+    add = parser.add_argument
+    add("model", metavar="NAME", help="the model; tinypose models lists them")
+    add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
+    add("--weights", metavar="FILE", help="weight file (default: the official weights)")
+    add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")
+    add("--heatmaps", action="store_true", help="images in, but heatmaps out")
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
+    batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
+    add("--images", metavar="DIR", help="photos for the receipt (default: seeded noise)")
 
 
 if __name__ == "__main__":

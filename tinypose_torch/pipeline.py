@@ -34,14 +34,16 @@ class PoseEstimator:
     Args:
         detector: Catalogue name of the person detector; ``None`` if boxes are always given.
         pose: Catalogue name of the pose network.
-        detector_weights, pose_weights: Weight files; the official weights unless given.
-        backend: ``"auto"`` or ``"eager"``.
+        detector_weights, pose_weights: Weight files or exported files; the official weights unless given.
+        backend: ``"auto"`` runs exported files with what they were made for, weights eagerly; or ``"eager"``,
+            ``"torchscript"``, ``"executorch"``, ``"onnx"``.
         device: For example ``"cpu"`` or ``"cuda"``.
         detection_threshold: Score from which a detected person is kept; the detector's own (0.5) unless given.
         crop: How persons are cut out: ``"deploy"``, ``"evaluation"`` or ``"consistent"``; see
             `tinypose_torch.geometry.crops`.
         decoding: ``"dark"`` or ``"plain"``. Deployment always uses DARK; evaluation what the entry says.
         batch_size: Most people that the pose network sees at once.
+        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
@@ -61,6 +63,7 @@ class PoseEstimator:
         crop: str = "deploy",
         decoding: str = "dark",
         batch_size: int = 64,
+        threads: int | None = None,
     ) -> None:
         if detection_threshold is not None and not 0 <= detection_threshold <= 1:
             raise ValueError(f"detection_threshold={detection_threshold}; expected 0 to 1")
@@ -71,12 +74,14 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
         self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
-        self.pose_runner = load_runner(pose, pose_weights, backend, device)
+        self.pose_runner = load_runner(pose, pose_weights, backend, device, threads)
         self.pose_entry = _of_task(self.pose_runner, PoseEntry, "a pose network")
+        if self.pose_runner.metadata.decodes and decoding != "dark":
+            raise ValueError(f"{pose_weights} decodes with DARK inside; decoding={decoding!r} is not possible")
         self.detector_runner: Runner | None = None
         self.detector_entry: DetectorEntry | None = None
         if detector is not None:
-            self.detector_runner = load_runner(detector, detector_weights, backend, device)
+            self.detector_runner = load_runner(detector, detector_weights, backend, device, threads)
             self.detector_entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
             if detection_threshold is None:
                 detection_threshold = self.detector_entry.person_threshold
@@ -135,8 +140,8 @@ class PoseEstimator:
         keypoints, keypoint_scores = [], []
         for start in range(0, len(boxes), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            (heatmaps,) = self.pose_runner(pose_input(image, crops, entry, rows))
-            coordinates, peaks = decode_heatmaps(heatmaps, self.decoding)
+            (output,) = self.pose_runner(crop_people(image, crops, entry, rows))
+            coordinates, peaks = self._decode(output)
             keypoints.append(coordinates)
             keypoint_scores.append(peaks)
         in_image = crops.to_image(np.concatenate(keypoints))
@@ -146,15 +151,13 @@ class PoseEstimator:
 
     def make_crops(self, image: Array, boxes: Array) -> Crops:
         """How the given boxes are cut out of an RGB image."""
-        height, width = self.pose_entry.input_size
-        return make_crops(
-            boxes,
-            image.shape[:2],
-            (height, width),
-            (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE),
-            self.crop,
-            self.pose_entry.udp,
-        )
+        return crops_of(image, boxes, self.pose_entry, self.crop)
+
+    def _decode(self, output: Array) -> tuple[Array, Array]:
+        """Coordinates in heatmap cells and scores, of heatmaps or of keypoints that the file itself decoded."""
+        if self.pose_runner.metadata.decodes:
+            return output[..., :2] / HEATMAP_STRIDE, output[..., 2]
+        return decode_heatmaps(output, self.decoding)
 
     def _estimate(self, image: Array, boxes: Any) -> Poses:
         if boxes is not None:
@@ -176,15 +179,14 @@ class PoseEstimator:
         if self.detector_runner is None or self.detector_entry is None:
             raise ValueError("this PoseEstimator has no detector; pass boxes, or build it with one")
         entry = self.detector_entry
-        scores, boxes = self.detector_runner(detector_input(image, entry))
+        scores, boxes = self.detector_runner(resize_for_detector(image, entry))
         return select_detections(scores[0], boxes[0], entry, image.shape[:2])
 
 
-def detector_input(image: Array, entry: ModelEntry) -> Array:
-    """An RGB image as the detector's input ``(1, 3, H, W)``: resized without keeping the aspect ratio, normalised."""
+def resize_for_detector(image: Array, entry: ModelEntry) -> Array:
+    """An RGB image at the detector's size, ``(1, H, W, 3)`` uint8; the aspect ratio is not kept."""
     height, width = entry.input_size
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-    return normalise([resized], entry)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)[None]
 
 
 def select_detections(scores: Array, boxes: Array, entry: DetectorEntry, image_size: tuple[int, int]) -> Detections:
@@ -195,29 +197,28 @@ def select_detections(scores: Array, boxes: Array, entry: DetectorEntry, image_s
     return Detections(*found, entry.class_names)
 
 
-def pose_input(image: Array, crops: Crops, entry: ModelEntry, rows: slice = slice(None)) -> Array:
-    """Persons of an RGB image as the pose network's input ``(N, 3, H, W)``."""
+def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = slice(None)) -> Array:
+    """Persons of an RGB image at the pose network's size, ``(N, H, W, 3)`` uint8."""
     height, width = entry.input_size
-    warped = [
-        cv2.warpAffine(image[y1:y2, x1:x2], matrix, (width, height), flags=cv2.INTER_LINEAR)
-        for (x1, y1, x2, y2), matrix in zip(crops.regions[rows], crops.matrices[rows], strict=True)
-    ]
-    return normalise(warped, entry)
+    return np.stack(
+        [
+            cv2.warpAffine(image[y1:y2, x1:x2], matrix, (width, height), flags=cv2.INTER_LINEAR)
+            for (x1, y1, x2, y2), matrix in zip(crops.regions[rows], crops.matrices[rows], strict=True)
+        ]
+    )
 
 
-def normalise(images: Sequence[Array], entry: ModelEntry) -> Array:
-    """Equal-sized RGB images to one normalised float32 batch ``(N, 3, H, W)``.
+def whole_image_crops(image: Array, entry: PoseEntry) -> Crops:
+    """A photo as if it were one person's box."""
+    box = np.array([[0, 0, image.shape[1], image.shape[0]]])
+    return crops_of(image, box, entry, "deploy")
 
-    A table of the 256 values per channel gives the very numbers of the original, which rounds to float32 after
-    scaling, after subtracting the mean and after dividing.
-    """
-    scaled = (np.arange(256, dtype=np.float32) * np.float32(1 / 255)).astype(np.float64)
-    centred = (scaled[:, None] - np.array(entry.mean)).astype(np.float32)
-    table = (centred / np.array(entry.std)).astype(np.float32)
-    batch = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
-    for index, image in enumerate(images):
-        batch[index] = cv2.LUT(image, table[None]).transpose(2, 0, 1)
-    return batch
+
+def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
+    """How boxes are cut out of an RGB image for a pose network."""
+    height, width = entry.input_size
+    heatmap = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
+    return make_crops(boxes, image.shape[:2], (height, width), heatmap, rule, entry.udp)
 
 
 def _level_sizes(entry: DetectorEntry) -> tuple[int, ...]:
@@ -245,6 +246,7 @@ def _check_boxes(boxes: Any, image: Array) -> Array:
 
 
 def _of_task(runner: Runner, kind: type[Any], expected: str) -> Any:
-    if not isinstance(runner.entry, kind):
-        raise ValueError(f"{runner.entry.name} is not {expected}")
-    return runner.entry
+    entry = runner.metadata.entry
+    if not isinstance(entry, kind):
+        raise ValueError(f"{entry.name} is not {expected}")
+    return entry

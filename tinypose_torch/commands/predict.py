@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
             options.device,
             detection_threshold=options.detection_threshold,
             crop=options.crop,
+            threads=options.threads,
         )
         failures += _predict_all(estimator, sources, options)
     for source, reason in failures:

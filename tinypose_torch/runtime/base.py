@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
+from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.runtime.metadata import ExportMetadata
 
 
-class Runner(Protocol):
+class Runner(ABC):
     """A network that can be run.
 
     Attributes:
-        entry: Everything that the pipeline needs to know of it.
+        backend: Name of the backend.
+        metadata: What it is: the model's catalogue entry, and what goes in and out.
     """
 
-    entry: PoseEntry | DetectorEntry
+    backend: str
+    metadata: ExportMetadata
 
-    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Run the network.
+    @abstractmethod
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run the network on what it takes, at its own batch size."""
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run the network on images of its input size.
 
         Args:
-            batch: ``(N, 3, H, W)`` float32, normalised RGB.
+            images: ``(N, H, W, 3)`` uint8 RGB, N at least 1.
 
         Returns:
-            Pose networks: heatmaps ``(N, K, h, w)``. Detectors: scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in
-            pixels of the network's input.
+            Pose networks: keypoints ``(N, K, 3)`` if ``metadata.decodes``, else heatmaps ``(N, K, h, w)``. Detectors:
+            scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the network's input.
         """
-        ...
+        metadata = self.metadata
+        entry = metadata.entry
+        batch = images if metadata.takes_images else normalise(images, entry.mean, entry.std)
+        size = metadata.batch
+        if size is None or size == len(batch):
+            return self.run(batch)
+        pieces = [self._padded(batch[start : start + size], size) for start in range(0, len(batch), size)]
+        return tuple(np.concatenate(values)[: len(batch)] for values in zip(*pieces, strict=True))
+
+    def _padded(self, batch: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+        """Run a batch that may be shorter than the file's fixed size."""
+        missing = size - len(batch)
+        if missing:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+        return self.run(batch)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
-from tinypose_torch.defaults import BACKENDS
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.factory import entry_of
 from tinypose_torch.runtime.base import Runner
+from tinypose_torch.runtime.metadata import ExportMetadata
 
 
-class EagerRunner:
+class EagerRunner(Runner):
     """Runs a network from `create_model` on a device.
 
     Args:
@@ -22,41 +20,21 @@ class EagerRunner:
         device: For example ``"cpu"`` or ``"cuda:0"``.
     """
 
+    backend = "eager"
+
     def __init__(self, network: nn.Module, device: str | torch.device = "cpu") -> None:
-        self.entry: PoseEntry | DetectorEntry = entry_of(network)
+        self.metadata = ExportMetadata(entry_of(network), False, False, None, "fp32", {"torch": torch.__version__})
         self.device = check_device(device)
         self.network = network.eval().to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         x = torch.from_numpy(batch).to(self.device)
-        if isinstance(self.entry, DetectorEntry):
+        if isinstance(self.metadata.entry, DetectorEntry):
             outputs = tuple(self.network.predict(x))  # type: ignore[operator]
         else:
             outputs = (self.network(x),)
         return tuple(output.cpu().numpy() for output in outputs)
-
-
-def load_runner(
-    model: str,
-    weights: str | os.PathLike[str] | None = None,
-    backend: str = "auto",
-    device: str = "cpu",
-) -> Runner:
-    """A catalogue model, ready to run.
-
-    Args:
-        model: Name in the catalogue.
-        weights: Weight file; the official weights unless given.
-        backend: ``"eager"``, or ``"auto"`` to choose by the weights.
-
-    Raises:
-        ValueError: Unknown backend or device.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
-    check_device(device)
-    return EagerRunner(create_model(model, pretrained=weights is None, weights=weights), device)
 
 
 def check_device(device: str | torch.device) -> torch.device:

@@ -1,0 +1,89 @@
+"""The three formats. Whatever leans on an exporter's internals is here; made for torch 2.15.0 and executorch 1.5.1."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
+from tinypose_torch.runtime.metadata import ExportMetadata
+
+Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], None]
+
+
+def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+    """Traced and frozen."""
+    with _quiet(), torch.no_grad():
+        traced = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
+        torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
+
+
+def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+    """Opset of torch's exporter; one file, weights inside."""
+    import onnx
+
+    dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
+    with _quiet():
+        program = torch.onnx.export(
+            graph, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
+    path.write_bytes(model.SerializeToString())
+
+
+def write_executorch(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+    """Lowered to XNNPACK, with the description as a method, and sealed."""
+    program = lower(graph, example, metadata)
+    path.write_bytes(seal(program.to_executorch().buffer))
+
+
+def lower(graph: nn.Module, example: Tensor, metadata: ExportMetadata) -> Any:
+    """The edge program, with everything that XNNPACK takes delegated to it."""
+    with _quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        exported = torch.export.export(graph, (example,), strict=False)
+        described = torch.from_numpy(np.frombuffer(metadata.to_json().encode(), np.uint8).copy())
+        return to_edge_transform_and_lower(
+            exported, partitioner=[XnnpackPartitioner()], constant_methods={EXECUTORCH_METHOD: described}
+        )
+
+
+def undelegated(program: Any) -> dict[str, int]:
+    """Operations of a lowered program that XNNPACK does not take, and how many partitions there are."""
+    counts: dict[str, int] = {"partitions": 0}
+    for node in program.exported_program().graph.nodes:
+        if node.op != "call_function":
+            continue
+        name = getattr(node.target, "__name__", str(node.target))
+        if name == "executorch_call_delegate":
+            counts["partitions"] += 1
+        elif name != "getitem":
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+WRITERS: dict[str, Writer] = {
+    "torchscript": write_torchscript,
+    "executorch": write_executorch,
+    "onnx": write_onnx,
+}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters print and warn about their own affairs."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,118 @@
+"""What an exported file computes: normalisation, network and decoding in one graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
+
+STRIDE = 4
+# Where DARK reads the logarithm around the peak, as (dy, dx), and what it makes of it: central differences.
+_POINTS = (
+    *((0, -2), (0, -1), (0, 0), (0, 1), (0, 2)),
+    *((-2, 0), (-1, 0), (1, 0), (2, 0)),
+    *((-1, -1), (-1, 1), (1, -1), (1, 1)),
+)
+_DIFFERENCES: dict[str, dict[tuple[int, int], float]] = {
+    "dx": {(0, 1): 0.5, (0, -1): -0.5},
+    "dy": {(1, 0): 0.5, (-1, 0): -0.5},
+    "dxx": {(0, 2): 0.25, (0, 0): -0.5, (0, -2): 0.25},
+    "dyy": {(2, 0): 0.25, (0, 0): -0.5, (-2, 0): 0.25},
+    "dxy": {(1, 1): 0.25, (-1, 1): -0.25, (1, -1): -0.25, (-1, -1): 0.25},
+}
+
+
+class ImageInput(nn.Module):
+    """RGB images ``(N, H, W, 3)`` uint8 to the network's input ``(N, 3, H, W)``."""
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, entry: ModelEntry) -> None:
+        super().__init__()
+        mean, std = torch.tensor(entry.mean).double(), torch.tensor(entry.std).double()
+        self.register_buffer("factor", (1 / (255 * std)).float().view(1, 3, 1, 1))
+        self.register_buffer("offset", (-mean / std).float().view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2).to(torch.float32) * self.factor + self.offset
+
+
+class DarkDecoding(nn.Module):
+    """Heatmaps ``(N, K, h, w)`` to keypoints ``(N, K, 3)``: x, y in pixels of the network's input, and the score.
+
+    The same as `tinypose_torch.geometry.heatmaps.decode_heatmaps`, in operations that every format has. Shapes are
+    fixed when the graph is made.
+    """
+
+    kernel: Tensor
+    offsets: Tensor
+    differences: Tensor
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        row = torch.tensor([0.25, 0.5, 0.25])
+        self.register_buffer("kernel", torch.outer(row, row).view(1, 1, 3, 3))
+        self.register_buffer("offsets", torch.tensor([dy * size[1] + dx for dy, dx in _POINTS]))
+        weights = [[terms.get(point, 0.0) for terms in _DIFFERENCES.values()] for point in _POINTS]
+        self.register_buffer("differences", torch.tensor(weights))
+
+    def forward(self, heatmaps: Tensor) -> Tensor:
+        n, k = heatmaps.shape[:2]
+        h, w = self.size
+        flat = heatmaps.reshape(n * k, h * w)
+        peak = flat.amax(dim=1)
+        index = flat.argmax(dim=1) * (peak > 0)
+        y = torch.div(index, w, rounding_mode="floor")
+        x = index - y * w
+        maps = heatmaps.reshape(n * k, 1, h, w)
+        blurred = torch.conv2d(maps, self.kernel, padding=1).reshape(n * k, h * w)
+        ratio = (peak / blurred.amax(dim=1)).unsqueeze(1)
+        inside = (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
+        centre = y.clamp(2, h - 3) * w + x.clamp(2, w - 3)
+        around = blurred.gather(1, centre.unsqueeze(1) + self.offsets.unsqueeze(0))
+        dx, dy, dxx, dyy, dxy = ((around * ratio).clamp(min=1e-10).log() @ self.differences).unbind(dim=1)
+        determinant = dxx * dyy - dxy * dxy
+        regular = inside & (determinant != 0)
+        divisor = torch.where(regular, determinant, torch.ones_like(determinant))
+        zero = torch.zeros_like(determinant)
+        step_x = torch.where(regular, (dxy * dy - dyy * dx) / divisor, zero)
+        step_y = torch.where(regular, (dxy * dx - dxx * dy) / divisor, zero)
+        keypoints = torch.stack([(x + step_x) * STRIDE, (y + step_y) * STRIDE, peak], dim=1)
+        return keypoints.reshape(n, k, 3)
+
+
+class PoseGraph(nn.Module):
+    """Crops to keypoints or heatmaps."""
+
+    def __init__(self, network: nn.Module, entry: PoseEntry, images: bool, decode: bool) -> None:
+        super().__init__()
+        height, width = entry.input_size
+        self.input = ImageInput(entry) if images else nn.Identity()
+        self.network = network
+        self.decoding = DarkDecoding((height // STRIDE, width // STRIDE)) if decode else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoding(self.network(self.input(x)))
+
+
+class DetectorGraph(nn.Module):
+    """Resized images to scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the input, before suppression."""
+
+    def __init__(self, network: nn.Module, entry: DetectorEntry, images: bool) -> None:
+        super().__init__()
+        self.input = ImageInput(entry) if images else nn.Identity()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, boxes = self.network.predict(self.input(x))  # type: ignore[operator]
+        return scores, boxes
+
+
+def build_graph(network: nn.Module, entry: PoseEntry | DetectorEntry, images: bool, decode: bool) -> nn.Module:
+    """The graph of a network, in evaluation mode."""
+    if isinstance(entry, PoseEntry):
+        return PoseGraph(network, entry, images, decode).eval()
+    return DetectorGraph(network, entry, images).eval()

@@ -1,0 +1,88 @@
+"""How far an exported file is from the network it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.export.graphs import STRIDE
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.runtime import EagerRunner, Runner
+
+CONFIDENT = 0.2
+ROUNDS = 15
+
+
+def make_receipt(path: Path, runner: Runner, network: nn.Module, images: np.ndarray, described: str) -> dict[str, Any]:
+    """Compare an exported file with the eager network on the same images.
+
+    Args:
+        images: ``(N, H, W, 3)`` uint8 of the network's input size.
+        described: What the images are.
+    """
+    eager = EagerRunner(network)
+    expected, found = eager(images), runner(images)
+    differences: dict[str, float] = {}
+    if isinstance(runner.metadata.entry, DetectorEntry):
+        differences["score"] = float(np.abs(found[0] - expected[0]).max())
+        differences["box, pixels"] = float(np.abs(found[1] - expected[1]).max())
+    else:
+        differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "images": described,
+        "differences": differences,
+        "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),
+        "description": json.loads(runner.metadata.to_json()),
+    }
+
+
+def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
+    """Write ``FILE.receipt.json`` beside the exported file, atomically."""
+    target = path.with_name(path.name + ".receipt.json")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, target)
+    return target
+
+
+def _keypoint_differences(found: np.ndarray, heatmaps: np.ndarray, decoded: bool) -> dict[str, float]:
+    coordinates, scores = decode_heatmaps(heatmaps)
+    confident = scores > CONFIDENT
+    if decoded:
+        keypoints, found_scores = found[..., :2], found[..., 2]
+        differences = {"score": float(np.abs(found_scores - scores).max())}
+    else:
+        keypoints = decode_heatmaps(found)[0] * STRIDE
+        differences = {"heatmap": float(np.abs(found - heatmaps).max())}
+    distances = np.linalg.norm(keypoints - coordinates * STRIDE, axis=-1)[confident]
+    differences["keypoint, input pixels"] = float(distances.max(initial=0))
+    differences["keypoints compared"] = int(confident.sum())
+    return differences
+
+
+def _latency_ratio(runner: Runner, eager: Runner, images: np.ndarray) -> float:
+    """Median time of the file over the eager network's, in one interleaved run."""
+    times: dict[str, list[float]] = {"file": [], "eager": []}
+    for _ in range(ROUNDS):
+        times["file"].append(_seconds(runner, images))
+        times["eager"].append(_seconds(eager, images))
+    return round(statistics.median(times["file"][3:]) / statistics.median(times["eager"][3:]), 3)
+
+
+def _seconds(run: Callable[[np.ndarray], Any], images: np.ndarray) -> float:
+    start = time.perf_counter()
+    run(images)
+    return time.perf_counter() - start

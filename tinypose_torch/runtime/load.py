@@ -1,0 +1,46 @@
+"""A model and what to run it with, by name or by file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tinypose_torch.defaults import BACKENDS
+from tinypose_torch.factory import create_model
+from tinypose_torch.runtime.base import Runner
+from tinypose_torch.runtime.eager import EagerRunner, check_device
+from tinypose_torch.runtime.exported import backend_of, open_exported
+
+
+def load_runner(
+    model: str,
+    weights: str | os.PathLike[str] | None = None,
+    backend: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Runner:
+    """A model, ready to run.
+
+    Args:
+        model: Name in the catalogue. An exported file says itself what it is; the name is then not looked at.
+        weights: Weight file, or exported file; the official weights unless given.
+        backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
+        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
+
+    Raises:
+        ValueError: Unknown backend or device, or a backend that does not run this file.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    check_device(device)
+    needed = backend_of(Path(weights)) if weights is not None else None
+    if needed is not None:
+        assert weights is not None
+        if backend not in ("auto", needed):
+            raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
+        return open_exported(Path(weights), needed, device, threads)
+    if backend not in ("auto", "eager"):
+        raise ValueError(
+            f"backend {backend!r} runs exported files; make one with: tinypose export {model} --format ..."
+        )
+    return EagerRunner(create_model(model, pretrained=weights is None, weights=weights), device)

@@ -1,0 +1,109 @@
+"""What an exported file says of itself, so that a runtime needs nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.geometry.suppression import Suppression
+
+FORMAT = "tinypose-torch export 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportMetadata:
+    """Description of an exported file.
+
+    Attributes:
+        entry: The model's catalogue entry as it was exported.
+        takes_images: uint8 ``(N, H, W, 3)`` RGB in; else normalised float32 ``(N, 3, H, W)``.
+        decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Detectors give scores and boxes.
+        batch: Images per call; ``None`` for any number.
+        precision: ``"fp32"``.
+        versions: Of the packages that made the file.
+    """
+
+    entry: PoseEntry | DetectorEntry
+    takes_images: bool
+    decodes: bool
+    batch: int | None
+    precision: str
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        """The description as JSON; readable for other programs too."""
+        entry = self.entry
+        facts: dict[str, Any] = {
+            "format": FORMAT,
+            "model": entry.name,
+            "task": entry.task,
+            "input": {
+                "kind": "uint8 NHWC RGB" if self.takes_images else "float32 NCHW RGB, normalised",
+                "size": list(entry.input_size),
+                "batch": self.batch,
+                "mean": list(entry.mean),
+                "std": list(entry.std),
+            },
+            "precision": self.precision,
+            "versions": self.versions,
+        }
+        if isinstance(entry, PoseEntry):
+            facts["output"] = "keypoints: x, y (input pixels), score" if self.decodes else "heatmaps, stride 4"
+            facts["decodes"] = self.decodes
+            facts["keypoint_threshold"] = entry.keypoint_threshold
+            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
+        else:
+            facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
+            facts["class_names"] = list(entry.class_names)
+            facts["person_class"] = entry.person_class
+            facts["person_threshold"] = entry.person_threshold
+            facts["suppression"] = dataclasses.asdict(entry.suppression)
+        return json.dumps(facts)
+
+    @classmethod
+    def from_json(cls, text: str) -> ExportMetadata:
+        """The inverse of `to_json`.
+
+        Raises:
+            CheckpointError: Not such a description, or one of another version.
+        """
+        try:
+            facts = json.loads(text)
+            if facts["format"] != FORMAT:
+                raise CheckpointError(f"was made for {facts['format']!r}; this is {FORMAT!r}. Export it again")
+            entry = dataclasses.replace(
+                get_entry(facts["model"]),
+                input_size=tuple(facts["input"]["size"]),
+                mean=tuple(facts["input"]["mean"]),
+                std=tuple(facts["input"]["std"]),
+                **_task_facts(facts),
+            )
+            images = facts["input"]["kind"].startswith("uint8")
+            batch = facts["input"]["batch"]
+            return cls(entry, images, facts.get("decodes", False), batch, facts["precision"], facts["versions"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"carries no description that can be read ({type(error).__name__}: {error})"
+            ) from None
+
+
+def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    if facts["task"] == "pose":
+        parts = {name: _tuples(value) for name, value in facts["skeleton"].items()}
+        return {"skeleton": Skeleton(**parts), "keypoint_threshold": facts["keypoint_threshold"]}
+    return {
+        "class_names": tuple(facts["class_names"]),
+        "person_class": facts["person_class"],
+        "person_threshold": facts["person_threshold"],
+        "suppression": Suppression(**facts["suppression"]),
+    }
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
