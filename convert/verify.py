@@ -159,14 +159,14 @@ def _input_batch(entry: ModelEntry, images: Path | None) -> tuple[np.ndarray, st
     files, _ = find_inputs([str(images)])
     if not files:
         raise FileNotFoundError(f"no images in {images}")
-    images = []
+    inputs = []
     for file in files:
         image = load_image(file)
         if isinstance(entry, PoseEntry):
-            images.append(crop_people(image, whole_image_crops(image, entry), entry))
+            inputs.append(crop_people(image, whole_image_crops(image, entry), entry))
         else:
-            images.append(resize_for_detector(image, entry))
-    return normalise(np.concatenate(images), entry.mean, entry.std), f"{len(files)} photos"
+            inputs.append(resize_for_detector(image, entry))
+    return normalise(np.concatenate(inputs), entry.mean, entry.std), f"{len(files)} photos"
 
 
 def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:

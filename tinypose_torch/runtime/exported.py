@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,12 +39,14 @@ class TorchScriptRunner(Runner):
         self.device = check_device(device)
         extra = {TORCHSCRIPT_EXTRA: ""}
         try:
-            module = torch.jit.load(str(path), map_location=self.device, _extra_files=extra)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, and asked for
+                module = torch.jit.load(str(path), map_location=self.device, _extra_files=extra)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: damaged TorchScript file: {str(error).splitlines()[0]}") from None
         text: Any = extra[TORCHSCRIPT_EXTRA]
         self.metadata = _described(path, text.decode() if isinstance(text, bytes) else text)
-        self._module = torch.jit.optimize_for_inference(module) if self.device.type == "cpu" else module
+        self._module = module
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,160 @@
+"""Exported files give the network's answers, and say what they are."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL, gradient_image
+from torch import nn
+
+from tinypose_torch import PoseEstimator, Skeleton, create_model, list_models
+from tinypose_torch.cli import main
+from tinypose_torch.export import ExportOptions, export_model
+from tinypose_torch.export.api import example_input
+from tinypose_torch.export.formats import lower, undelegated
+from tinypose_torch.export.graphs import build_graph
+from tinypose_torch.export.rewrites import rewrite
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.images import load_image
+from tinypose_torch.pipeline import crop_people, resize_for_detector, whole_image_crops
+from tinypose_torch.runtime import EagerRunner, load_runner
+from tinypose_torch.runtime.metadata import ExportMetadata
+
+from .conftest import DETECTOR, POSE, SUFFIXES, build
+
+FORMATS = list(SUFFIXES)
+
+
+def photos(entry):
+    """Network-sized uint8 images: the reference's photos, or a gradient."""
+    files = sorted((REAL / "images").glob("*.jpg")) or [gradient_image()]
+    cut = (
+        (lambda image: crop_people(image, whole_image_crops(image, entry), entry))
+        if entry.task == "pose"
+        else (lambda image: resize_for_detector(image, entry))
+    )
+    return np.concatenate([cut(load_image(file)) for file in files])
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_keypoints(format_name, exported):
+    runner = load_runner(POSE, exported(POSE, format_name))
+    assert runner.backend == format_name
+    images = photos(runner.metadata.entry)
+    (found,) = runner(images)
+    (heatmaps,) = EagerRunner(build(POSE))(images)
+    coordinates, scores = decode_heatmaps(heatmaps)
+    visible = scores > 0.2
+    assert np.abs(found[..., :2] - coordinates * 4)[visible].max(initial=0) < 0.02
+    assert np.abs(found[..., 2] - scores).max() < 1e-5
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_scores_and_boxes(format_name, exported):
+    runner = load_runner(DETECTOR, exported(DETECTOR, format_name))
+    images = photos(runner.metadata.entry)
+    scores, boxes = runner(images)
+    expected_scores, expected_boxes = EagerRunner(build(DETECTOR))(images)
+    assert np.abs(scores - expected_scores).max() < 2e-5
+    assert np.abs(boxes - expected_boxes).max() < 0.01
+
+
+@pytest.mark.parametrize("format_name", ["torchscript", "onnx"])
+def test_raw_files_take_any_number_of_crops(format_name, exported):
+    runner = load_runner(POSE, exported(POSE, format_name, images=False, decode=False, batch=None))
+    images = np.repeat(photos(runner.metadata.entry)[:1], 5, axis=0)
+    (heatmaps,) = runner(images)
+    (expected,) = EagerRunner(build(POSE))(images)
+    assert heatmaps.shape == (5, 17, 32, 24)
+    assert np.abs(heatmaps - expected).max() < 1e-5
+
+
+def test_fixed_batches_are_filled_up(exported):
+    runner = load_runner(POSE, exported(POSE, "torchscript", batch=2))
+    images = photos(runner.metadata.entry)[:1].repeat(5, axis=0)
+    (found,) = runner(images)
+    assert found.shape == (5, 17, 3)
+    assert np.allclose(found[0], found[4])
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_the_pipeline_runs_exported_files(format_name, exported):
+    """Both files, no network code: the eager pipeline's people and keypoints on every photo."""
+    files = {"detector_weights": exported(DETECTOR, format_name), "pose_weights": exported(POSE, format_name)}
+    estimator = PoseEstimator(backend=format_name, **files)
+    weights = {
+        f"{role}_weights": REAL / f"weights/{n}.pdparams" for role, n in (("detector", DETECTOR), ("pose", POSE))
+    }
+    eager = PoseEstimator(DETECTOR, POSE, **weights)
+    for file in sorted((REAL / "images").glob("*.jpg")):
+        one, two = estimator(file), eager(file)
+        assert len(one) == len(two)
+        assert np.abs(one.boxes - two.boxes).max(initial=0) < 0.01
+        visible = two.keypoint_scores > 0.2
+        assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_as_torchscript(name, tmp_path):
+    """Small inputs, raw: every network of the catalogue traces and agrees."""
+    torch.manual_seed(0)
+    task = create_model(name).entry.task
+    network = create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
+    metadata = export_model(
+        network, tmp_path / "x.torchscript", ExportOptions("torchscript", images=False, decode=False)
+    )
+    x = example_input(metadata)
+    outputs = load_runner(name, tmp_path / "x.torchscript").run(x.numpy())
+    for found, expected in zip(outputs, EagerRunner(network).run(x.numpy()), strict=True):
+        assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+
+
+def test_the_network_is_one_partition():
+    """All of TinyPose goes to XNNPACK; with decoding inside, the gathers of DARK do not."""
+    pytest.importorskip("executorch")
+    network = create_model("tinypose_128x96", input_size=(64, 64))
+    metadata = ExportMetadata(network.entry, False, False, 1, "fp32", {})
+    graph = build_graph(rewrite(network), network.entry, images=False, decode=False)
+    assert undelegated(lower(graph, example_input(metadata), metadata)) == {"partitions": 1}
+
+
+def test_metadata_there_and_back():
+    skeleton = Skeleton("hand", ("a", "b", "c"), ((0, 1),), ((0, 1), (1, 2)), (0.1, 0.2, 0.3))
+    pose = create_model(POSE, skeleton=skeleton, input_size=(160, 96)).entry
+    detector = create_model("picodet_s_192_pedestrian", class_names=["cat", "person"]).entry
+    for entry in (pose, detector):
+        metadata = ExportMetadata(entry, True, entry.task == "pose", 4, "fp32", {"torch": "2"})
+        assert ExportMetadata.from_json(metadata.to_json()) == metadata
+
+
+def test_file_carries_its_description(exported):
+    metadata = load_runner(POSE, exported(POSE, "torchscript")).metadata
+    facts = json.loads(metadata.to_json())
+    assert facts["model"] == POSE
+    assert facts["input"] == {
+        "kind": "uint8 NHWC RGB",
+        "size": [128, 96],
+        "batch": 1,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    assert len(facts["skeleton"]["keypoint_names"]) == 17
+    assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_command_writes_file_and_receipt(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(create_model(POSE).state_dict(), "weights.pt")
+    assert main(["export", POSE, "--format", "torchscript", "--weights", "weights.pt"]) == 0
+    assert "wrote tinypose_128x96.torchscript" in capsys.readouterr().out
+    receipt = json.loads((tmp_path / "tinypose_128x96.torchscript.receipt.json").read_text())
+    assert receipt["differences"]["score"] < 1e-4
+    assert receipt["bytes"] > 4e6
+    assert receipt["latency_ratio_to_eager"] > 0
+
+
+def test_networks_that_create_model_did_not_make(tmp_path):
+    with pytest.raises(TypeError, match="carries no catalogue entry"):
+        export_model(nn.Conv2d(3, 3, 1), tmp_path / "x.pte")
