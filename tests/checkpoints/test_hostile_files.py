@@ -84,6 +84,16 @@ def laughs(levels=60):
     return b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(levels)) + b"."
 
 
+def laughs_inside(wrap, levels=60):
+    """The same, handed to something that might want to write it into a message."""
+    lists = b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(levels))
+    return b"\x80\x02](]q\x00" + lists + wrap(b"h%c" % levels) + b"e."
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
+DTYPE = b"cnumpy\ndtype\n(U\x02f4K\x00K\x01tR"
+
+
 def deep_tuple_key(depth=100_000):
     return b"\x80\x02})" + b"\x85" * depth + b"K\x01s."
 
@@ -160,6 +170,15 @@ HOSTILE = {
     "repeated text encoding": (lambda _: repeated_text_encoding(), "more memory than its own size"),
     "repeated arrays": (lambda _: repeated_arrays(), "more memory than its own size"),
     "shared lists, 60 levels": (lambda _: laughs(), "nested|holds a list"),
+    "shared lists as a shape": (
+        lambda _: laughs_inside(lambda lists: ARRAY + b"(K\x01" + lists + b"\x85" + DTYPE + b"\x89C\x01atb"),
+        "array of shape",
+    ),
+    "shared lists as a name": (lambda _: laughs_inside(lambda lists: lists + lists + b"\x93"), "name that is not text"),
+    "shared lists as a byte order": (
+        lambda _: laughs_inside(lambda lists: DTYPE + b"(K\x03" + lists + b"tb"),
+        "byte order",
+    ),
     "deep tuple as key": (lambda _: deep_tuple_key(), "dict key of type tuple"),
     "endless opcodes": (lambda _: b"\x80\x02](" + b"]" * MAX_OPCODES + b"e.", "more than"),
     "integer of a megabyte": (

@@ -1,5 +1,23 @@
 """What can be wrong with a weight file."""
 
+import reprlib
+
+# Values out of a hostile file may be nested so that writing them out in full would never end.
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxtuple, _short.maxlist, _short.maxdict, _short.maxstring, _short.maxother = (
+    2,
+    8,
+    8,
+    4,
+    200,
+    60,
+)
+
+
+def shown(value: object) -> str:
+    """A value out of a weight file, short enough for a message."""
+    return _short.repr(value)
+
 
 class CheckpointError(ValueError):
     """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
 
 # Seven times what the largest state dict of the catalogue takes; each opcode costs up to 64 bytes of memory.
 MAX_OPCODES = 250_000
@@ -73,12 +73,12 @@ class DType:
     def set_state(self, state: Sequence[Any]) -> None:
         order = state[1]
         if order not in ("<", ">", "|", "="):
-            raise CheckpointError(f"array dtype with byte order {order!r}")
+            raise CheckpointError(f"array dtype with byte order {shown(order)}")
         self.code = ("<" if order == "=" else order) + self.code.lstrip("<>|=")
 
     def resolve(self) -> np.dtype[Any]:
         if self.code.lstrip("<>|=") not in ARRAY_DTYPES:
-            raise CheckpointError(f"arrays of dtype {self.code!r} are not allowed")
+            raise CheckpointError(f"arrays of dtype {shown(self.code)} are not allowed")
         return np.dtype(self.code)
 
 
@@ -148,9 +148,9 @@ class PickleReader:
     def make_array(self, raw: memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool = False) -> np.ndarray:
         """View bytes of the file as an array of exactly their size."""
         if not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
-            raise CheckpointError(f"array of shape {shape!r}")
+            raise CheckpointError(f"array of shape {shown(shape)}")
         if not all(type(size) is int and size >= 0 for size in shape):
-            raise CheckpointError(f"array of shape {shape!r}")
+            raise CheckpointError(f"array of shape {shown(shape)}")
         declared = dtype.itemsize
         for size in shape:
             declared *= size
@@ -283,10 +283,12 @@ class PickleReader:
         return self._allowed(module, attribute)
 
     def _allowed(self, module: Any, attribute: Any) -> Symbol:
+        if not (isinstance(module, str) and isinstance(attribute, str)):
+            raise CheckpointError("damaged pickle: name that is not text")
         full = f"{module}.{attribute}"
-        if not (isinstance(module, str) and isinstance(attribute, str)) or (full not in self._constructors):
+        if full not in self._constructors:
             raise CheckpointError(
-                f"the file asks for {full[:200]!r}, which no state dict needs; refused without running it"
+                f"the file asks for {shown(full)}, which no state dict needs; refused without running it"
             )
         return Symbol(full)
 

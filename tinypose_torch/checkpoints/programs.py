@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields, read_varint
 
 _DENSE_TENSOR = 7  # VarType.LOD_TENSOR
@@ -70,7 +70,7 @@ def checked_shape(dimensions: Any) -> tuple[int, ...]:
     """A shape as the file declares it, if it can be one."""
     shape = tuple(dimensions)
     if len(shape) > 8 or not all(type(n) is int and 0 < n < 2**40 for n in shape):
-        raise CheckpointError(f"tensor of shape {shape}")
+        raise CheckpointError(f"tensor of shape {shown(shape)}")
     return shape
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.paddle_params import NUMPY_CONSTRUCTORS
 from tinypose_torch.checkpoints.pickle_reader import Constructor, PickleReader, Symbol
 
@@ -85,13 +85,13 @@ def _rebuild_tensor(reader: PickleReader, arguments: tuple[Any, ...]) -> np.ndar
         raise CheckpointError("damaged tensor")
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
-        raise CheckpointError(f"tensor of size {size} and stride {stride}")
+        raise CheckpointError(f"tensor of size {shown(size)} and stride {shown(stride)}")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     elements = 1
     for n in size:
         elements *= n
     if elements == 0 or last >= storage.size or elements > storage.size:
-        raise CheckpointError(f"tensor of size {size} in a storage of {storage.size} elements")
+        raise CheckpointError(f"tensor of size {shown(size)} in a storage of {storage.size} elements")
     reader.spend("arrays", elements * storage.itemsize)
     strides = [step * storage.itemsize for step in stride]
     view = np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
