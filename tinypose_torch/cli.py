@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_models(commands)
     _add_export(commands)
+    _add_benchmark(commands)
     return parser
 
 
@@ -105,6 +106,20 @@ def _add_export(commands: Any) -> None:
     batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
     batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
     add("--images", metavar="DIR", help="photos for the receipt (default: seeded noise)")
+
+
+def _add_benchmark(commands: Any) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="compare backends on this machine",
+        description="Time the networks in every backend that is installed, side by side in one interleaved run.",
+    )
+    add = parser.add_argument
+    add("models", nargs="*", metavar="NAME", help=f"models (default: {' '.join(defaults.BENCHMARK_MODELS)})")
+    add("--weights", metavar="DIR", help="folder with NAME.pdparams (default: random weights, which are as fast)")
+    add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
+    add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
+    add("--json", metavar="FILE", help="write the figures here")
 
 
 if __name__ == "__main__":

@@ -8,3 +8,4 @@ CROP_RULES = ("deploy", "evaluation", "consistent")
 # Score above which a keypoint counts as visible, as in the original's evaluation.
 VISIBLE = 0.2
 OUTPUT_FOLDER = "output"
+BENCHMARK_MODELS = ("tinypose_128x96", "picodet_s_192_lcnet_pedestrian")

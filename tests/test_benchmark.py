@@ -1,0 +1,26 @@
+import json
+
+import pytest
+
+from tinypose_torch.cli import main
+from tinypose_torch.commands import benchmark
+
+
+def test_table_and_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "_NEEDS", {"torchscript": (), "executorch": ("no_such_package",)})
+    monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda _: None)
+    path = tmp_path / "figures.json"
+    assert main(["benchmark", "tinypose_128x96", "--threads", "1", "--rounds", "2", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text())
+    assert {row["backend"] for row in rows} == {"eager", "torchscript"}
+    assert all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+    assert [row["median_ms"] for row in rows] == sorted(row["median_ms"] for row in rows)
+    output = capsys.readouterr()
+    assert "backend" in output.out
+    assert "executorch: not installed, left out" in output.err
+
+
+@pytest.mark.parametrize("arguments", [["tinypose_12"], ["--rounds", "0"], ["--weights", "nowhere"]])
+def test_wrong_arguments(arguments, capsys):
+    assert main(["benchmark", *arguments]) == 2
+    assert capsys.readouterr().err
