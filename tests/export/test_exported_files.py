@@ -114,10 +114,11 @@ def test_every_model_as_torchscript(name, tmp_path):
         assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
-def test_the_network_is_one_partition():
-    """All of TinyPose goes to XNNPACK; with decoding inside, the gathers of DARK do not."""
+@pytest.mark.parametrize("name", [POSE, DETECTOR])
+def test_the_network_is_one_partition(name):
+    """All of it goes to XNNPACK; with keypoint decoding inside, the gathers of DARK do not."""
     pytest.importorskip("executorch")
-    network = create_model("tinypose_128x96", input_size=(64, 64))
+    network = create_model(name, input_size=(64, 64))
     metadata = ExportMetadata(network.entry, False, False, 1, "fp32", {})
     graph = build_graph(rewrite(network), network.entry, images=False, decode=False)
     assert undelegated(lower(graph, example_input(metadata), metadata)) == {"partitions": 1}

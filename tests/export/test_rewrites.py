@@ -9,10 +9,18 @@ from conftest import REFERENCE
 from torch import nn
 
 from tinypose_torch import create_model
-from tinypose_torch.export.graphs import DarkDecoding, ImageInput
-from tinypose_torch.export.rewrites import BroadcastUpsample, broadcast_upsampling, fold_batch_norms, rewrite
+from tinypose_torch.export.graphs import BoxDecoding, DarkDecoding, ImageInput
+from tinypose_torch.export.rewrites import (
+    BroadcastUpsample,
+    broadcast_upsampling,
+    clamped_hardsigmoid,
+    fold_batch_norms,
+    hierarchical_fusion,
+    rewrite,
+)
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.models.picodet import decode_levels
 
 NETWORKS = ["tinypose_128x96", "lite_hrnet_18_256x192", "picodet_s_192_pedestrian", "picodet_s_192_lcnet_pedestrian"]
 
@@ -53,6 +61,21 @@ def test_broadcast_upsampling(name):
     assert torch.equal(outputs(rewritten, x), outputs(network, x))
 
 
+@pytest.mark.parametrize("name", ["tinypose_128x96", "lite_hrnet_18_256x192"])
+def test_hierarchical_fusion(name):
+    network, x = with_statistics(name)
+    before, after = outputs(network, x), outputs(hierarchical_fusion(copy.deepcopy(network)), x)
+    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
+
+
+@pytest.mark.parametrize("name", ["picodet_s_192_pedestrian", "picodet_s_192_lcnet_pedestrian"])
+def test_clamped_hardsigmoid(name):
+    network, x = with_statistics(name)
+    rewritten = clamped_hardsigmoid(copy.deepcopy(network))
+    assert not any(isinstance(module, nn.Hardsigmoid) for module in rewritten.modules())
+    assert torch.allclose(outputs(rewritten, x), outputs(network, x), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_broadcast_is_nearest(factor):
     x = torch.randn(2, 3, 5, 7)
@@ -72,6 +95,18 @@ def test_image_input_is_the_pipelines_normalisation():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     found = ImageInput(entry)(torch.from_numpy(images)).numpy()
     assert np.abs(found - normalise(images, entry.mean, entry.std)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "name", ["picodet_s_192_pedestrian", "picodet_s_320_lcnet_pedestrian", "picodet_xs_416_coco_lcnet"]
+)
+def test_box_decoding_in_the_graph(name):
+    network, _ = with_statistics(name)
+    with torch.inference_mode():
+        levels = network(torch.randn(2, 3, *network.entry.input_size))
+        found, expected = BoxDecoding(network.entry.input_size)(levels), decode_levels(levels)
+    assert torch.allclose(found[0], expected.scores, atol=1e-6)
+    assert torch.allclose(found[1], expected.boxes, atol=1e-3)
 
 
 @pytest.mark.needs_reference

@@ -8,16 +8,18 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tinypose_torch.checkpoints.convolutions import conv_norm_pairs
+from tinypose_torch.models.lite_hrnet import Fusion
 
 
 def rewrite(network: nn.Module) -> nn.Module:
     """A copy of the network with all steps applied, in evaluation mode."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
-    for step in (fold_batch_norms, broadcast_upsampling):
+    for step in (fold_batch_norms, hierarchical_fusion, broadcast_upsampling, clamped_hardsigmoid):
         network = step(network)
     return network
 
@@ -43,6 +45,66 @@ def broadcast_upsampling(network: nn.Module) -> nn.Module:
             assert int(factor) == factor
             network.set_submodule(name, BroadcastUpsample(int(factor)))
     return network
+
+
+def hierarchical_fusion(network: nn.Module) -> nn.Module:
+    """Let Lite-HRNet's fusions upsample sums instead of summing upsampled features: less is moved, by factors of 2."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, Fusion):
+            network.set_submodule(name, HierarchicalFusion(module))
+    return network
+
+
+def clamped_hardsigmoid(network: nn.Module) -> nn.Module:
+    """Write hard sigmoids as ReLU6, which lowers to XNNPACK without copies between."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Hardsigmoid):
+            network.set_submodule(name, ClampedHardsigmoid())
+    return network
+
+
+class ClampedHardsigmoid(nn.Module):
+    """``relu6(x + 3) / 6``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + 3.0) * (1.0 / 6.0)
+
+
+class HierarchicalFusion(nn.Module):
+    """`Fusion` with ``up2(c1 + up2(c2 + up2(c3)))`` in place of ``up2(c1) + up4(c2) + up8(c3)``; equal but for rounding."""
+
+    def __init__(self, fusion: Fusion) -> None:
+        super().__init__()
+        self.count = len(fusion)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.paths = nn.ModuleDict()
+        for target in range(self.count):
+            for source in range(self.count):
+                path = fusion.get_submodule(f"{target}.{source}")
+                if source > target:  # convolution, batch norm, upsampling
+                    path = nn.Sequential(*list(path.children())[:2])
+                self.paths[f"{target}_{source}"] = path
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        first = self._from_coarser(xs, 0)
+        doubled = xs[0] + xs[0]
+        xs = [doubled if first is None else doubled + first, *xs[1:]]
+        fused = [xs[0]]
+        for target in range(1, self.count):
+            from_first = self.paths[f"{target}_0"](xs[0])
+            y = from_first + from_first
+            for source in range(1, target + 1):
+                y = y + self.paths[f"{target}_{source}"](xs[source])
+            coarser = self._from_coarser(xs, target)
+            fused.append(y if coarser is None else y + coarser)
+        return [F.relu(y) for y in fused]
+
+    def _from_coarser(self, xs: list[Tensor], target: int) -> Tensor | None:
+        total: Tensor | None = None
+        for source in range(self.count - 1, target, -1):
+            carried = self.paths[f"{target}_{source}"](xs[source])
+            total = self.upsample(carried if total is None else carried + total)
+        return total
 
 
 class BroadcastUpsample(nn.Module):

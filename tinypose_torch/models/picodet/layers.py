@@ -22,10 +22,11 @@ class SqueezeExcitation(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels // reduction, 1)
         self.conv2 = nn.Conv2d(channels // reduction, channels, 1)
+        self.gate = nn.Hardsigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = F.relu(self.conv1(x.mean(dim=(2, 3), keepdim=True)))
-        return x * F.hardsigmoid(self.conv2(squeezed))
+        return x * self.gate(self.conv2(squeezed))
 
 
 class DepthwiseSeparable(nn.Module):
