@@ -120,7 +120,7 @@ def test_the_network_is_one_partition(name):
     pytest.importorskip("executorch")
     network = create_model(name, input_size=(64, 64))
     metadata = ExportMetadata(network.entry, False, False, 1, "fp32", {})
-    graph = build_graph(rewrite(network), network.entry, images=False, decode=False)
+    graph = build_graph(rewrite(network, "executorch"), network.entry, images=False, decode=False)
     assert undelegated(lower(graph, example_input(metadata), metadata)) == {"partitions": 1}
 
 

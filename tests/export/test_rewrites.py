@@ -85,7 +85,7 @@ def test_broadcast_is_nearest(factor):
 def test_the_network_itself_is_not_touched():
     network, x = with_statistics("tinypose_128x96")
     before = outputs(network, x)
-    rewrite(network)
+    rewrite(network, "executorch")
     assert torch.equal(outputs(network, x), before)
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 

@@ -59,7 +59,7 @@ def export_model(
     entry = entry_of(network)
     decode = options.decode and isinstance(entry, PoseEntry)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, "fp32", _versions(options.format))
-    graph = build_graph(rewrite(network).cpu(), entry, options.images, decode)
+    graph = build_graph(rewrite(network, options.format).cpu(), entry, options.images, decode)
     example = example_input(metadata)
     path = Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ Each step takes a network and returns it changed; `tests/export/test_rewrites.py
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tinypose_torch.checkpoints.convolutions import conv_norm_pairs
 from tinypose_torch.models.lite_hrnet import Fusion
 
+Step = Callable[[nn.Module], nn.Module]
 
-def rewrite(network: nn.Module) -> nn.Module:
-    """A copy of the network with all steps applied, in evaluation mode."""
+
+def rewrite(network: nn.Module, format_name: str) -> nn.Module:
+    """A copy of the network with the steps applied that pay in a format, in evaluation mode."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
-    for step in (fold_batch_norms, hierarchical_fusion, broadcast_upsampling, clamped_hardsigmoid):
+    for step in STEPS[format_name]:
         network = step(network)
     return network
 
@@ -121,3 +124,11 @@ class BroadcastUpsample(nn.Module):
         n, c, h, w = x.shape
         repeated = x.permute(0, 2, 3, 1).reshape(n, h, 1, w, 1, c) * self.ones
         return repeated.reshape(n, h * self.factor, w * self.factor, c).permute(0, 3, 1, 2)
+
+
+_EVERYWHERE: tuple[Step, ...] = (fold_batch_norms, hierarchical_fusion)
+STEPS: dict[str, tuple[Step, ...]] = {
+    "torchscript": _EVERYWHERE,
+    "onnx": _EVERYWHERE,
+    "executorch": (*_EVERYWHERE, broadcast_upsampling, clamped_hardsigmoid),
+}
