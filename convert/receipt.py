@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from convert.verify import Verification
+from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.load import LoadReport
 from tinypose_torch.table import format_table
 
@@ -37,16 +37,14 @@ def make_receipt(
 
 def write_receipt(receipt: dict[str, Any], folder: Path) -> list[Path]:
     """Write ``MODEL.receipt.json`` and ``MODEL.receipt.txt``, each atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, text in (
         ("json", json.dumps(receipt, indent=1) + "\n"),
         ("txt", format_receipt(receipt) + "\n"),
     ):
         path = folder / f"{receipt['model']}.receipt.{suffix}"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         written.append(path)
     return written
 

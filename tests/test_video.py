@@ -39,6 +39,12 @@ def test_only_complete_files_appear(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_video_that_cannot_be_written(tmp_path):
+    with pytest.raises(VideoError, match="cannot write a video of 0x0"):
+        VideoWriter(tmp_path / "x.mp4", 25, (0, 0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def cut(path, tmp_path):
     """An AVI, whose index is at its end, without its last third."""
     avi = tmp_path / "cut.avi"

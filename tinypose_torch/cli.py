@@ -98,6 +98,7 @@ def _add_export(commands: Any) -> None:
     add = parser.add_argument
     add("model", metavar="NAME", help="the model; tinypose models lists them")
     add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
+    add("--precision", choices=("fp32",), default="fp32", help="default: %(default)s, the only one so far")
     add("--weights", metavar="FILE", help="weight file (default: the official weights)")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,8 @@ from types import TracebackType
 
 import cv2
 import numpy as np
+
+from tinypose_torch.atomic import replacing
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 _CAMERA = re.compile(r"webcam(?::(\d+))?")
@@ -107,11 +108,13 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
         self.path, self.size = path, size
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-        self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        self._replacing = replacing(path)
+        temporary = self._replacing.__enter__()
+        self._writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
-            raise VideoError(f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s")
+            error = VideoError(f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s")
+            self._replacing.__exit__(VideoError, error, None)
+            raise error
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame ``(H, W, 3)`` uint8 RGB."""
@@ -129,7 +132,4 @@ class VideoWriter:
         traceback: TracebackType | None,
     ) -> None:
         self._writer.release()
-        if kind is None:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+        self._replacing.__exit__(kind, error, traceback)

@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
@@ -72,15 +73,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
     """Write a network's tensors atomically, with a description."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    try:
+    with replacing(Path(path)) as temporary:
         safetensors.torch.save_file(state, temporary, dict(metadata))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def find_deployed_files(path: Path) -> tuple[Path, Path]:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from tqdm import trange
 
+from tinypose_torch.atomic import replacing
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
         print(_table(measured))
     print(f"\n{platform.machine()}, {os.cpu_count()} cores; ratio: to ONNX Runtime with as many threads.")
     if options.json:
-        _write_json(Path(options.json), rows)
+        with replacing(Path(options.json)) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -131,10 +133,3 @@ def _table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return format_table(header, cells, right=range(1, 6))
-
-
-def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

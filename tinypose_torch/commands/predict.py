@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tinypose_torch.atomic import replacing
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.images import find_inputs, load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
@@ -156,14 +156,7 @@ class _JsonList:
 
 @contextmanager
 def _json_list(name: str) -> Iterator[_JsonList]:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            records = _JsonList(file)
-            yield records
-            records.end()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(name)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        records = _JsonList(file)
+        yield records
+        records.end()

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import PoseEntry
 from tinypose_torch.defaults import EXPORT_FORMATS
 from tinypose_torch.export import formats
@@ -61,16 +62,11 @@ def export_model(
     metadata = ExportMetadata(entry, options.images, decode, options.batch, "fp32", _versions(options.format))
     graph = build_graph(rewrite(network, options.format).cpu(), entry, options.images, decode)
     example = example_input(metadata)
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        formats.WRITERS[options.format](graph, example, metadata, temporary)
-        os.replace(temporary, path)
+        with replacing(Path(output)) as temporary:
+            formats.WRITERS[options.format](graph, example, metadata, temporary)
     except ImportError as error:
         raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return metadata
 
 

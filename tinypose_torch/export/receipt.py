@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.export.graphs import STRIDE
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
@@ -52,9 +52,8 @@ def make_receipt(path: Path, runner: Runner, network: nn.Module, images: np.ndar
 def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
     """Write ``FILE.receipt.json`` beside the exported file, atomically."""
     target = path.with_name(path.name + ".receipt.json")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, target)
+    with replacing(target) as temporary:
+        temporary.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
     return target
 
 
