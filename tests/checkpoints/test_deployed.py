@@ -10,6 +10,7 @@ import torch
 from conftest import REAL
 
 from tinypose_torch import CheckpointError, create_model
+from tinypose_torch.checkpoints import programs
 from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed, read_tensor_stream
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.checkpoints.renaming import rename_path
@@ -207,6 +208,12 @@ def test_tensor_stream():
 def test_hostile_tensor_streams(stream, message):
     with pytest.raises(CheckpointError, match=message):
         read_tensor_stream(stream)
+
+
+def test_absurdly_large_program(monkeypatch):
+    monkeypatch.setattr(programs, "MAX_PROGRAM_BYTES", 1000)
+    with pytest.raises(CheckpointError, match="program of 1001 bytes; at most 1000"):
+        read_deployed(b"{" * 1001, b"")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tinypose_torch import CheckpointError, PoseEstimator, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.runtime import load_runner
-from tinypose_torch.runtime.exported import SEAL_SIZE, TORCHSCRIPT_EXTRA, seal, unsealed
+from tinypose_torch.runtime.exported import SEAL_SIZE, TORCHSCRIPT_EXTRA, backend_of, seal, unsealed
 from tinypose_torch.runtime.metadata import ExportMetadata
 
 from .conftest import DETECTOR, POSE, SUFFIXES
@@ -58,6 +58,20 @@ def test_altered_executorch_files_never_reach_the_runtime(change, exported, tmp_
     path.write_bytes(ALTERED[change](exported(POSE, "executorch").read_bytes()))
     with pytest.raises(CheckpointError, match="checksum is wrong|cut short"):
         load_runner(POSE, path)
+
+
+def test_archives_are_told_apart(exported, tmp_path):
+    script = tmp_path / "x.pt"
+    shutil.copy(exported(POSE, "torchscript"), script)
+    torch.save(create_model(POSE).state_dict(), tmp_path / "weights.pt")
+    assert backend_of(script) == "torchscript"
+    assert backend_of(tmp_path / "weights.pt") is None
+    data = bytearray(script.read_bytes())
+    data[-40:-22] = b"\xff" * 18  # the directory of the archive
+    (tmp_path / "broken.pt").write_bytes(data)
+    assert backend_of(tmp_path / "broken.pt") is None
+    with pytest.raises(CheckpointError, match="damaged PyTorch archive"):
+        load_runner(POSE, tmp_path / "broken.pt")
 
 
 def test_sealed_nonsense_is_refused_by_the_runtimes_own_checks(tmp_path):

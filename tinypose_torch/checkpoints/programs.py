@@ -9,6 +9,9 @@ from typing import Any
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields, read_varint
 
+# Parsed, a program takes some twenty times its size. The largest of the catalogue has 1.4 MB.
+MAX_PROGRAM_BYTES = 32 << 20
+
 _DENSE_TENSOR = 7  # VarType.LOD_TENSOR
 
 
@@ -41,6 +44,8 @@ def read_program(data: bytes) -> Program:
     Raises:
         CheckpointError: It is damaged, or not a program.
     """
+    if len(data) > MAX_PROGRAM_BYTES:
+        raise CheckpointError(f"program of {len(data)} bytes; at most {MAX_PROGRAM_BYTES} are accepted")
     try:
         program = _read_json(data) if data[:1] == b"{" else _read_protobuf(data)
     except CheckpointError:

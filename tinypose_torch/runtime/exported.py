@@ -122,11 +122,14 @@ def backend_of(path: Path) -> str | None:
         return "executorch"
     if path.suffix == ".onnx":
         return "onnx"
-    if path.is_file() and zipfile.is_zipfile(path):
+    if path.suffix == ".torchscript":
+        return "torchscript"
+    try:
         with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                return "torchscript"
-    return "torchscript" if path.suffix == ".torchscript" else None
+            program = any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None  # no archive: a weight file, or something that its reader will refuse
+    return "torchscript" if program else None
 
 
 def open_exported(path: Path, backend: str, device: str = "cpu", threads: int | None = None) -> Runner:
