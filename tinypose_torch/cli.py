@@ -100,6 +100,13 @@ def _add_export(commands: Any) -> None:
     add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
     add("--precision", choices=("fp32",), default="fp32", help="default: %(default)s, the only one so far")
     add("--weights", metavar="FILE", help="weight file (default: the official weights)")
+    add(
+        "--with",
+        dest="with_model",
+        metavar="NAME",
+        help="a second model in the same .pte: detector and pose network in one file",
+    )
+    add("--with-weights", metavar="FILE", help="its weight file")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")
     add("--heatmaps", action="store_true", help="images in, but heatmaps out")

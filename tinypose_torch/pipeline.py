@@ -74,14 +74,14 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
         self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
-        self.pose_runner = load_runner(pose, pose_weights, backend, device, threads)
+        self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose")
         self.pose_entry = _of_task(self.pose_runner, PoseEntry, "a pose network")
         if self.pose_runner.metadata.decodes and decoding != "dark":
             raise ValueError(f"{pose_weights} decodes with DARK inside; decoding={decoding!r} is not possible")
         self.detector_runner: Runner | None = None
         self.detector_entry: DetectorEntry | None = None
         if detector is not None:
-            self.detector_runner = load_runner(detector, detector_weights, backend, device, threads)
+            self.detector_runner = load_runner(detector, detector_weights, backend, device, threads, "detection")
             self.detector_entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
             if detection_threshold is None:
                 detection_threshold = self.detector_entry.person_threshold

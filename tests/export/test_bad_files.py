@@ -10,10 +10,10 @@ import torch
 
 from tinypose_torch import CheckpointError, PoseEstimator, create_model
 from tinypose_torch.cli import main
-from tinypose_torch.export import ExportOptions, export_model
+from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.exported import SEAL_SIZE, TORCHSCRIPT_EXTRA, backend_of, seal, unsealed
-from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
 from .conftest import DETECTOR, POSE, SUFFIXES
 
@@ -195,6 +195,20 @@ def test_wrong_commands(arguments, message, tmp_path, monkeypatch, capsys):
     torch.save(create_model(POSE).state_dict(), "w.pt")
     assert main(["export", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_pairs_that_do_not_go_into_one_file(tmp_path):
+    detector, pose = create_model(DETECTOR), create_model(POSE)
+    with pytest.raises(ValueError, match="one file holds a detector and a pose network"):
+        export_pair(pose, pose, tmp_path / "x.pte")
+    with pytest.raises(ValueError, match="as executorch"):
+        export_pair(detector, pose, tmp_path / "x.onnx", ExportOptions("onnx"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"methods": 3}', '{"methods": {}}', '{"methods": {"a": {}}}'])
+def test_descriptions_of_methods_that_make_no_sense(text):
+    with pytest.raises(CheckpointError, match="no description that can be read"):
+        read_methods(text)
 
 
 def test_old_file_survives_a_failed_export(tmp_path, exported):

@@ -12,7 +12,7 @@ from tinypose_torch import PoseEstimator, Skeleton, create_model, list_models
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.api import example_input
-from tinypose_torch.export.formats import lower, undelegated
+from tinypose_torch.export.formats import Method, lower, undelegated
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
@@ -121,7 +121,8 @@ def test_the_network_is_one_partition(name):
     network = create_model(name, input_size=(64, 64))
     metadata = ExportMetadata(network.entry, False, False, 1, "fp32", {})
     graph = build_graph(rewrite(network, "executorch"), network.entry, images=False, decode=False)
-    assert undelegated(lower(graph, example_input(metadata), metadata)) == {"partitions": 1}
+    methods = {"forward": Method(graph, example_input(metadata), metadata)}
+    assert undelegated(lower(methods)) == {"partitions": 1}
 
 
 def test_metadata_there_and_back():
@@ -154,9 +155,40 @@ def test_command_writes_file_and_receipt(tmp_path, capsys, monkeypatch):
     assert main(["export", POSE, "--format", "torchscript", "--weights", "weights.pt"]) == 0
     assert "wrote tinypose_128x96.torchscript" in capsys.readouterr().out
     receipt = json.loads((tmp_path / "tinypose_128x96.torchscript.receipt.json").read_text())
-    assert receipt["differences"]["score"] < 1e-4
     assert receipt["bytes"] > 4e6
-    assert receipt["latency_ratio_to_eager"] > 0
+    (compared,) = receipt["networks"]
+    assert compared["model"] == POSE
+    assert compared["differences"]["score"] < 1e-4
+    assert compared["latency_ratio_to_eager"] > 0
+
+
+def test_one_file_in_the_app(tmp_path, capsys, monkeypatch):
+    """Detector and pose network as two methods of one .pte, which serves as both."""
+    pytest.importorskip("executorch")
+    monkeypatch.chdir(tmp_path)
+    for name in (DETECTOR, POSE):
+        torch.save(build(name).state_dict(), f"{name}.pt")
+    arguments = [
+        "--weights",
+        f"{POSE}.pt",
+        "--with",
+        DETECTOR,
+        "--with-weights",
+        f"{DETECTOR}.pt",
+        "--output",
+        "app.pte",
+    ]
+    assert main(["export", POSE, *arguments]) == 0
+    receipt = json.loads((tmp_path / "app.pte.receipt.json").read_text())
+    assert [network["model"] for network in receipt["networks"]] == [DETECTOR, POSE]
+    assert receipt["networks"][0]["differences"]["box, pixels"] < 0.01
+    both = PoseEstimator(detector_weights="app.pte", pose_weights="app.pte")
+    eager = PoseEstimator(DETECTOR, POSE, f"{DETECTOR}.pt", f"{POSE}.pt")
+    photo = next(iter(sorted((REAL / "images").glob("*.jpg"))), gradient_image())
+    one, two = both(photo), eager(photo)
+    assert len(one) == len(two)
+    visible = two.keypoint_scores > 0.2
+    assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
 
 
 def test_networks_that_create_model_did_not_make(tmp_path):

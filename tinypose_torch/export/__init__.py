@@ -1,5 +1,5 @@
 """Networks as files that take pixels and give keypoints: TorchScript, ExecuTorch and ONNX."""
 
-from tinypose_torch.export.api import ExportOptions, export_model
+from tinypose_torch.export.api import ExportError, ExportOptions, export_model, export_pair
 
-__all__ = ["ExportOptions", "export_model"]
+__all__ = ["ExportError", "ExportOptions", "export_model", "export_pair"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,17 +59,55 @@ def export_model(
     """
     options = options or ExportOptions()
     _check(options)
+    graph, metadata = _prepare(network, options)
+    with _written(output) as temporary:
+        formats.WRITERS[options.format](graph, example_input(metadata), metadata, temporary)
+    return metadata
+
+
+def export_pair(
+    detector: nn.Module, pose: nn.Module, output: str | os.PathLike[str], options: ExportOptions | None = None
+) -> dict[str, ExportMetadata]:
+    """Export a detector and a pose network into one ExecuTorch file, as its methods ``detect`` and ``pose``.
+
+    Returns:
+        The descriptions by method.
+
+    Raises:
+        ValueError: Networks of the same task, or options that do not go together.
+        ExportError: A package is missing, or the exporter failed.
+    """
+    options = options or ExportOptions()
+    _check(options)
+    tasks = (entry_of(detector).task, entry_of(pose).task)
+    if options.format != "executorch" or tasks != ("detection", "pose"):
+        raise ValueError(
+            f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
+        )
+    methods = {}
+    for name, network in (("detect", detector), ("pose", pose)):
+        graph, metadata = _prepare(network, options)
+        methods[name] = formats.Method(graph, example_input(metadata), metadata)
+    with _written(output) as temporary:
+        formats.write_executorch_methods(methods, temporary)
+    return {name: method.metadata for name, method in methods.items()}
+
+
+def _prepare(network: nn.Module, options: ExportOptions) -> tuple[nn.Module, ExportMetadata]:
+    """The graph to export, and its description."""
     entry = entry_of(network)
     decode = options.decode and isinstance(entry, PoseEntry)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, "fp32", _versions(options.format))
-    graph = build_graph(rewrite(network, options.format).cpu(), entry, options.images, decode)
-    example = example_input(metadata)
+    return build_graph(rewrite(network, options.format).cpu(), entry, options.images, decode), metadata
+
+
+@contextmanager
+def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with replacing(Path(output)) as temporary:
-            formats.WRITERS[options.format](graph, example, metadata, temporary)
+            yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
-    return metadata
 
 
 def example_input(metadata: ExportMetadata, batch: int | None = None) -> torch.Tensor:

@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
-from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
 Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], None]
 
@@ -45,29 +46,47 @@ def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path
     path.write_bytes(model.SerializeToString())
 
 
+@dataclass(frozen=True)
+class Method:
+    """One network of an ExecuTorch file."""
+
+    graph: nn.Module
+    example: Tensor
+    metadata: ExportMetadata
+
+
 def write_executorch(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
     """Lowered to XNNPACK, with the description as a method, and sealed."""
-    program = lower(graph, example, metadata)
-    path.write_bytes(seal(program.to_executorch().buffer))
+    write_executorch_methods({"forward": Method(graph, example, metadata)}, path)
 
 
-def lower(graph: nn.Module, example: Tensor, metadata: ExportMetadata) -> Any:
+def write_executorch_methods(methods: dict[str, Method], path: Path) -> None:
+    """Several networks in one file, a method each."""
+    path.write_bytes(seal(lower(methods).to_executorch().buffer))
+
+
+def lower(methods: dict[str, Method]) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
     with _quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        exported = torch.export.export(graph, (example,), strict=False)
-        described = torch.from_numpy(np.frombuffer(metadata.to_json().encode(), np.uint8).copy())
+        programs = {
+            name: torch.export.export(method.graph, (method.example,), strict=False) for name, method in methods.items()
+        }
+        text = describe_methods({name: method.metadata for name, method in methods.items()})
+        described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         return to_edge_transform_and_lower(
-            exported, partitioner=[XnnpackPartitioner()], constant_methods={EXECUTORCH_METHOD: described}
+            programs,
+            partitioner={name: [XnnpackPartitioner()] for name in methods},
+            constant_methods={EXECUTORCH_METHOD: described},
         )
 
 
-def undelegated(program: Any) -> dict[str, int]:
+def undelegated(program: Any, method: str = "forward") -> dict[str, int]:
     """Operations of a lowered program that XNNPACK does not take, and how many partitions there are."""
     counts: dict[str, int] = {"partitions": 0}
-    for node in program.exported_program().graph.nodes:
+    for node in program.exported_program(method).graph.nodes:
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))

@@ -23,8 +23,8 @@ CONFIDENT = 0.2
 ROUNDS = 15
 
 
-def make_receipt(path: Path, runner: Runner, network: nn.Module, images: np.ndarray, described: str) -> dict[str, Any]:
-    """Compare an exported file with the eager network on the same images.
+def compare(runner: Runner, network: nn.Module, images: np.ndarray, described: str) -> dict[str, Any]:
+    """Compare an exported network with the eager one on the same images.
 
     Args:
         images: ``(N, H, W, 3)`` uint8 of the network's input size.
@@ -39,13 +39,21 @@ def make_receipt(path: Path, runner: Runner, network: nn.Module, images: np.ndar
     else:
         differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
     return {
-        "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "bytes": path.stat().st_size,
+        "model": runner.metadata.entry.name,
         "images": described,
         "differences": differences,
         "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),
         "description": json.loads(runner.metadata.to_json()),
+    }
+
+
+def make_receipt(path: Path, networks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The receipt of a file, with the comparison of every network in it."""
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "networks": networks,
     }
 
 

@@ -8,10 +8,10 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ import torch
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import check_device
-from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
+
+Described = TypeVar("Described")
 
 TORCHSCRIPT_EXTRA = "tinypose.json"
 ONNX_KEY = "tinypose"
@@ -45,7 +47,7 @@ class TorchScriptRunner(Runner):
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: damaged TorchScript file: {str(error).splitlines()[0]}") from None
         text: Any = extra[TORCHSCRIPT_EXTRA]
-        self.metadata = _described(path, text.decode() if isinstance(text, bytes) else text)
+        self.metadata = _described(path, text.decode() if isinstance(text, bytes) else text, ExportMetadata.from_json)
         self._module = module
 
     @torch.inference_mode()
@@ -56,11 +58,15 @@ class TorchScriptRunner(Runner):
 
 
 class ExecuTorchRunner(Runner):
-    """Runs an ExecuTorch file on XNNPACK."""
+    """Runs an ExecuTorch file on XNNPACK.
+
+    Args:
+        task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
+    """
 
     backend = "executorch"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
         content = unsealed(path)
         with _quiet():
             try:
@@ -77,12 +83,14 @@ class ExecuTorchRunner(Runner):
                 described = program.load_method(EXECUTORCH_METHOD)
                 if described is None:
                     raise CheckpointError(f"{path}: carries no description")
-                self.metadata = _described(path, bytes(described.execute([])[0].numpy()).decode())
-                method = program.load_method("forward")
+                methods = _described(path, bytes(described.execute([])[0].numpy()).decode(), read_methods)
+                name = _method_of_task(methods, task)
+                method = program.load_method(name)
             except RuntimeError as error:
                 raise CheckpointError(f"{path}: ExecuTorch refuses it: {error}") from None
         if method is None:
-            raise CheckpointError(f"{path}: has no method 'forward'")
+            raise CheckpointError(f"{path}: has no method {name!r}, which it describes")
+        self.metadata = methods[name]
         self._program, self._method = program, method
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -109,7 +117,8 @@ class OnnxRunner(Runner):
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base class
             raise CheckpointError(f"{path}: ONNX Runtime refuses it: {str(error).splitlines()[0]}") from None
-        self.metadata = _described(path, self._session.get_modelmeta().custom_metadata_map.get(ONNX_KEY, ""))
+        text = self._session.get_modelmeta().custom_metadata_map.get(ONNX_KEY, "")
+        self.metadata = _described(path, text, ExportMetadata.from_json)
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -132,8 +141,13 @@ def backend_of(path: Path) -> str | None:
     return "torchscript" if program else None
 
 
-def open_exported(path: Path, backend: str, device: str = "cpu", threads: int | None = None) -> Runner:
+def open_exported(
+    path: Path, backend: str, device: str = "cpu", threads: int | None = None, task: str | None = None
+) -> Runner:
     """Open an exported file.
+
+    Args:
+        task: ``"pose"`` or ``"detection"``: which network of an ExecuTorch file that holds both.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -145,7 +159,7 @@ def open_exported(path: Path, backend: str, device: str = "cpu", threads: int | 
         return TorchScriptRunner(path, device)
     if device != "cpu":
         raise ValueError(f"backend {backend!r} runs on the cpu, not on {device!r}")
-    return ExecuTorchRunner(path, threads) if backend == "executorch" else OnnxRunner(path, threads)
+    return ExecuTorchRunner(path, threads, task) if backend == "executorch" else OnnxRunner(path, threads)
 
 
 def seal(content: bytes) -> bytes:
@@ -168,14 +182,19 @@ def unsealed(path: Path) -> bytes:
     return content
 
 
-def _described(path: Path, text: str) -> ExportMetadata:
+def _described(path: Path, text: str, read: Callable[[str], Described]) -> Described:
     if not text:
         raise CheckpointError(f"{path}: carries no description; it was not exported by tinypose-torch")
     try:
-        return ExportMetadata.from_json(text)
+        return read(text)
     except CheckpointError as error:
         error.args = (f"{path}: {error}",)
         raise
+
+
+def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:
+    """The method that does a task; the first one where none does, whose own description then says what it is."""
+    return next((name for name, metadata in methods.items() if metadata.entry.task == task), next(iter(methods)))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ def load_runner(
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
+    task: str | None = None,
 ) -> Runner:
     """A model, ready to run.
 
@@ -26,6 +27,7 @@ def load_runner(
         weights: Weight file, or exported file; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
         threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
+        task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
 
     Raises:
         ValueError: Unknown backend or device, or a backend that does not run this file.
@@ -38,7 +40,7 @@ def load_runner(
         assert weights is not None
         if backend not in ("auto", needed):
             raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
-        return open_exported(Path(weights), needed, device, threads)
+        return open_exported(Path(weights), needed, device, threads, task)
     if backend not in ("auto", "eager"):
         raise ValueError(
             f"backend {backend!r} runs exported files; make one with: tinypose export {model} --format ..."

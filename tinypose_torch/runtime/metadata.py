@@ -93,6 +93,27 @@ class ExportMetadata:
             ) from None
 
 
+def describe_methods(methods: dict[str, ExportMetadata]) -> str:
+    """The description of a file with one network per method."""
+    facts = {name: json.loads(metadata.to_json()) for name, metadata in methods.items()}
+    return json.dumps({"format": FORMAT, "methods": facts})
+
+
+def read_methods(text: str) -> dict[str, ExportMetadata]:
+    """The inverse of `describe_methods`.
+
+    Raises:
+        CheckpointError: Not such a description, or one of another version.
+    """
+    try:
+        methods = json.loads(text)["methods"].items()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"carries no description that can be read ({type(error).__name__}: {error})") from None
+    if not methods:
+        raise CheckpointError("carries no description that can be read (no methods)")
+    return {str(name): ExportMetadata.from_json(json.dumps(facts)) for name, facts in methods}
+
+
 def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if facts["task"] == "pose":
         parts = {name: _tuples(value) for name, value in facts["skeleton"].items()}
