@@ -12,21 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from convert.run_original import run_original
-from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.convolutions import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
+from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.factory import entry_of
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
-from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
-from tinypose_torch.pipeline import HEATMAP_STRIDE, crop_people, resize_for_detector, whole_image_crops
+from tinypose_torch.pipeline import photos_for_network
 
-CONFIDENT = 0.2
 SEED = 20261120
 
 
@@ -152,21 +151,12 @@ def recorded_input(spec: dict[str, Any]) -> np.ndarray:
     return (np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :h, :w] + 0.5 * fine).astype(np.float32)
 
 
-def _input_batch(entry: ModelEntry, images: Path | None) -> tuple[np.ndarray, str]:
+def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple[np.ndarray, str]:
     if images is None:
         shape = (1, 3, *entry.input_size)
         return np.random.RandomState(SEED).standard_normal(shape).astype(np.float32), f"noise, seed {SEED}"
-    files, _ = find_inputs([str(images)])
-    if not files:
-        raise FileNotFoundError(f"no images in {images}")
-    inputs = []
-    for file in files:
-        image = load_image(file)
-        if isinstance(entry, PoseEntry):
-            inputs.append(crop_people(image, whole_image_crops(image, entry), entry))
-        else:
-            inputs.append(resize_for_detector(image, entry))
-    return normalise(np.concatenate(inputs), entry.mean, entry.std), f"{len(files)} photos"
+    photos = photos_for_network(str(images), entry)
+    return normalise(photos, entry.mean, entry.std), f"{len(photos)} photos"
 
 
 def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:
@@ -203,13 +193,13 @@ def _difference(name: str, ported: np.ndarray, original: np.ndarray) -> LayerDif
 
 
 def _answer_differences(
-    entry: ModelEntry, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+    entry: PoseEntry | DetectorEntry, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Differences of heatmaps and keypoints, or of scores and boxes."""
     if isinstance(entry, PoseEntry):
         maps, recorded = ported["final_conv"], expected["final_conv"]
         largest = float(np.abs(maps - recorded).max())
-        return {"heatmap": largest, **_keypoint_difference(maps, recorded, CONFIDENT)}
+        return {"heatmap": largest, **_keypoint_difference(maps, recorded, VISIBLE)}
     got, want = decode_levels(_levels(ported)), decode_levels(_levels(expected))
     return {
         "score": float((got.scores - want.scores).abs().max()),

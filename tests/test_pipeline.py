@@ -107,6 +107,31 @@ def test_evaluation_path(model):
 
 
 @pytest.mark.needs_reference
+@pytest.mark.parametrize("photo", ["hrnet_demo", "coco_000000000785"])
+@pytest.mark.parametrize(
+    ("model", "size", "prefix"),
+    [
+        ("picodet_s_192_lcnet_pedestrian", 192, "det_raw"),
+        ("picodet_s_320_lcnet_pedestrian", 320, "det_raw"),
+        ("picodet_s_192_pedestrian", 192, "esnet_raw"),
+    ],
+)
+def test_raw_detector_outputs(model, size, prefix, photo):
+    """Scores and box logits of every level on the recorded input, before decoding."""
+    recorded = np.load(REAL / f"expected/tensors_{size}.npz")
+    network = create_model(model, weights=genuine(model))
+    with torch.inference_mode():
+        levels = network(torch.from_numpy(recorded[f"{size}_{photo}_det_input"]))
+    for index, level in enumerate(levels):
+        scores = torch.sigmoid(level.cls_logit)
+        if level.align_logit is not None:
+            scores = torch.sqrt(scores * torch.sigmoid(level.align_logit) + 1e-9)
+        for name, value in (("score", scores), ("reg", level.box_logit)):
+            expected = recorded[f"{size}_{photo}_{prefix}_{name}_l{index}"]
+            assert np.abs(value.flatten(2).transpose(1, 2).numpy() - expected).max() < 1e-4
+
+
+@pytest.mark.needs_reference
 def test_legacy_detector_finds_the_same_people():
     """The 2021 detector, deployed without post-processing in its network."""
     estimator = PoseEstimator(

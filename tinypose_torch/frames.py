@@ -10,6 +10,8 @@ import numpy as np
 from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.video import VideoReader, is_camera, is_video
 
+NOTHING_FOUND = "no such file, or nothing in it that can be read"
+
 
 @dataclass
 class Frame:
@@ -42,14 +44,25 @@ def read_frames(
         ImageError, VideoError, FileNotFoundError: See `load_image` and `VideoReader`.
     """
     items = [sources] if isinstance(sources, str) else list(sources)
-    files, missing = find_inputs(item for item in items if not is_camera(item))
+    found, missing = find_sources(items)
     for item in missing:
-        _fail(item, FileNotFoundError(f"{item}: no such file, or nothing in it that can be read"), on_error)
-    for source in files + [item for item in items if is_camera(item)]:
+        _fail(item, FileNotFoundError(f"{item}: {NOTHING_FOUND}"), on_error)
+    for source in found:
         try:
             yield from _frames_of(source)
         except (ValueError, OSError) as error:
             _fail(source, error, on_error)
+
+
+def find_sources(items: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Expand folders and patterns; cameras stay as they are, behind the files.
+
+    Returns:
+        Files and cameras, and the items that match nothing.
+    """
+    items = list(items)
+    files, missing = find_inputs(item for item in items if not is_camera(item))
+    return files + [item for item in items if is_camera(item)], missing
 
 
 def _frames_of(source: str) -> Iterator[Frame]:

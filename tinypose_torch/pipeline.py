@@ -16,14 +16,13 @@ from tinypose_torch import defaults
 from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import Crops, make_crops
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.suppression import suppress
-from tinypose_torch.images import load_image
+from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.results import Detections, Poses
 from tinypose_torch.runtime import Runner, load_runner
 
 Array = np.ndarray
-HEATMAP_STRIDE = 4
 
 
 class PoseEstimator:
@@ -221,10 +220,29 @@ def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
     return make_crops(boxes, image.shape[:2], (height, width), heatmap, rule, entry.udp)
 
 
+def photos_for_network(folder: str, entry: PoseEntry | DetectorEntry) -> Array:
+    """The photos of a folder at a network's size, ``(N, H, W, 3)`` uint8; for pose networks each is one person's box.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    files, _ = find_inputs([folder])
+    if not files:
+        raise FileNotFoundError(f"no images in {folder}")
+    photos = []
+    for file in files:
+        image = load_image(file)
+        if isinstance(entry, PoseEntry):
+            photos.append(crop_people(image, whole_image_crops(image, entry), entry))
+        else:
+            photos.append(resize_for_detector(image, entry))
+    return np.concatenate(photos)
+
+
 def _level_sizes(entry: DetectorEntry) -> tuple[int, ...]:
     """Anchors per pyramid level; every level halves the one before, rounding up."""
     sizes = []
-    for stride in (8, 16, 32, 64):
+    for stride in entry.strides:
         height, width = (-(-size // stride) for size in entry.input_size)
         sizes.append(height * width)
     return tuple(sizes)

@@ -203,11 +203,70 @@ def test_tensor_stream():
         (struct.pack("<IQIi", 0, 0, 0, 4) + b"\x08\x63\x10\x01", "unknown data type"),
         (b"\x01" * 40, "not a .pdiparams file"),
         (b"\0" * 11, "truncated"),
+        (struct.pack("<IQIi", 0, 0, 0, 1) + b"\x08", "truncated protobuf"),
     ],
 )
 def test_hostile_tensor_streams(stream, message):
     with pytest.raises(CheckpointError, match=message):
         read_tensor_stream(stream)
+
+
+@needs_reference
+@pytest.mark.parametrize(
+    ("folder", "model", "file", "count"),
+    [
+        (NEWER, "tinypose_128x96", "model.json", 25),
+        (NEWER, "tinypose_128x96", "model.pdiparams", 25),
+        (OLDER, "picodet_s_192_pedestrian", "model.pdmodel", 40),
+        (OLDER, "picodet_s_192_pedestrian", "model.pdiparams.info", 40),
+    ],
+)
+def test_altered_bytes_never_escape(folder, model, file, count, tmp_path):
+    """A flipped byte gives other numbers or a CheckpointError, never another exception."""
+    shutil.copytree(folder, tmp_path / "m")
+    if file == "model.pdmodel":
+        (tmp_path / "m/model.pdiparams.info").unlink()
+    whole = (folder / file).read_bytes()
+    generator = np.random.default_rng(0)
+    network = create_model(model)
+    refused = 0
+    for _ in range(count):
+        data = bytearray(whole)
+        for position in generator.integers(0, min(len(data), 60_000), 4):
+            data[position] = generator.integers(0, 256)
+        (tmp_path / "m" / file).write_bytes(data)
+        try:
+            load_weights(network, tmp_path / "m")
+        except CheckpointError:
+            refused += 1
+    assert refused > 0
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"#": 3}],
+        [{"#": "p", "A": [0, 0, 0, 7], "O": {"%": 1, "TT": {"D": [0, [1]]}}}],
+        [{"#": "p", "A": [0, 0, 0, "\ud800"], "O": {"%": 1, "TT": {"D": [0, [1]]}}}],
+        [{"#": "1.conv2d", "I": [{"%": 1}], "O": [{"%": 2}]}],
+        [{"#": "1.conv2d", "I": 5, "O": [{"%": 2}]}],
+    ],
+)
+def test_programs_that_make_no_sense(operations):
+    program = json.dumps({"program": {"regions": [{"blocks": [{"ops": operations}]}]}}).encode()
+    with pytest.raises(CheckpointError):
+        read_deployed(program, b"")
+
+
+def test_convolutions_that_lack_something():
+    shapes = {"conv2d_0.w_0": (1, 1, 1, 1)}
+    for inputs in ({"x": "a"}, {"x": "a", "filter": "b"}, {"x": "a", "filter": "conv_x"}):
+        with pytest.raises(CheckpointError):
+            link_convolutions(programs.Program(shapes, [programs.Operation("conv2d", inputs, "out", 0)]))
+    norm = programs.Operation("batch_norm", {"x": "out"}, "out2", 1)
+    good = programs.Operation("conv2d", {"x": "a", "filter": "conv2d_0.w_0"}, "out", 0)
+    with pytest.raises(CheckpointError, match="an operation lacks 'weight'"):
+        link_convolutions(programs.Program(shapes, [good, norm]))
 
 
 def test_absurdly_large_program(monkeypatch):

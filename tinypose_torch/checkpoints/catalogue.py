@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.geometry.suppression import (
     GRAPH_SUPPRESSION,
@@ -22,6 +23,7 @@ from tinypose_torch.geometry.suppression import (
     Suppression,
 )
 from tinypose_torch.models import LiteHRNet, PicoDet
+from tinypose_torch.models.picodet.detector import STRIDES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -99,7 +101,7 @@ class PoseEntry(ModelEntry):
     decoding: str = "dark"
     udp: bool = False
     sigma: float = 2.0
-    keypoint_threshold: float = 0.2
+    keypoint_threshold: float = VISIBLE
 
     @property
     def task(self) -> str:
@@ -116,12 +118,14 @@ class DetectorEntry(ModelEntry):
     Attributes:
         class_names: Meaning of the class scores.
         person_class: Index of the class whose boxes go to the pose network; ``None`` if there is none.
+        strides: Input pixels per cell of every pyramid level.
         suppression: How the deployed original suppresses overlapping boxes.
         person_threshold: Score from which a person's box goes to the pose network.
     """
 
     class_names: tuple[str, ...] = ("person",)
     person_class: int | None = 0
+    strides: tuple[int, ...] = STRIDES
     suppression: Suppression = GRAPH_SUPPRESSION
     person_threshold: float = 0.5
 

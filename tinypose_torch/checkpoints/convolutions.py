@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.deployed import Convolution, link_convolutions
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.programs import Program
-
-# Every batch norm of the original has this epsilon, as in PyTorch.
-BN_EPSILON = 1e-5
 
 
 def conv_norm_pairs(network: nn.Module) -> list[tuple[str, nn.Conv2d, str | None]]:
@@ -66,8 +65,9 @@ def unfold_batch_norms(network: nn.Module, state: dict[str, np.ndarray | Tensor]
         bias = state.get(f"{name}.bias")
         if norm is None or bias is None or f"{norm}.weight" in state:
             continue
+        epsilon = cast(nn.BatchNorm2d, network.get_submodule(norm)).eps
         ones = np.ones(module.out_channels, np.float32)
-        state[f"{norm}.weight"] = ones * np.float32(np.sqrt(1 + BN_EPSILON))
+        state[f"{norm}.weight"] = ones * np.float32(np.sqrt(1 + epsilon))
         state[f"{norm}.bias"] = bias
         state[f"{norm}.running_mean"] = np.zeros_like(ones)
         state[f"{norm}.running_var"] = ones

@@ -79,7 +79,7 @@ def read_deployed(program: bytes, params: bytes, info: bytes | None = None) -> D
         CheckpointError: One of them is damaged, or they do not belong together.
     """
     parsed = read_program(program)
-    names = sorted(parsed.shapes, key=lambda name: name.encode())
+    names = sorted(parsed.shapes, key=lambda name: name.encode("utf-8", "surrogatepass"))
     arrays = read_tensor_stream(params)
     if len(arrays) != len(names):
         raise CheckpointError(f"the program has {len(names)} parameters, the .pdiparams file {len(arrays)} tensors")
@@ -125,7 +125,18 @@ def read_tensor_stream(data: bytes) -> list[np.ndarray]:
 
 
 def link_convolutions(program: Program) -> list[Convolution]:
-    """The convolutions in the order of their creation, with the biases and batch norms that follow them."""
+    """The convolutions in the order of their creation, with the biases and batch norms that follow them.
+
+    Raises:
+        CheckpointError: The program's operations lack inputs, or its convolutions running numbers.
+    """
+    try:
+        return _link_convolutions(program)
+    except KeyError as error:
+        raise CheckpointError(f"damaged program: an operation lacks {error}") from None
+
+
+def _link_convolutions(program: Program) -> list[Convolution]:
     consumers: dict[str, list[Operation]] = {}
     for operation in program.operations:
         for value in operation.inputs.values():
@@ -136,6 +147,8 @@ def link_convolutions(program: Program) -> list[Convolution]:
         if operation.kind not in _CONV_OPS:
             continue
         convolution = Convolution(operation.inputs["filter"], operation)
+        if convolution.weight not in program.shapes:
+            raise CheckpointError(f"the weight {convolution.weight!r} of a convolution is no parameter")
         match = re.match(r"conv2d_(\d+)\.w_0", convolution.weight)
         if match is None or int(match[1]) in numbered:
             raise CheckpointError(

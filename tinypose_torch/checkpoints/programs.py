@@ -50,7 +50,15 @@ def read_program(data: bytes) -> Program:
         program = _read_json(data) if data[:1] == b"{" else _read_protobuf(data)
     except CheckpointError:
         raise
-    except (ArithmeticError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        StopIteration,
+        TypeError,
+        ValueError,
+    ) as error:
         raise CheckpointError(f"damaged program: {type(error).__name__}: {error}") from None
     if not program.shapes:
         raise CheckpointError("the program has no parameters")
@@ -97,6 +105,8 @@ def _read_json(data: bytes) -> Program:
     for index, op in enumerate(operations):
         if op["#"] == "p":
             name = op["A"][3]
+            if not isinstance(name, str):
+                raise CheckpointError("damaged program: parameter without a name")
             names[op["O"]["%"]] = name
             program.shapes[name] = checked_shape(op["O"]["TT"]["D"][1])
             continue

@@ -18,6 +18,8 @@ def read_varint(data: memoryview, position: int) -> tuple[int, int]:
     """A variable-length integer and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise CheckpointError("truncated protobuf")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.images import find_inputs, load_image
-from tinypose_torch.pipeline import crop_people, resize_for_detector, whole_image_crops
+from tinypose_torch.pipeline import photos_for_network
 from tinypose_torch.runtime.exported import open_exported
 
 SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
@@ -60,14 +58,5 @@ def _test_images(network: Any, folder: str | None) -> tuple[np.ndarray, str]:
     if folder is None:
         generator = np.random.default_rng(0)
         return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8), "seeded noise"
-    files, _ = find_inputs([folder])
-    if not files:
-        raise FileNotFoundError(f"no images in {folder}")
-    images = []
-    for file in files:
-        image = load_image(file)
-        if isinstance(entry, DetectorEntry):
-            images.append(resize_for_detector(image, entry))
-        else:
-            images.append(crop_people(image, whole_image_crops(image, entry), entry))
-    return np.concatenate(images), f"{len(files)} photos"
+    photos = photos_for_network(folder, entry)
+    return photos, f"{len(photos)} photos"

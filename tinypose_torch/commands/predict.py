@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.defaults import OUTPUT_FOLDER
-from tinypose_torch.images import find_inputs, load_image, save_png
+from tinypose_torch.frames import NOTHING_FOUND, find_sources
+from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
@@ -25,9 +26,8 @@ def run(options: argparse.Namespace) -> int:
     """Predict on every input; failures are listed at the end and do not stop the others."""
     if not 0 <= options.keypoint_threshold <= 1:
         raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
-    files, missing = find_inputs(item for item in options.inputs if not is_camera(item))
-    sources = files + [item for item in options.inputs if is_camera(item)]
-    failures = [(item, "no such file, or nothing in it that can be read") for item in missing]
+    sources, missing = find_sources(options.inputs)
+    failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
         estimator = PoseEstimator(
             options.detector,

@@ -42,7 +42,7 @@ class ExportOptions:
 
 
 class ExportError(RuntimeError):
-    """A network that could not be exported."""
+    """A format whose packages are not installed."""
 
 
 def export_model(
@@ -55,7 +55,7 @@ def export_model(
 
     Raises:
         ValueError: Options that do not go together.
-        ExportError: A package is missing, or the exporter failed.
+        ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
     _check(options)
@@ -75,7 +75,7 @@ def export_pair(
 
     Raises:
         ValueError: Networks of the same task, or options that do not go together.
-        ExportError: A package is missing, or the exporter failed.
+        ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
     _check(options)
@@ -110,9 +110,9 @@ def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
         raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
 
 
-def example_input(metadata: ExportMetadata, batch: int | None = None) -> torch.Tensor:
+def example_input(metadata: ExportMetadata) -> torch.Tensor:
     """An input of the right kind: seeded noise. Files for any number of images are made with two."""
-    count = batch or metadata.batch or 2
+    count = metadata.batch or 2
     height, width = metadata.entry.input_size
     generator = torch.Generator().manual_seed(0)
     if metadata.takes_images:

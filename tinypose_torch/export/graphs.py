@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
+from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
 from tinypose_torch.models.picodet import LevelOutput
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
 
-STRIDE = 4
 # Where DARK reads the logarithm around the peak, as (dy, dx), and what it makes of it: central differences.
 _POINTS = (
     *((0, -2), (0, -1), (0, 0), (0, 1), (0, 2)),
@@ -84,7 +84,7 @@ class DarkDecoding(nn.Module):
         zero = torch.zeros_like(determinant)
         step_x = torch.where(regular, (dxy * dy - dyy * dx) / divisor, zero)
         step_y = torch.where(regular, (dxy * dx - dxx * dy) / divisor, zero)
-        keypoints = torch.stack([(x + step_x) * STRIDE, (y + step_y) * STRIDE, peak], dim=1)
+        keypoints = torch.stack([(x + step_x) * HEATMAP_STRIDE, (y + step_y) * HEATMAP_STRIDE, peak], dim=1)
         return keypoints.reshape(n, k, 3)
 
 
@@ -129,7 +129,7 @@ class PoseGraph(nn.Module):
         height, width = entry.input_size
         self.input = ImageInput(entry) if images else nn.Identity()
         self.network = network
-        self.decoding = DarkDecoding((height // STRIDE, width // STRIDE)) if decode else nn.Identity()
+        self.decoding = DarkDecoding((height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)) if decode else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoding(self.network(self.input(x)))

@@ -15,11 +15,10 @@ from torch import nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import DetectorEntry
-from tinypose_torch.export.graphs import STRIDE
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.runtime import EagerRunner, Runner
 
-CONFIDENT = 0.2
 ROUNDS = 15
 
 
@@ -67,14 +66,14 @@ def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
 
 def _keypoint_differences(found: np.ndarray, heatmaps: np.ndarray, decoded: bool) -> dict[str, float]:
     coordinates, scores = decode_heatmaps(heatmaps)
-    confident = scores > CONFIDENT
+    confident = scores > VISIBLE
     if decoded:
         keypoints, found_scores = found[..., :2], found[..., 2]
         differences = {"score": float(np.abs(found_scores - scores).max())}
     else:
-        keypoints = decode_heatmaps(found)[0] * STRIDE
+        keypoints = decode_heatmaps(found)[0] * HEATMAP_STRIDE
         differences = {"heatmap": float(np.abs(found - heatmaps).max())}
-    distances = np.linalg.norm(keypoints - coordinates * STRIDE, axis=-1)[confident]
+    distances = np.linalg.norm(keypoints - coordinates * HEATMAP_STRIDE, axis=-1)[confident]
     differences["keypoint, input pixels"] = float(distances.max(initial=0))
     differences["keypoints compared"] = int(confident.sum())
     return differences

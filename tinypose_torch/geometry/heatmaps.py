@@ -10,6 +10,9 @@ import numpy as np
 
 Array = np.ndarray
 
+# Pixels of the network's input per heatmap cell, of every top-down network here.
+HEATMAP_STRIDE = 4
+
 # A DARK step is computed from the blurred logarithm within two cells of the peak; blurring reaches one cell further.
 _REACH = 3
 _PATCH = np.arange(-_REACH, _REACH + 1)

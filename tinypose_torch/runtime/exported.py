@@ -1,4 +1,4 @@
-"""Backends that run exported files. None of them needs the networks' code."""
+"""Backends that run exported files. None of them builds a network."""
 
 from __future__ import annotations
 

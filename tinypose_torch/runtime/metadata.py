@@ -85,7 +85,7 @@ class ExportMetadata:
             images = facts["input"]["kind"].startswith("uint8")
             batch = facts["input"]["batch"]
             return cls(entry, images, facts.get("decodes", False), batch, facts["precision"], facts["versions"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(
@@ -107,7 +107,7 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
     """
     try:
         methods = json.loads(text)["methods"].items()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"carries no description that can be read ({type(error).__name__}: {error})") from None
     if not methods:
         raise CheckpointError("carries no description that can be read (no methods)")
