@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from tinypose_torch import CheckpointError, create_model
 from tinypose_torch.checkpoints.pickle_reader import MAX_OPCODES
+from tinypose_torch.checkpoints.torch_files import read_torch_file
 
 MODEL = "tinypose_128x96"
 GOOD = {"final_conv.weight": np.zeros((17, 40, 1, 1), np.float32), "final_conv.bias": np.zeros(17, np.float32)}
@@ -272,6 +273,25 @@ def test_altered_bytes_never_escape():
             altered[position] = generator.integers(0, 256)
         try:
             read_paddle_params(bytes(altered))
+            outcomes.add("read")
+        except CheckpointError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+def test_altered_archives_never_escape():
+    """The same for PyTorch's archives, whose directory can break in many ways."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(3, 4), "b": torch.nn.Parameter(torch.ones(2))}, buffer)
+    data = buffer.getvalue()
+    generator = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(3000):
+        altered = bytearray(data)
+        for position in generator.integers(0, len(data), generator.integers(1, 6)):
+            altered[position] = generator.integers(0, 256)
+        try:
+            read_torch_file(bytes(altered))
             outcomes.add("read")
         except CheckpointError:
             outcomes.add("refused")

@@ -6,6 +6,7 @@ The archive's pickle goes through the same interpreter as Paddle's files; only d
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from typing import Any
 
@@ -14,6 +15,19 @@ import numpy as np
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.paddle_params import NUMPY_CONSTRUCTORS
 from tinypose_torch.checkpoints.pickle_reader import Constructor, PickleReader, Symbol
+
+# What zipfile raises on damaged archives, depending on where the damage is.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 
 _STORAGE_DTYPES = {
     "torch.FloatStorage": "f4",
@@ -42,7 +56,7 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         members = {member.filename: member for member in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except ZIP_ERRORS as error:
         raise CheckpointError(f"damaged PyTorch archive: {error}") from None
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
         raise CheckpointError("compressed archive; torch.save does not compress")
@@ -56,7 +70,7 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
     def member(name: str) -> memoryview:
         try:
             return memoryview(archive.read(root + name))
-        except (KeyError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        except ZIP_ERRORS as error:
             raise CheckpointError(f"damaged PyTorch archive: {error}") from None
 
     if root + "byteorder" in members and bytes(member("byteorder")) != b"little":

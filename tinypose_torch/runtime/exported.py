@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import check_device
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
@@ -136,7 +137,7 @@ def backend_of(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             program = any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ZIP_ERRORS:
         return None  # no archive: a weight file, or something that its reader will refuse
     return "torchscript" if program else None
 
