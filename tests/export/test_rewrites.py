@@ -10,16 +10,27 @@ from torch import nn
 
 from tinypose_torch import create_model
 from tinypose_torch.export.graphs import BoxDecoding, DarkDecoding, ImageInput
+from tinypose_torch.export.rearranged import (
+    InPlaceUnit,
+    UnitPair,
+    add_upsampled,
+    order_after_shuffle,
+    rearrange_branches,
+)
 from tinypose_torch.export.rewrites import (
     BroadcastUpsample,
+    TapByTap,
     broadcast_upsampling,
     clamped_hardsigmoid,
     fold_batch_norms,
     hierarchical_fusion,
     rewrite,
+    split_narrow_convolutions,
 )
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.models.layers import channel_shuffle
+from tinypose_torch.models.lite_hrnet import LiteHRNet, ShuffleUnit
 from tinypose_torch.models.picodet import decode_levels
 
 NETWORKS = ["tinypose_128x96", "lite_hrnet_18_256x192", "picodet_s_192_pedestrian", "picodet_s_192_lcnet_pedestrian"]
@@ -74,6 +85,69 @@ def test_clamped_hardsigmoid(name):
     rewritten = clamped_hardsigmoid(copy.deepcopy(network))
     assert not any(isinstance(module, nn.Hardsigmoid) for module in rewritten.modules())
     assert torch.allclose(outputs(rewritten, x), outputs(network, x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tinypose_128x96", "tinypose_256x192"])
+def test_rearranged_branches(name):
+    network, x = with_statistics(name)
+    before = outputs(network, x)
+    rearranged = rearrange_branches(fold_batch_norms(copy.deepcopy(network)))
+    kinds = {type(module) for module in rearranged.modules()}
+    assert {InPlaceUnit, UnitPair} <= kinds
+    assert ShuffleUnit not in kinds
+    assert (outputs(rearranged, x) - before).abs().max() <= 1e-5 * before.abs().max()
+
+
+def test_rearranged_branches_of_the_narrow_network():
+    """Widths of 30 to 240, whose quarters are not multiples of 4; two people at once."""
+    torch.manual_seed(0)
+    network = LiteHRNet("naive").eval()
+    x = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        before = network(x)
+        after = rearrange_branches(fold_batch_norms(network))(x)
+    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
+
+
+def test_channel_weighting_networks_are_not_rearranged():
+    network, x = with_statistics("lite_hrnet_18_256x192")
+    assert torch.equal(outputs(rearrange_branches(copy.deepcopy(network)), x), outputs(network, x))
+
+
+def test_rearranging_wants_folded_batch_norms():
+    with pytest.raises(ValueError, match="fold the batch norms first"):
+        rearrange_branches(create_model("tinypose_128x96"))
+
+
+def test_order_is_the_shuffle():
+    x = torch.randn(1, 12, 2, 2)
+    order = order_after_shuffle(torch.arange(12))
+    assert torch.equal(channel_shuffle(x)[:, order], x)
+
+
+def test_adding_upsampled():
+    fine, coarse = torch.randn(2, 5, 6, 8), torch.randn(2, 5, 3, 4)
+    expected = fine + nn.functional.interpolate(coarse, scale_factor=2)
+    assert torch.equal(add_upsampled(fine, coarse), expected)
+    assert torch.equal(add_upsampled(fine, coarse, relu=True), expected.relu())
+
+
+@pytest.mark.parametrize("name", ["picodet_s_192_lcnet_pedestrian", "picodet_xs_416_coco_lcnet"])
+def test_narrow_convolutions(name):
+    network, _ = with_statistics(name)
+    x = torch.randn(1, 3, 192, 192)
+    rewritten = split_narrow_convolutions(copy.deepcopy(network))
+    assert any(isinstance(module, TapByTap) for module in rewritten.modules())
+    before, after = outputs(network, x), outputs(rewritten, x)
+    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (5, 2, 2), ((1, 3), 1, (0, 1)), (3, 2, 0)])
+def test_tap_by_tap(kernel, stride, padding):
+    convolution = nn.Conv2d(7, 1, kernel, stride, padding)
+    x = torch.randn(2, 7, 11, 9)
+    with torch.inference_mode():
+        assert torch.allclose(TapByTap(convolution)(x), convolution(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinypose_torch.export.xnnpack import fewer_moves
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
@@ -76,11 +77,12 @@ def lower(methods: dict[str, Method]) -> Any:
         }
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
-        return to_edge_transform_and_lower(
-            programs,
-            partitioner={name: [XnnpackPartitioner()] for name in methods},
-            constant_methods={EXECUTORCH_METHOD: described},
-        )
+        with fewer_moves():
+            return to_edge_transform_and_lower(
+                programs,
+                partitioner={name: [XnnpackPartitioner()] for name in methods},
+                constant_methods={EXECUTORCH_METHOD: described},
+            )
 
 
 def undelegated(program: Any, method: str = "forward") -> dict[str, int]:

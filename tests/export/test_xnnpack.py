@@ -1,0 +1,106 @@
+"""Fewer moves of data, and the same numbers."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tinypose_torch.export.rewrites import BroadcastUpsample
+from tinypose_torch.models.lite_hrnet import ShuffleUnit
+
+pytest.importorskip("executorch")
+
+from executorch.backends.xnnpack import xnnpack_preprocess
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+
+from tinypose_torch.export.xnnpack import fewer_moves
+
+
+class ShuffleChannelsLast(nn.Module):
+    """A channel shuffle between convolutions, as a permutation of channels-last memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(4, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        n, c, h, w = x.shape
+        shuffled = x.permute(0, 2, 3, 1).reshape(n * h * w, 2, c // 2).permute(0, 2, 1)
+        x = shuffled.reshape(n, h, w, c).permute(0, 3, 1, 2).relu()
+        return self.second(x[:, 2:6])
+
+
+class MaskedSum(nn.Module):
+    """Elementwise operations with a constant, after a reshape."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1)
+        self.register_buffer("mask", torch.rand(1, 6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        n, c, h, w = x.shape
+        y = (x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w, c) + 1.0).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return self.second(y * self.mask + y.relu())
+
+
+class TransposedOutput(nn.Module):
+    """Permutations of inputs and outputs stay."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.permute(0, 2, 3, 1)
+        return y + y, (x * x).permute(0, 3, 2, 1)
+
+
+MODULES = {
+    "shuffle": (ShuffleChannelsLast, 3),
+    "masked sum": (MaskedSum, 2),
+    "outputs": (TransposedOutput, None),
+    "upsampling": (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), BroadcastUpsample(2), nn.Conv2d(4, 2, 1)), 2),
+    "shuffle unit": (lambda: nn.Sequential(nn.Conv2d(3, 16, 1), ShuffleUnit(16), nn.Conv2d(16, 4, 1)), None),
+}
+
+
+def lowered(module, x, monkeypatch):
+    """The outputs of the file, and how many transpositions it makes."""
+    counted = []
+    serialise = xnnpack_preprocess.serialize_xnnpack_binary
+
+    def count(graph, constants):
+        counted.append(sum("Transpose" in type(node.xnode_union).__name__ for node in graph.xnodes))
+        return serialise(graph, constants)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(xnnpack_preprocess, "serialize_xnnpack_binary", count)
+        with fewer_moves():
+            program = to_edge_transform_and_lower(
+                torch.export.export(module, (x,)), partitioner=[XnnpackPartitioner()]
+            ).to_executorch()
+    content = program.buffer
+    loaded = Runtime.get().load_program(content)
+    return [output.clone() for output in loaded.load_method("forward").execute([x])], sum(counted)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_fewer_moves_give_the_same_numbers(name, monkeypatch):
+    torch.manual_seed(0)
+    build, most = MODULES[name]
+    module = build().eval()
+    x = torch.randn(1, 3, 4, 6)
+    outputs, transpositions = lowered(module, x, monkeypatch)
+    with torch.inference_mode():
+        expected = module(x)
+    for found, wanted in zip(outputs, expected if isinstance(expected, tuple) else (expected,), strict=True):
+        assert torch.allclose(found, wanted, atol=1e-6)
+    if most is not None:
+        assert transpositions <= most  # one in, one out, and those that are meant
+
+
+def test_the_serialiser_is_put_back():
+    before = xnnpack_preprocess.serialize_xnnpack_binary
+    with pytest.raises(KeyError), fewer_moves():
+        raise KeyError
+    assert xnnpack_preprocess.serialize_xnnpack_binary is before
