@@ -98,7 +98,7 @@ def _add_export(commands: Any) -> None:
     add = parser.add_argument
     add("model", metavar="NAME", help="the model; tinypose models lists them")
     add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
-    add("--precision", choices=("fp32",), default="fp32", help="default: %(default)s, the only one so far")
+    add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
     add("--weights", metavar="FILE", help="weight file (default: the official weights)")
     add(
         "--with",
@@ -113,7 +113,10 @@ def _add_export(commands: Any) -> None:
     batch = parser.add_mutually_exclusive_group()
     batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
     batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
-    add("--images", metavar="DIR", help="photos for the receipt (default: seeded noise)")
+    add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
+    add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
+    add("--detector-weights", metavar="FILE", help="weight file of that detector")
+    add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")
 
 
 def _add_benchmark(commands: Any) -> None:

@@ -4,6 +4,7 @@ DETECTOR = "picodet_s_320_lcnet_pedestrian"
 POSE = "tinypose_256x192"
 BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
 EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
+PRECISIONS = ("fp32", "fp16", "int8")
 CROP_RULES = ("deploy", "evaluation", "consistent")
 # Score above which a keypoint counts as visible, as in the original's evaluation.
 VISIBLE = 0.2

@@ -220,13 +220,13 @@ def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
     return make_crops(boxes, image.shape[:2], (height, width), heatmap, rule, entry.udp)
 
 
-def photos_for_network(folder: str, entry: PoseEntry | DetectorEntry) -> Array:
+def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | DetectorEntry) -> Array:
     """The photos of a folder at a network's size, ``(N, H, W, 3)`` uint8; for pose networks each is one person's box.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    files, _ = find_inputs([folder])
+    files, _ = find_inputs([os.fspath(folder)])
     if not files:
         raise FileNotFoundError(f"no images in {folder}")
     photos = []
@@ -237,6 +237,23 @@ def photos_for_network(folder: str, entry: PoseEntry | DetectorEntry) -> Array:
         else:
             photos.append(resize_for_detector(image, entry))
     return np.concatenate(photos)
+
+
+def people_for_network(folder: str | os.PathLike[str], estimator: PoseEstimator) -> Array:
+    """The people whom an estimator finds in the photos of a folder, as its pose network sees them.
+
+    Raises:
+        FileNotFoundError: There are no photos, or no people in them.
+    """
+    people = []
+    for file in find_inputs([os.fspath(folder)])[0]:
+        image = load_image(file)
+        boxes = estimator(image).boxes
+        if len(boxes):
+            people.append(crop_people(image, estimator.make_crops(image, boxes), estimator.pose_entry))
+    if not people:
+        raise FileNotFoundError(f"no people in the photos of {folder}")
+    return np.concatenate(people)
 
 
 def _level_sizes(entry: DetectorEntry) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from tinypose_torch import PoseEstimator, Skeleton, create_model, list_models
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.api import example_input
-from tinypose_torch.export.formats import Method, lower, undelegated
+from tinypose_torch.export.formats import Method, delegation, lower
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
@@ -24,6 +24,7 @@ from tinypose_torch.runtime.metadata import ExportMetadata
 from .conftest import DETECTOR, POSE, SUFFIXES, build
 
 FORMATS = list(SUFFIXES)
+PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
 
 
 def photos(entry):
@@ -99,19 +100,40 @@ def test_the_pipeline_runs_exported_files(format_name, exported):
         assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_every_model_as_torchscript(name, tmp_path):
-    """Small inputs, raw: every network of the catalogue traces and agrees."""
+def small(name):
+    """The network with a small input, which makes models that differ in nothing else the same."""
     torch.manual_seed(0)
     task = create_model(name).entry.task
-    network = create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
-    metadata = export_model(
-        network, tmp_path / "x.torchscript", ExportOptions("torchscript", images=False, decode=False)
-    )
-    x = example_input(metadata)
-    outputs = load_runner(name, tmp_path / "x.torchscript").run(x.numpy())
+    return create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
+
+
+def distinct_models():
+    """One name for each architecture in the catalogue."""
+    names = {}
+    for name in list_models():
+        shapes = tuple((key, tuple(value.shape)) for key, value in create_model(name).state_dict().items())
+        names.setdefault(shapes, name)
+    return list(names.values())
+
+
+@pytest.mark.parametrize(
+    ("format_name", "name"),
+    [("torchscript", name) for name in list_models()]
+    + [(format_name, name) for format_name in ("executorch", "onnx") for name in distinct_models()],
+)
+def test_every_model(format_name, name, tmp_path):
+    """Raw: every network of the catalogue is written, runs and agrees."""
+    for package in PACKAGES[format_name]:
+        pytest.importorskip(package)
+    network = small(name)
+    path = tmp_path / f"x{SUFFIXES[format_name]}"
+    made = export_model(network, path, ExportOptions(format_name, images=False, decode=False))
+    x = example_input(made.metadata)
+    outputs = load_runner(name, path).run(x.numpy())
     for found, expected in zip(outputs, EagerRunner(network).run(x.numpy()), strict=True):
         assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+    if format_name == "executorch":
+        assert made.facts["delegated share"] > 0.95
 
 
 @pytest.mark.parametrize("name", [POSE, DETECTOR])
@@ -122,7 +144,7 @@ def test_the_network_is_one_partition(name):
     metadata = ExportMetadata(network.entry, False, False, 1, "fp32", {})
     graph = build_graph(rewrite(network, "executorch"), network.entry, images=False, decode=False)
     methods = {"forward": Method(graph, example_input(metadata), metadata)}
-    assert undelegated(lower(methods)) == {"partitions": 1}
+    assert delegation(lower(methods)) == {"partitions": 1, "delegated share": 1.0, "outside": {}}
 
 
 def test_metadata_there_and_back():

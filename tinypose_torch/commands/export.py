@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from tinypose_torch.checkpoints.catalogue import PoseEntry
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.pipeline import photos_for_network
+from tinypose_torch.pipeline import PoseEstimator, people_for_network, photos_for_network
 from tinypose_torch.runtime.exported import open_exported
 
+Model = tuple[nn.Module, str | None]  # and its weight file
 SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
 
 
@@ -23,40 +26,73 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
     if output.is_dir():
         raise ValueError(f"--output {output} is a folder; name a file")
-    files = [options.weights, options.with_weights]
-    networks = [
-        create_model(name, pretrained=file is None, weights=file) for name, file in zip(names, files, strict=False)
+    if options.precision == "int8" and not options.images:
+        raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
+    models: list[Model] = [
+        (create_model(name, pretrained=file is None, weights=file), file)
+        for name, file in zip(names, (options.weights, options.with_weights), strict=False)
     ]
-    batch = None if options.dynamic_batch else options.batch
+    models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first
+    networks = [network for network, _ in models]
     chosen = ExportOptions(
-        options.format, images=not options.raw, decode=not (options.raw or options.heatmaps), batch=batch
+        options.format,
+        images=not options.raw,
+        decode=not (options.raw or options.heatmaps),
+        batch=None if options.dynamic_batch else options.batch,
+        precision=options.precision,
+        error_budget=options.error_budget,
     )
-    print(f"exporting {' and '.join(names)} to {options.format} ...", flush=True)
+    images = [_images_for(network, file, options, models) for network, file in models]
+    real = [photos if options.images else None for photos in images]
+    print(f"exporting {' and '.join(names)} to {options.format}, {options.precision} ...", flush=True)
     if len(networks) == 2:
-        networks.sort(key=lambda network: entry_of(network).task)  # the detector first
-        export_pair(networks[0], networks[1], output, chosen)
+        made = list(export_pair(networks[0], networks[1], output, chosen, (real[0], real[1])).values())
     else:
-        export_model(networks[0], output, chosen)
-    compared = []
-    for network in networks:
-        runner = open_exported(output, options.format, task=entry_of(network).task)
-        compared.append(compare(runner, network, *_test_images(network, options.images)))
+        made = [export_model(networks[0], output, chosen, real[0])]
+    described = f"{{}} {'photos' if options.images else 'images of seeded noise'}"
+    compared = [
+        compare(
+            open_exported(output, options.format, task=entry_of(network).task),
+            network,
+            photos,
+            described.format(len(photos)),
+            exported.facts,
+        )
+        for network, photos, exported in zip(networks, images, made, strict=True)
+    ]
     receipt = make_receipt(output, compared)
     path = write_receipt(receipt, output)
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
-        print(f"{facts['model']} beside the eager network, on {facts['images']}:")
-        for name, value in facts["differences"].items():
-            print(f"  {name}: {value:.3g}")
-        print(f"  time: {facts['latency_ratio_to_eager']:.2f} of eager")
+        _print_comparison(facts)
     return 0
 
 
-def _test_images(network: Any, folder: str | None) -> tuple[np.ndarray, str]:
-    """Photos cut to the network's input, or seeded noise."""
+def _print_comparison(facts: dict[str, Any]) -> None:
+    print(f"{facts['model']} beside the eager network, on {facts['images']}:")
+    for name, value in facts["differences"].items():
+        print(f"  {name}: {value:.3g}")
+    print(f"  time: {facts['latency_ratio_to_eager']:.2f} of eager")
+    for name, value in facts["made"].items():
+        if not isinstance(value, dict):
+            print(f"  {name}: {value}")
+        elif value:
+            print(f"  {name}:")
+            for item, detail in value.items():
+                shown = ", ".join(f"{k} {v}" for k, v in detail.items()) if isinstance(detail, dict) else detail
+                print(f"    {item}: {shown}")
+
+
+def _images_for(network: nn.Module, file: str | None, options: argparse.Namespace, models: list[Model]) -> np.ndarray:
+    """Photos, or the people in them, cut to the network's input; seeded noise without photos."""
     entry = entry_of(network)
-    if folder is None:
+    if options.images is None:
         generator = np.random.default_rng(0)
-        return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8), "seeded noise"
-    photos = photos_for_network(folder, entry)
-    return photos, f"{len(photos)} photos"
+        return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
+    detector, weights = options.detector, options.detector_weights
+    for other, other_file in models:
+        if entry_of(other).task == "detection" and detector is None:
+            detector, weights = entry_of(other).name, other_file
+    if isinstance(entry, PoseEntry) and detector is not None:
+        return people_for_network(options.images, PoseEstimator(detector, entry.name, weights, file))
+    return photos_for_network(options.images, entry)

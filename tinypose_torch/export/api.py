@@ -8,17 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import PoseEntry
-from tinypose_torch.defaults import EXPORT_FORMATS
+from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
-from tinypose_torch.export.graphs import build_graph
+from tinypose_torch.export.graphs import HalfPrecision, build_graph
+from tinypose_torch.export.quantise import ERROR_BUDGET, plan_quantisation, quantise
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.runtime.metadata import ExportMetadata
 
 _PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
@@ -33,12 +37,30 @@ class ExportOptions:
         images: uint8 RGB images in, normalised inside; else normalised float32 NCHW.
         decode: Keypoints out, decoded with DARK inside; else heatmaps. Without effect on detectors.
         batch: Images per call; ``None`` for any number (not for ExecuTorch, which would leave the fast path).
+        precision: ``"fp32"``, ``"fp16"`` (half the size; fast where the processor computes in float16), or ``"int8"``
+            (ExecuTorch only), which needs ``calibration`` images.
+        error_budget: How much int8 may change the network's outputs; see `tinypose_torch.export.quantise`.
     """
 
     format: str = "executorch"
     images: bool = True
     decode: bool = True
     batch: int | None = 1
+    precision: str = "fp32"
+    error_budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export_model` made.
+
+    Attributes:
+        metadata: The description that the file carries.
+        facts: For the receipt: what XNNPACK took, what became int8.
+    """
+
+    metadata: ExportMetadata
+    facts: dict[str, Any]
 
 
 class ExportError(RuntimeError):
@@ -46,12 +68,15 @@ class ExportError(RuntimeError):
 
 
 def export_model(
-    network: nn.Module, output: str | os.PathLike[str], options: ExportOptions | None = None
-) -> ExportMetadata:
+    network: nn.Module,
+    output: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    calibration: np.ndarray | None = None,
+) -> Exported:
     """Export a network from `create_model`; the file appears only when it is complete.
 
-    Returns:
-        The description that the file carries.
+    Args:
+        calibration: Images of the network's input size, ``(N, H, W, 3)`` uint8 RGB, as it will see them; for int8.
 
     Raises:
         ValueError: Options that do not go together.
@@ -59,19 +84,27 @@ def export_model(
     """
     options = options or ExportOptions()
     _check(options)
-    graph, metadata = _prepare(network, options)
     with _written(output) as temporary:
-        formats.WRITERS[options.format](graph, example_input(metadata), metadata, temporary)
-    return metadata
+        prepared = _prepare(network, options, calibration)
+        method = prepared.method
+        facts = formats.WRITERS[options.format](method.graph, method.example, method.metadata, temporary)
+    return Exported(method.metadata, prepared.facts | facts)
 
 
 def export_pair(
-    detector: nn.Module, pose: nn.Module, output: str | os.PathLike[str], options: ExportOptions | None = None
-) -> dict[str, ExportMetadata]:
+    detector: nn.Module,
+    pose: nn.Module,
+    output: str | os.PathLike[str],
+    options: ExportOptions | None = None,
+    calibration: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+) -> dict[str, Exported]:
     """Export a detector and a pose network into one ExecuTorch file, as its methods ``detect`` and ``pose``.
 
+    Args:
+        calibration: As for `export_model`, for each.
+
     Returns:
-        The descriptions by method.
+        What was made, by method.
 
     Raises:
         ValueError: Networks of the same task, or options that do not go together.
@@ -84,21 +117,51 @@ def export_pair(
         raise ValueError(
             f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
         )
-    methods = {}
-    for name, network in (("detect", detector), ("pose", pose)):
-        graph, metadata = _prepare(network, options)
-        methods[name] = formats.Method(graph, example_input(metadata), metadata)
     with _written(output) as temporary:
-        formats.write_executorch_methods(methods, temporary)
-    return {name: method.metadata for name, method in methods.items()}
+        prepared = {
+            name: _prepare(network, options, images)
+            for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
+        }
+        facts = formats.write_executorch_methods({name: made.method for name, made in prepared.items()}, temporary)
+    return {name: Exported(made.method.metadata, made.facts | facts[name]) for name, made in prepared.items()}
 
 
-def _prepare(network: nn.Module, options: ExportOptions) -> tuple[nn.Module, ExportMetadata]:
-    """The graph to export, and its description."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A graph ready to be written, and what was done to it."""
+
+    method: formats.Method
+    facts: dict[str, Any]
+
+
+def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
     entry = entry_of(network)
     decode = options.decode and isinstance(entry, PoseEntry)
-    metadata = ExportMetadata(entry, options.images, decode, options.batch, "fp32", _versions(options.format))
-    return build_graph(rewrite(network, options.format).cpu(), entry, options.images, decode), metadata
+    versions = _versions(options.format, options.precision)
+    metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)
+    rewritten = rewrite(network, options.format, options.precision).cpu()
+    if options.precision == "fp16":
+        rewritten = HalfPrecision(rewritten)
+    graph = build_graph(rewritten, entry, options.images, decode)
+    example = example_input(metadata)
+    if options.precision != "int8":
+        return _Prepared(formats.Method(graph, example, metadata), {})
+    images = _calibration_images(calibration, entry, metadata)
+    budget = ERROR_BUDGET[entry.task] if options.error_budget is None else options.error_budget
+    plan = plan_quantisation(graph, images, budget)
+    return _Prepared(formats.Method(quantise(graph, example, plan), example, metadata), plan.to_json())
+
+
+def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: ExportMetadata) -> np.ndarray:
+    """The images as the graph takes them."""
+    if images is None or len(images) == 0:
+        raise ValueError(f"{entry.name}: int8 needs images to calibrate on, as the network will see them")
+    if images.dtype != np.uint8 or images.shape[1:] != (*entry.input_size, 3):
+        raise ValueError(
+            f"calibration images {images.dtype} {images.shape}; {entry.name} takes uint8 (N, {entry.input_size[0]}, "
+            f"{entry.input_size[1]}, 3)"
+        )
+    return images if metadata.takes_images else normalise(images, entry.mean, entry.std)
 
 
 @contextmanager
@@ -125,13 +188,20 @@ def _check(options: ExportOptions) -> None:
         raise ValueError(f"unknown format {options.format!r}; choose one of {', '.join(EXPORT_FORMATS)}")
     if options.batch is not None and options.batch < 1:
         raise ValueError(f"batch={options.batch}; at least 1 is needed")
+    if options.precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
+    if options.precision == "int8" and options.format != "executorch":
+        raise ValueError(f"int8 is made for executorch, not for {options.format}")
+    if options.error_budget is not None and not options.error_budget > 0:
+        raise ValueError(f"error_budget={options.error_budget}; expected more than 0")
     if options.batch is None and options.format == "executorch":
         raise ValueError("an ExecuTorch file needs a fixed batch: XNNPACK does not take varying shapes")
 
 
-def _versions(format_name: str) -> dict[str, str]:
+def _versions(format_name: str, precision: str) -> dict[str, str]:
     versions = {}
-    for package in ("tinypose-torch", "torch", *_PACKAGES[format_name]):
+    quantiser = ("torchao",) if precision == "int8" else ()
+    for package in ("tinypose-torch", "torch", *_PACKAGES[format_name], *quantiser):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -15,21 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.xnnpack import fewer_moves
+from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
-Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], None]
+Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], dict[str, Any]]
 
 
-def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
     """Traced and frozen."""
     with _quiet(), torch.no_grad():
         traced = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
         torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
+    return {}
 
 
-def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
     """Opset of torch's exporter; one file, weights inside."""
     import onnx
 
@@ -45,6 +46,7 @@ def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path
         node.ClearField("doc_string")
     onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
     path.write_bytes(model.SerializeToString())
+    return {}
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,21 @@ class Method:
     metadata: ExportMetadata
 
 
-def write_executorch(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> None:
+def write_executorch(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
     """Lowered to XNNPACK, with the description as a method, and sealed."""
-    write_executorch_methods({"forward": Method(graph, example, metadata)}, path)
+    return write_executorch_methods({"forward": Method(graph, example, metadata)}, path)["forward"]
 
 
-def write_executorch_methods(methods: dict[str, Method], path: Path) -> None:
-    """Several networks in one file, a method each."""
-    path.write_bytes(seal(lower(methods).to_executorch().buffer))
+def write_executorch_methods(methods: dict[str, Method], path: Path) -> dict[str, dict[str, Any]]:
+    """Several networks in one file, a method each.
+
+    Returns:
+        What XNNPACK took of each, for the receipt.
+    """
+    program = lower(methods)
+    facts = {name: delegation(program, name) for name in methods}
+    path.write_bytes(seal(program.to_executorch().buffer))
+    return facts
 
 
 def lower(methods: dict[str, Method]) -> Any:
@@ -77,7 +86,8 @@ def lower(methods: dict[str, Method]) -> Any:
         }
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
-        with fewer_moves():
+        halves = any(method.metadata.precision == "fp16" for method in methods.values())
+        with fewer_moves(), half_weights() if halves else contextlib.nullcontext():
             return to_edge_transform_and_lower(
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},
@@ -85,18 +95,23 @@ def lower(methods: dict[str, Method]) -> Any:
             )
 
 
-def undelegated(program: Any, method: str = "forward") -> dict[str, int]:
-    """Operations of a lowered program that XNNPACK does not take, and how many partitions there are."""
-    counts: dict[str, int] = {"partitions": 0}
-    for node in program.exported_program(method).graph.nodes:
+def delegation(program: Any, method: str = "forward") -> dict[str, Any]:
+    """What XNNPACK takes of a lowered program: partitions, the share of all operations, and the names of the others."""
+    inside, partitions = 0, 0
+    outside: dict[str, int] = {}
+    lowered = program.exported_program(method).graph_module
+    for node in lowered.graph.nodes:
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))
         if name == "executorch_call_delegate":
-            counts["partitions"] += 1
+            partitions += 1
+            delegate = getattr(lowered, node.args[0].target).original_module.graph
+            inside += sum(inner.op == "call_function" for inner in delegate.nodes)
         elif name != "getitem":
-            counts[name] = counts.get(name, 0) + 1
-    return counts
+            outside[name] = outside.get(name, 0) + 1
+    share = inside / max(1, inside + sum(outside.values()))
+    return {"partitions": partitions, "delegated share": round(share, 4), "outside": outside}
 
 
 WRITERS: dict[str, Writer] = {

@@ -121,6 +121,23 @@ class BoxDecoding(nn.Module):
         return torch.cat(scores, dim=1), torch.cat(boxes, dim=1)
 
 
+class HalfPrecision(nn.Module):
+    """A network computed in float16, with float32 in and out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, x: Tensor) -> Tensor | list[LevelOutput]:
+        outputs = self.network(x.half())
+        if isinstance(outputs, Tensor):
+            return outputs.float()
+        return [
+            LevelOutput(cls.float(), box.float(), None if align is None else align.float())
+            for cls, box, align in outputs
+        ]
+
+
 class PoseGraph(nn.Module):
     """Crops to keypoints or heatmaps."""
 
@@ -148,7 +165,9 @@ class DetectorGraph(nn.Module):
         return self.decoding(self.network(self.input(x)))
 
 
-def build_graph(network: nn.Module, entry: PoseEntry | DetectorEntry, images: bool, decode: bool) -> nn.Module:
+def build_graph(
+    network: nn.Module, entry: PoseEntry | DetectorEntry, images: bool, decode: bool
+) -> PoseGraph | DetectorGraph:
     """The graph of a network, in evaluation mode."""
     if isinstance(entry, PoseEntry):
         return PoseGraph(network, entry, images, decode).eval()

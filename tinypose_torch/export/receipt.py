@@ -22,12 +22,15 @@ from tinypose_torch.runtime import EagerRunner, Runner
 ROUNDS = 15
 
 
-def compare(runner: Runner, network: nn.Module, images: np.ndarray, described: str) -> dict[str, Any]:
+def compare(
+    runner: Runner, network: nn.Module, images: np.ndarray, described: str, made: dict[str, Any]
+) -> dict[str, Any]:
     """Compare an exported network with the eager one on the same images.
 
     Args:
         images: ``(N, H, W, 3)`` uint8 of the network's input size.
         described: What the images are.
+        made: Facts about how the file was made.
     """
     eager = EagerRunner(network)
     expected, found = eager(images), runner(images)
@@ -42,6 +45,7 @@ def compare(runner: Runner, network: nn.Module, images: np.ndarray, described: s
         "images": described,
         "differences": differences,
         "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),
+        "made": made,
         "description": json.loads(runner.metadata.to_json()),
     }
 
@@ -75,6 +79,7 @@ def _keypoint_differences(found: np.ndarray, heatmaps: np.ndarray, decoded: bool
         differences = {"heatmap": float(np.abs(found - heatmaps).max())}
     distances = np.linalg.norm(keypoints - coordinates * HEATMAP_STRIDE, axis=-1)[confident]
     differences["keypoint, input pixels"] = float(distances.max(initial=0))
+    differences["keypoint in the mean, input pixels"] = float(distances.mean()) if len(distances) else 0.0
     differences["keypoints compared"] = int(confident.sum())
     return differences
 

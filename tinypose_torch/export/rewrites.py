@@ -20,10 +20,12 @@ from tinypose_torch.models.lite_hrnet import Fusion
 Step = Callable[[nn.Module], nn.Module]
 
 
-def rewrite(network: nn.Module, format_name: str) -> nn.Module:
+def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> nn.Module:
     """A copy of the network with the steps applied that pay in a format, in evaluation mode."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for step in STEPS[format_name]:
+        if step is rearrange_branches and precision == "fp16":
+            continue  # its powers of two would leave float16 too few digits near zero
         network = step(network)
     return network
 

@@ -23,7 +23,7 @@ class ExportMetadata:
         takes_images: uint8 ``(N, H, W, 3)`` RGB in; else normalised float32 ``(N, 3, H, W)``.
         decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Detectors give scores and boxes.
         batch: Images per call; ``None`` for any number.
-        precision: ``"fp32"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
         versions: Of the packages that made the file.
     """
 
