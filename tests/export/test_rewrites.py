@@ -14,6 +14,7 @@ from tinypose_torch.export.rearranged import (
     InPlaceUnit,
     UnitPair,
     add_upsampled,
+    broadcast_weighting,
     order_after_shuffle,
     rearrange_branches,
 )
@@ -117,6 +118,12 @@ def test_channel_weighting_networks_are_not_rearranged():
 def test_rearranging_wants_folded_batch_norms():
     with pytest.raises(ValueError, match="fold the batch norms first"):
         rearrange_branches(create_model("tinypose_128x96"))
+
+
+def test_broadcast_weighting():
+    network, x = with_statistics("lite_hrnet_18_256x192")
+    before, after = outputs(network, x), outputs(broadcast_weighting(copy.deepcopy(network)), x)
+    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
 
 
 def test_order_is_the_shuffle():

@@ -1,4 +1,4 @@
-"""Naive Lite-HRNet arranged for backends that keep channels last, where moving channels costs as much as computing.
+"""Lite-HRNet, above all the naive one, arranged for backends that keep channels last, where moving channels costs as much as computing.
 
 The networks split channels into halves, shuffle them after every unit and upsample before they add. Here
 
@@ -20,7 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.models.lite_hrnet import Fusion, LiteHRNetBackbone, LiteHRNetModule, ShuffleUnit, Stem
+from tinypose_torch.models.lite_hrnet import (
+    CrossResolutionWeighting,
+    Fusion,
+    LiteHRNetBackbone,
+    LiteHRNetModule,
+    ShuffleUnit,
+    Stem,
+)
 
 
 def rearrange_branches(network: nn.Module) -> nn.Module:
@@ -201,6 +208,34 @@ class RearrangedModule(nn.Module):
         return self.fusion([branch(x) for branch, x in zip(self.branches, xs, strict=True)])
 
 
+class BroadcastWeighting(nn.Module):
+    """`CrossResolutionWeighting` whose pooling has whole windows and whose weights are broadcast, not upsampled."""
+
+    def __init__(self, weighting: CrossResolutionWeighting) -> None:
+        super().__init__()
+        self.channels = weighting.channels
+        self.conv1, self.conv2 = weighting.conv1, weighting.conv2
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        height, width = xs[-1].shape[-2:]
+        pooled = [F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width)) for x in xs[:-1]]
+        weights = self.conv2(self.conv1(torch.cat([*pooled, xs[-1]], dim=1)))
+        weighted, start = [], 0
+        for x, channels in zip(xs, self.channels, strict=True):
+            weight = weights[:, start : start + channels]
+            weighted.append(multiply_upsampled(x, weight, x.shape[-2] // height))
+            start += channels
+        return weighted
+
+
+def broadcast_weighting(network: nn.Module) -> nn.Module:
+    """Let Lite-HRNet's conditional channel weighting use operations that XNNPACK has."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, CrossResolutionWeighting):
+            network.set_submodule(name, BroadcastWeighting(module))
+    return network
+
+
 def order_after_shuffle(order: Tensor) -> Tensor:
     """The channel that each position holds once its neighbours' halves were interleaved."""
     half = len(order) // 2
@@ -214,12 +249,26 @@ def add_upsampled(fine: Tensor, coarse: Tensor, relu: bool = False) -> Tensor:
         fine: ``(N, C, 2h, 2w)``.
         coarse: ``(N, C, h, w)``.
     """
-    n, c, h, w = coarse.shape
-    cells = fine.permute(0, 2, 3, 1).reshape(n * h, 2, w, 2, c)
-    total = cells + coarse.permute(0, 2, 3, 1).reshape(n * h, 1, w, 1, c)
+    total = _cells(fine, 2) + _cells(coarse, 1)
     if relu:
         total = F.relu(total)
-    return total.reshape(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+    return _from_cells(total, fine)
+
+
+def multiply_upsampled(fine: Tensor, coarse: Tensor, factor: int) -> Tensor:
+    """``fine * upsample(coarse, factor)``, likewise."""
+    return _from_cells(_cells(fine, factor) * _cells(coarse, 1), fine)
+
+
+def _cells(x: Tensor, factor: int) -> Tensor:
+    """``(N, C, H, W)`` as ``(N * H / factor, factor, W / factor, factor, C)``."""
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(n * h // factor, factor, w // factor, factor, c)
+
+
+def _from_cells(cells: Tensor, like: Tensor) -> Tensor:
+    n, c, h, w = like.shape
+    return cells.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def _follow_order(separable: nn.Sequential, order: Tensor, scale: float = 1.0) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tinypose_torch.checkpoints.convolutions import conv_norm_pairs
-from tinypose_torch.export.rearranged import rearrange_branches
+from tinypose_torch.export.rearranged import broadcast_weighting, rearrange_branches
 from tinypose_torch.models.lite_hrnet import Fusion
 
 Step = Callable[[nn.Module], nn.Module]
@@ -179,6 +179,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "executorch": (
         fold_batch_norms,
         rearrange_branches,
+        broadcast_weighting,
         hierarchical_fusion,
         broadcast_upsampling,
         split_narrow_convolutions,

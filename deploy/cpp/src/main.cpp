@@ -1,0 +1,229 @@
+// Poses in images, folders and videos, from exported files.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iomanip>
+#include <iostream>
+#include <map>
+#include <set>
+
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+#include <opencv2/videoio.hpp>
+
+#include "drawing.h"
+#include "pipeline.h"
+
+namespace fs = std::filesystem;
+using namespace tinypose;
+
+namespace {
+
+const char* const USAGE =
+    "usage: tinypose --detector FILE --pose FILE (--image FILE | --image-dir DIR | --video FILE) --output DIR\n"
+    "                [--json FILE] [--threads N] [--detection-threshold S] [--keypoint-threshold S]\n\n"
+    "Finds people and their keypoints. Overlays go to --output, numbers to --json.\n"
+    "--detector and --pose are files from `tinypose export` (";
+
+using Options = std::map<std::string, std::string>;
+
+Options parse(int count, char** arguments) {
+    const std::set<std::string> known{"--detector", "--pose",    "--image",  "--image-dir",           "--video",
+                                      "--output",   "--threads", "--json",   "--detection-threshold", "--keypoint-threshold"};
+    Options options;
+    for (int i = 1; i < count; i += 2) {
+        const std::string name = arguments[i];
+        if (!known.count(name)) throw Error("unknown option '" + name + "'; see --help");
+        if (i + 1 >= count) throw Error(name + " needs a value");
+        options[name] = arguments[i + 1];
+    }
+    for (const char* name : {"--detector", "--pose", "--output"}) {
+        if (!options.count(name)) throw Error(std::string(name) + " is missing; see --help");
+    }
+    if (options.count("--image") + options.count("--image-dir") + options.count("--video") != 1) {
+        throw Error("give one of --image, --image-dir and --video");
+    }
+    return options;
+}
+
+double number(const Options& options, const std::string& name, double standard, double least, double most) {
+    const auto found = options.find(name);
+    if (found == options.end()) return standard;
+    size_t used = 0;
+    double value = 0;
+    try {
+        value = std::stod(found->second, &used);
+    } catch (const std::exception&) {
+    }
+    if (used == 0 || used != found->second.size() || value < least || value > most) {
+        throw Error(name + " " + found->second + ": expected a number from " + std::to_string(least) + " to " +
+                    std::to_string(most));
+    }
+    return value;
+}
+
+std::string quoted(const std::string& text) {
+    std::string result = "\"";
+    for (char c : text) {
+        if (c == '"' || c == '\\') result += '\\';
+        result += c;
+    }
+    return result + "\"";
+}
+
+// One record per image, as `tinypose predict --json` writes them.
+class JsonList {
+public:
+    explicit JsonList(const std::string& path) : path_(path), file_(path + ".part") {
+        if (!file_) throw Error("cannot write " + path);
+    }
+    void add(const std::string& source, int frame, const std::vector<Person>& people) {
+        file_ << (first_ ? "[\n" : ",\n") << "{\"image\": " << quoted(source);
+        if (frame >= 0) file_ << ", \"frame\": " << frame;
+        file_ << ", \"poses\": [" << std::fixed;
+        for (size_t i = 0; i < people.size(); ++i) {
+            const Person& person = people[i];
+            const cv::Rect2f& box = person.box;
+            file_ << (i ? ", " : "") << std::setprecision(3) << "{\"box\": [" << box.x << ", " << box.y << ", "
+                  << box.x + box.width << ", " << box.y + box.height << "], \"score\": " << std::setprecision(5)
+                  << person.score << ", \"keypoints\": [";
+            for (size_t k = 0; k < person.keypoints.size(); ++k) {
+                const Keypoint& keypoint = person.keypoints[k];
+                file_ << (k ? ", [" : "[") << std::setprecision(3) << keypoint.point.x << ", " << keypoint.point.y
+                      << ", " << std::setprecision(5) << keypoint.score << "]";
+            }
+            file_ << "]}";
+        }
+        file_ << "]}";
+        first_ = false;
+    }
+    void close() {
+        file_ << (first_ ? "[]\n" : "\n]\n");
+        file_.close();
+        if (!file_) throw Error("cannot write " + path_);
+        fs::rename(path_ + ".part", path_);
+    }
+
+private:
+    std::string path_;
+    std::ofstream file_;
+    bool first_ = true;
+};
+
+class Program {
+public:
+    explicit Program(const Options& options)
+        : threads_(static_cast<int>(number(options, "--threads", 0, 1, 256))),
+          keypoint_threshold_(number(options, "--keypoint-threshold", 0.2, 0, 1)),
+          estimator_(open_network(options.at("--detector"), "detection", threads_),
+                     open_network(options.at("--pose"), "pose", threads_),
+                     number(options, "--detection-threshold", -1, 0, 1)),
+          output_(options.at("--output")) {
+        fs::create_directories(output_);
+        if (options.count("--json")) json_ = std::make_unique<JsonList>(options.at("--json"));
+    }
+
+    void image(const fs::path& path) {
+        cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
+        if (bgr.empty()) throw Error(path.string() + ": no image that can be read");
+        const std::vector<Person> people = frame(path.string(), -1, bgr);
+        const fs::path target = output_ / path.stem().concat(".png");
+        if (!cv::imwrite(target.string(), bgr)) throw Error("cannot write " + target.string());
+        std::cout << path.string() << ": " << people.size() << (people.size() == 1 ? " person" : " people") << " -> "
+                  << target.string() << "\n";
+    }
+
+    // Whether every image could be read.
+    bool folder(const fs::path& path) {
+        if (!fs::is_directory(path)) throw Error(path.string() + " is no folder");
+        std::vector<fs::path> files;
+        const std::set<std::string> kinds{".jpg", ".jpeg", ".png", ".bmp", ".webp"};
+        for (const auto& entry : fs::directory_iterator(path)) {
+            std::string kind = entry.path().extension().string();
+            std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) { return std::tolower(c); });
+            if (kinds.count(kind)) files.push_back(entry.path());
+        }
+        if (files.empty()) throw Error(path.string() + " holds no images");
+        std::sort(files.begin(), files.end());
+        bool good = true;
+        for (const fs::path& file : files) {
+            try {
+                image(file);
+            } catch (const Error& error) {
+                std::cerr << "failed: " << error.what() << "\n";
+                good = false;
+            }
+        }
+        return good;
+    }
+
+    void video(const fs::path& path) {
+        cv::VideoCapture reader(path.string());
+        if (!reader.isOpened()) throw Error(path.string() + ": no video that can be read");
+        const double rate = reader.get(cv::CAP_PROP_FPS);
+        const fs::path target = output_ / path.stem().concat(".mp4");
+        cv::VideoWriter writer;
+        cv::Mat bgr;
+        int count = 0;
+        for (; reader.read(bgr); ++count) {
+            frame(path.string(), count, bgr);
+            if (!writer.isOpened() && !writer.open(target.string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'),
+                                                   rate > 0 ? rate : 25, bgr.size())) {
+                throw Error("cannot write " + target.string());
+            }
+            writer.write(bgr);
+        }
+        if (count == 0) throw Error(path.string() + ": no frames that can be read");
+        std::cout << path.string() << ": " << count << " frames -> " << target.string() << "\n";
+    }
+
+    void finish() {
+        if (json_) json_->close();
+    }
+
+private:
+    // Finds the people of a BGR image, records and draws them.
+    std::vector<Person> frame(const std::string& source, int index, cv::Mat& bgr) {
+        cv::Mat rgb;
+        cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+        std::vector<Person> people = estimator_.estimate(rgb);
+        if (json_) json_->add(source, index, people);
+        draw_people(bgr, people, estimator_.skeleton(), keypoint_threshold_);
+        return people;
+    }
+
+    int threads_;
+    double keypoint_threshold_;
+    PoseEstimator estimator_;
+    fs::path output_;
+    std::unique_ptr<JsonList> json_;
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    for (int i = 1; i < count; ++i) {
+        if (std::string(arguments[i]) == "--help") {
+            std::cout << USAGE << FILE_KIND << ").\n";
+            return 0;
+        }
+    }
+    try {
+        const Options options = parse(count, arguments);
+        Program program(options);
+        bool good = true;
+        if (options.count("--image")) {
+            program.image(options.at("--image"));
+        } else if (options.count("--image-dir")) {
+            good = program.folder(options.at("--image-dir"));
+        } else {
+            program.video(options.at("--video"));
+        }
+        program.finish();
+        return good ? 0 : 1;
+    } catch (const std::exception& error) {
+        std::cerr << "tinypose: error: " << error.what() << "\n";
+        return 2;
+    }
+}

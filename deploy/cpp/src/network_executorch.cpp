@@ -1,0 +1,100 @@
+#include <fstream>
+
+#include <executorch/extension/data_loader/buffer_data_loader.h>
+#include <executorch/extension/module/module.h>
+#include <executorch/extension/tensor/tensor.h>
+
+#include "network.h"
+
+// Exported by executorch 1.5.1's libexecutorch_threadpool, whose wheel does not carry the header.
+namespace executorch::extension::threadpool {
+class ThreadPool {
+public:
+    bool _unsafe_reset_threadpool(uint32_t threads);
+};
+ThreadPool* get_threadpool();
+}  // namespace executorch::extension::threadpool
+
+namespace tinypose {
+namespace {
+
+using executorch::extension::BufferDataLoader;
+using executorch::extension::Module;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::Program;
+
+const std::string SEAL = "TINYPOSE";
+constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before it
+
+std::vector<char> read_program(const std::string& path) {
+    std::ifstream file(path, std::ios::binary | std::ios::ate);
+    if (!file) {
+        throw tinypose::Error("cannot open " + path);
+    }
+    std::vector<char> content(static_cast<size_t>(file.tellg()));
+    file.seekg(0);
+    file.read(content.data(), static_cast<std::streamsize>(content.size()));
+    if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
+        throw tinypose::Error(path + ": cut short, or not exported by tinypose-torch");
+    }
+    content.resize(content.size() - SEAL_SIZE);
+    return content;
+}
+
+class ExecuTorchNetwork : public Network {
+public:
+    ExecuTorchNetwork(const std::string& path, const std::string& task)
+        : path_(path),
+          content_(read_program(path)),
+          module_(std::make_unique<BufferDataLoader>(content_.data(), content_.size())) {
+        check(module_.load(Program::Verification::InternalConsistency), "refuses it");
+        const auto described = module_.execute("tinypose_metadata");
+        check(described.error(), "finds no description in it");
+        const auto text = described->at(0).toTensor();
+        description = read_description(
+            std::string(static_cast<const char*>(text.const_data_ptr()), text.nbytes()), task, path);
+        check(module_.load_method(description.method), "cannot load its method " + description.method);
+    }
+
+    std::vector<cv::Mat> run(const cv::Mat& rgb) override {
+        CV_Assert(rgb.isContinuous() && rgb.type() == CV_8UC3);
+        auto input = executorch::extension::from_blob(
+            rgb.data, {1, rgb.rows, rgb.cols, 3}, executorch::aten::ScalarType::Byte);
+        const auto outputs = module_.execute(description.method, input);
+        check(outputs.error(), "failed to run it");
+        std::vector<cv::Mat> results;
+        for (const EValue& value : *outputs) {
+            const auto tensor = value.toTensor();  // (1, rows, columns)
+            const cv::Mat view(static_cast<int>(tensor.size(1)), static_cast<int>(tensor.size(2)), CV_32F,
+                               const_cast<float*>(tensor.const_data_ptr<float>()));
+            results.push_back(view.clone());
+        }
+        return results;
+    }
+
+private:
+    void check(Error error, const std::string& what) const {
+        if (error != Error::Ok) {
+            throw tinypose::Error(path_ + ": ExecuTorch " + what + " (error " +
+                                  std::to_string(static_cast<int>(error)) + ")");
+        }
+    }
+
+    std::string path_;
+    std::vector<char> content_;
+    Module module_;
+};
+
+}  // namespace
+
+const char* const FILE_KIND = ".pte";
+
+std::unique_ptr<Network> open_network(const std::string& path, const std::string& task, int threads) {
+    if (threads > 0) {
+        executorch::extension::threadpool::get_threadpool()->_unsafe_reset_threadpool(static_cast<uint32_t>(threads));
+    }
+    return std::make_unique<ExecuTorchNetwork>(path, task);
+}
+
+}  // namespace tinypose
