@@ -22,11 +22,13 @@ from tqdm import trange
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.images import load_image
 from tinypose_torch.pipeline import crop_people, resize_for_detector, select_detections
 from tinypose_torch.results import Poses
+from tinypose_torch.runtime import Runner
 from tinypose_torch.table import format_table
 
 PAIRS = (
@@ -46,10 +48,11 @@ def main() -> None:
     parser.add_argument("--image", help="photo (default: a made-up 640x480 image)")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--backend", choices=("eager", "executorch"), default="eager", help="default: %(default)s")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     image = load_image(options.image) if options.image else made_up_image()
-    estimators = [build(pair, options.weights) for pair in PAIRS]
+    estimators = [build(pair, options) for pair in PAIRS]
     times: dict[tuple[int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     heatmaps = made_up_heatmaps(DARK_PEOPLE)
     dark: list[float] = []
@@ -77,13 +80,13 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     resized, resizing = timed(resize_for_detector, image, detector)
     x, normalising = timed(normalise, resized, detector.mean, detector.std)
     seconds["detector input"] = resizing + normalising
-    (scores, candidates), seconds["detector"] = timed(estimator.detector_runner.run, x)
+    (scores, candidates), seconds["detector"] = timed(run_all, estimator.detector_runner, x)
     _, seconds["suppression"] = timed(select_detections, scores[0], candidates[0], detector, image.shape[:2])
     crops, making = timed(estimator.make_crops, image, boxes)
     people_images, warping = timed(crop_people, image, crops, pose)
     batch, normalising = timed(normalise, people_images, pose.mean, pose.std)
     seconds["crops"] = making + warping + normalising
-    (heatmaps,), seconds["pose network"] = timed(estimator.pose_runner.run, batch)
+    (heatmaps,), seconds["pose network"] = timed(run_all, estimator.pose_runner, batch)
     (coordinates, peaks), seconds["DARK"] = timed(decode_heatmaps, heatmaps)
     _, seconds["results"] = timed(lambda: Poses(boxes, np.ones(people), crops.to_image(coordinates), peaks))
     return seconds
@@ -92,7 +95,7 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
 def report(times: Any, image: np.ndarray, options: argparse.Namespace) -> None:
     """Print the table."""
     print(
-        f"{image.shape[1]}x{image.shape[0]} photo, {options.threads} threads, eager, torch {torch.__version__}, "
+        f"{image.shape[1]}x{image.shape[0]} photo, {options.threads} threads, {options.backend}, torch {torch.__version__}, "
         f"{platform.machine()}, median of {options.rounds} rounds, ms\n"
     )
     rows = []
@@ -107,6 +110,14 @@ def report(times: Any, image: np.ndarray, options: argparse.Namespace) -> None:
     print(format_table(header, rows, right=range(1, len(header))))
 
 
+def run_all(runner: Runner, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A network on a batch; files that take one at a time are called in a row."""
+    if runner.metadata.batch is None:
+        return runner.run(batch)
+    pieces = [runner.run(batch[index : index + 1]) for index in range(len(batch))]
+    return tuple(np.concatenate(values) for values in zip(*pieces, strict=True))
+
+
 def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """A call's result and its duration in seconds."""
     start = time.perf_counter()
@@ -114,15 +125,20 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def build(pair: tuple[str, str], weights: Path | None) -> PoseEstimator:
-    """An estimator with the given or random weights."""
-    if weights:
-        return PoseEstimator(*pair, *(weights / f"{name}.pdparams" for name in pair))
+def build(pair: tuple[str, str], options: argparse.Namespace) -> PoseEstimator:
+    """An estimator with the given or random weights, on the chosen backend."""
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, f"{name}.safetensors") for name in pair]
-        for name, file in zip(pair, files, strict=True):
-            save_safetensors(create_model(name), file, {"model": name})
-        return PoseEstimator(*pair, *files)
+        files = []
+        for name in pair:
+            network = create_model(name, weights=options.weights / f"{name}.pdparams" if options.weights else None)
+            if options.backend == "executorch":
+                files.append(Path(folder, f"{name}.pte"))
+                print(f"exporting {name} ...", flush=True)
+                export_model(network, files[-1], ExportOptions(images=False, decode=False))
+            else:
+                files.append(Path(folder, f"{name}.safetensors"))
+                save_safetensors(network, files[-1], {"model": name})
+        return PoseEstimator(*pair, *files, threads=options.threads)
 
 
 def made_up_image() -> np.ndarray:

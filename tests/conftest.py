@@ -35,9 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or fills the user's cache, or reaches a network."""
+    """No test reads or fills the user's cache, or reaches a network; networks run eagerly unless a test says otherwise."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TINYPOSE_CACHE", str(folder))
+    monkeypatch.setenv("TINYPOSE_BACKEND", "eager")
     monkeypatch.setenv("TINYPOSE_MIRROR", "http://127.0.0.1:9")  # nothing listens there
     return folder
 

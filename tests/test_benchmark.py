@@ -7,7 +7,12 @@ from tinypose_torch.commands import benchmark
 
 
 def test_table_and_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "_NEEDS", {"torchscript": (), "executorch": ("no_such_package",)})
+    forms = {
+        "torchscript": ("torchscript", "fp32", ()),
+        "executorch": ("executorch", "fp32", ("no_such_package",)),
+        "executorch int8": ("executorch", "int8", ()),
+    }
+    monkeypatch.setattr(benchmark, "_FORMS", forms)
     monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda _: None)
     path = tmp_path / "figures.json"
     assert main(["benchmark", "tinypose_128x96", "--threads", "1", "--rounds", "2", "--json", str(path)]) == 0
@@ -18,6 +23,7 @@ def test_table_and_json(tmp_path, capsys, monkeypatch):
     output = capsys.readouterr()
     assert "backend" in output.out
     assert "executorch: not installed, left out" in output.err
+    assert "executorch int8: needs --images" in output.err
 
 
 @pytest.mark.parametrize("arguments", [["tinypose_12"], ["--rounds", "0"], ["--weights", "nowhere"]])

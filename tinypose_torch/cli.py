@@ -78,7 +78,12 @@ def _add_predict(commands: Any) -> None:
         help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
     )
     add("--crop", choices=defaults.CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
-    add("--backend", choices=defaults.BACKENDS, default="auto", help="what runs the networks (default: %(default)s)")
+    add(
+        "--backend",
+        choices=defaults.BACKENDS,
+        help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed; "
+        "weights are exported to it once)",
+    )
     add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime (default: their own)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 
@@ -130,6 +135,7 @@ def _add_benchmark(commands: Any) -> None:
     add("--weights", metavar="DIR", help="folder with NAME.pdparams (default: random weights, which are as fast)")
     add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
     add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
+    add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
     add("--json", metavar="FILE", help="write the figures here")
 
 

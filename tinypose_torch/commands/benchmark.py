@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -25,13 +26,21 @@ from tinypose_torch.atomic import replacing
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.pipeline import photos_for_network
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.table import format_table
 
 WARM_UP = 5
 BASELINE = "onnx"
-_NEEDS = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
+# Label in the table: format, precision, and what must be installed.
+_FORMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "torchscript": ("torchscript", "fp32", ()),
+    "executorch": ("executorch", "fp32", ("executorch",)),
+    "executorch fp16": ("executorch", "fp16", ("executorch",)),
+    "executorch int8": ("executorch", "int8", ("executorch",)),
+    "onnx": ("onnx", "fp32", ("onnxscript", "onnxruntime")),
+}
 
 Run = Callable[[np.ndarray], Any]
 
@@ -45,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         weights = Path(options.weights, f"{name}.pdparams") if options.weights else None
         network = create_model(name, weights=weights)
         with tempfile.TemporaryDirectory() as folder:
-            files = _export_all(network, name, Path(folder))
+            files = _export_all(network, name, Path(folder), options.images)
             measured = [
                 row for threads in options.threads for row in _measure(network, name, files, threads, options.rounds)
             ]
@@ -59,34 +68,44 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _export_all(network: nn.Module, name: str, folder: Path) -> dict[str, Path]:
-    """The network in every format whose exporter and runtime are installed."""
+def _export_all(network: nn.Module, name: str, folder: Path, images: str | None) -> dict[str, Path]:
+    """The network in every form whose exporter and runtime are installed."""
     files = {}
-    for format_name, packages in _NEEDS.items():
+    photos = photos_for_network(images, entry_of(network)) if images else None
+    for label, (format_name, precision, packages) in _FORMS.items():
         if any(importlib.util.find_spec(package) is None for package in packages):
-            print(f"{format_name}: not installed, left out", file=sys.stderr)
+            print(f"{label}: not installed, left out", file=sys.stderr)
             continue
-        print(f"exporting {name} to {format_name} ...", file=sys.stderr, flush=True)
-        files[format_name] = folder / f"{name}.{'pte' if format_name == 'executorch' else format_name}"
-        export_model(network, files[format_name], ExportOptions(format_name, images=False, decode=False))
+        if precision == "int8" and photos is None:
+            print(f"{label}: needs --images to calibrate on, left out", file=sys.stderr)
+            continue
+        print(f"exporting {name} to {label} ...", file=sys.stderr, flush=True)
+        files[label] = folder / f"{name}.{precision}.{'pte' if format_name == 'executorch' else format_name}"
+        options = ExportOptions(format_name, images=False, decode=False, precision=precision)
+        export_model(network, files[label], options, photos)
     return files
 
 
 def _measure(network: nn.Module, name: str, files: dict[str, Path], threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Times of every backend; each round runs each once, so that a slow moment hits all alike."""
+    """Times of every backend.
+
+    Each round runs each once, so that a slow moment hits all alike, and in another order, as each finds the processor's
+    caches as its predecessor left them.
+    """
     torch.set_num_threads(threads)
     backends: dict[str, Run] = {"eager": EagerRunner(network).run}
-    for backend, file in files.items():
-        backends[backend] = open_exported(file, backend, threads=threads).run
+    for label, file in files.items():
+        backends[label] = open_exported(file, _FORMS[label][0], threads=threads).run
     if BASELINE in files and importlib.util.find_spec("openvino") is not None:
         backends["openvino"] = _openvino(files[BASELINE], threads)
     height, width = entry_of(network).input_size
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
     times: dict[str, list[float]] = {backend: [] for backend in backends}
+    shuffled = random.Random(0)
     for number in trange(rounds + WARM_UP, desc=f"{name}, {threads} threads", disable=None, leave=False):
-        for backend, run_once in backends.items():
+        for backend in shuffled.sample(list(backends), len(backends)):
             start = time.perf_counter()
-            run_once(x)
+            backends[backend](x)
             if number >= WARM_UP:
                 times[backend].append((time.perf_counter() - start) * 1e3)
     medians = {backend: statistics.median(values) for backend, values in times.items()}
@@ -114,7 +133,9 @@ def _openvino(file: Path, threads: int) -> Run:
 
 
 def _version(backend: str) -> str:
-    package = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}.get(backend, "torch")
+    package = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}.get(
+        backend.split()[0], "torch"
+    )
     return f"{package} {version(package)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,23 +30,46 @@ def run(options: argparse.Namespace) -> int:
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
+        detector_weights, pose_weights, backend = _fastest(options)
         estimator = PoseEstimator(
             options.detector,
             options.pose,
-            options.detector_weights,
-            options.pose_weights,
-            options.backend,
+            detector_weights,
+            pose_weights,
+            backend,
             options.device,
             detection_threshold=options.detection_threshold,
             crop=options.crop,
             threads=options.threads,
         )
+        _say_what_runs(estimator)
         failures += _predict_all(estimator, sources, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _fastest(options: argparse.Namespace) -> tuple[Any, Any, str]:
+    """Weights or exported files of detector and pose network, and the backend."""
+    weights = options.detector_weights, options.pose_weights
+    backend = options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
+    if backend == "auto" and options.device == "cpu":
+        from tinypose_torch.export.once import can_export, exported_once
+
+        if can_export():
+            names = options.detector, options.pose
+            weights = exported_once(names[0], weights[0]), exported_once(names[1], weights[1])
+    return *weights, backend
+
+
+def _say_what_runs(estimator: PoseEstimator) -> None:
+    detector = estimator.detector_runner
+    assert detector is not None
+    backends = {runner.backend for runner in (detector, estimator.pose_runner)}
+    hint = "; faster on the CPU with: pip install 'tinypose-torch[export]'" if backends == {"eager"} else ""
+    print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
 
 
 def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:

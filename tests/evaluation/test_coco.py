@@ -1,0 +1,59 @@
+"""The recorded evaluation: which people remain, their scores, and the ten numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import REFERENCE
+
+pytest.importorskip("pycocotools")
+
+from tinypose_torch.evaluation.coco import (
+    STATISTICS,
+    KeypointPrediction,
+    keypoint_accuracy,
+    keypoint_results,
+    rescore,
+)
+
+FOLDER = REFERENCE / "evaluation"
+VARIANTS = {"default": ({}, None), "score1": ({}, 1.0), "vis0.5_oks0.6": ({"visible": 0.5, "threshold": 0.6}, None)}
+
+
+def predictions(box_score=None):
+    recorded = np.load(FOLDER / "topdown_predictions.npz")
+    return [
+        KeypointPrediction(int(image), keypoints, float(score) if box_score is None else box_score, float(area))
+        for image, keypoints, score, area in zip(
+            recorded["image_id"],
+            recorded["keypoints"],
+            recorded["score"],
+            np.prod(recorded["scale"].astype(np.float64) * 200, axis=1),
+            strict=True,
+        )
+    ]
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_recorded_results(variant):
+    options, box_score = VARIANTS[variant]
+    records = keypoint_results(predictions(box_score), **options)
+    expected = json.loads((FOLDER / f"keypoints_results_{variant}.json").read_text())
+    assert len(records) == len(expected)
+    for one, two in zip(records, expected, strict=True):
+        assert one["image_id"] == two["image_id"]
+        assert one["score"] == pytest.approx(two["score"], rel=1e-6)
+        assert np.allclose(one["keypoints"], two["keypoints"], rtol=1e-6)
+    found = keypoint_accuracy(FOLDER / "coco_gt.json", records)
+    stats = json.loads((FOLDER / "expected.json").read_text())[f"topdown_{variant}"]["stats"]
+    assert np.allclose([found[name] for name in STATISTICS], stats, atol=1e-6)
+
+
+def test_nobody_visible_scores_nothing():
+    assert rescore(KeypointPrediction(1, np.full((17, 3), 0.2), 0.9, 100.0)) == 0.0
+
+
+def test_nothing_to_evaluate(tmp_path):
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        keypoint_accuracy(tmp_path / "x.json", [])

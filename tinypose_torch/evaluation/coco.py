@@ -1,0 +1,125 @@
+"""COCO keypoint accuracy of top-down results, as PaddleDetection evaluates them.
+
+Needs pycocotools, which the `train` extra brings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.geometry.skeletons import COCO17
+
+Array = np.ndarray
+NMS_THRESHOLD = 0.9
+STATISTICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+@dataclass(frozen=True)
+class KeypointPrediction:
+    """One person found in one image.
+
+    Attributes:
+        keypoints: ``(K, 3)`` x, y, score.
+        box_score: Of the detection; 1 for annotated boxes.
+        area: Of the crop that the network saw, in square pixels; suppression scales its distances by it.
+    """
+
+    image_id: int
+    keypoints: Array
+    box_score: float
+    area: float
+
+
+def rescore(prediction: KeypointPrediction, visible: float = VISIBLE) -> float:
+    """Score of a person: the box's times the mean of the keypoint scores above a threshold; 0 if there are none."""
+    scores = prediction.keypoints[:, 2]
+    seen = scores[scores > visible]
+    return float(prediction.box_score * seen.mean()) if len(seen) else 0.0
+
+
+def keypoint_similarity(one: Array, others: Array, area: float, areas: Array, sigmas: Array) -> Array:
+    """Object keypoint similarity of one person with others, over all keypoints (cocodataset.org, "Keypoint Evaluation").
+
+    Args:
+        one: ``(K, 3)``.
+        others: ``(M, K, 3)``.
+        area, areas: Square pixels, of the one and ``(M,)`` of the others; each pair uses the mean.
+        sigmas: ``(K,)``.
+    """
+    squared = ((others[:, :, :2] - one[:, :2]) ** 2).sum(axis=-1)
+    scale = (area + areas) / 2 + np.spacing(1)
+    return np.exp(-squared / (2 * sigmas) ** 2 / scale[:, None] / 2).mean(axis=1)
+
+
+def suppress_duplicates(
+    predictions: Sequence[KeypointPrediction], scores: Array, sigmas: Array, threshold: float = NMS_THRESHOLD
+) -> list[int]:
+    """Indices of the people of one image that remain, best first: those not too similar to a better one."""
+    keypoints = np.stack([prediction.keypoints for prediction in predictions]).astype(np.float64)
+    areas = np.array([prediction.area for prediction in predictions])
+    remaining = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(remaining):
+        best, remaining = remaining[0], remaining[1:]
+        kept.append(int(best))
+        similar = keypoint_similarity(keypoints[best], keypoints[remaining], areas[best], areas[remaining], sigmas)
+        remaining = remaining[similar <= threshold]
+    return kept
+
+
+def keypoint_results(
+    predictions: Sequence[KeypointPrediction],
+    sigmas: Sequence[float] = COCO17.sigmas,
+    visible: float = VISIBLE,
+    threshold: float = NMS_THRESHOLD,
+) -> list[dict[str, Any]]:
+    """Predictions as records of COCO's result format, rescored, without duplicates."""
+    images: dict[int, list[KeypointPrediction]] = {}
+    for prediction in predictions:
+        images.setdefault(prediction.image_id, []).append(prediction)
+    records = []
+    for image_id, people in images.items():
+        scores = np.array([rescore(person, visible) for person in people])
+        for index in suppress_duplicates(people, scores, np.asarray(sigmas), threshold):
+            keypoints = people[index].keypoints.astype(float).reshape(-1).tolist()
+            records.append(
+                {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": float(scores[index])}
+            )
+    return records
+
+
+def keypoint_accuracy(
+    annotations: str | os.PathLike[str], records: list[dict[str, Any]], sigmas: Sequence[float] | None = None
+) -> dict[str, float]:
+    """The ten numbers of COCO's keypoint evaluation.
+
+    Args:
+        annotations: COCO keypoint file.
+        records: From `keypoint_results`.
+        sigmas: Of another skeleton than COCO's.
+
+    Raises:
+        ValueError: There are no records.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not records:
+        raise ValueError("no people were found; there is nothing to evaluate")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(os.fspath(annotations))
+        evaluation = COCOeval(truth, truth.loadRes(records), "keypoints")
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(STATISTICS, map(float, evaluation.stats), strict=True))
