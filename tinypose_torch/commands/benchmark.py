@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import platform
-import random
 import statistics
 import sys
 import tempfile
@@ -101,9 +100,9 @@ def _measure(network: nn.Module, name: str, files: dict[str, Path], threads: int
     height, width = entry_of(network).input_size
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
     times: dict[str, list[float]] = {backend: [] for backend in backends}
-    shuffled = random.Random(0)
+    generator = np.random.default_rng(1)
     for number in trange(rounds + WARM_UP, desc=f"{name}, {threads} threads", disable=None, leave=False):
-        for backend in shuffled.sample(list(backends), len(backends)):
+        for backend in generator.permutation(list(backends)).tolist():
             start = time.perf_counter()
             backends[backend](x)
             if number >= WARM_UP:
