@@ -8,10 +8,9 @@ import torch
 from conftest import REAL, gradient_image
 from torch import nn
 
-from tinypose_torch import PoseEstimator, Skeleton, create_model, list_models
+from tinypose_torch import PoseEstimator, Skeleton, create_model
 from tinypose_torch.cli import main
-from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.export.api import example_input
+from tinypose_torch.export import export_model
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.images import load_image
 from tinypose_torch.pipeline import crop_people, resize_for_detector, whole_image_crops
@@ -21,7 +20,6 @@ from tinypose_torch.runtime.metadata import ExportMetadata
 from .conftest import DETECTOR, POSE, SUFFIXES, build
 
 FORMATS = list(SUFFIXES)
-PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
 
 
 def photos(entry):
@@ -95,42 +93,6 @@ def test_the_pipeline_runs_exported_files(format_name, exported):
         assert np.abs(one.boxes - two.boxes).max(initial=0) < 0.01
         visible = two.keypoint_scores > 0.2
         assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
-
-
-def small(name):
-    """The network with a small input, which makes models that differ in nothing else the same."""
-    torch.manual_seed(0)
-    task = create_model(name).entry.task
-    return create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
-
-
-def distinct_models():
-    """One name for each architecture in the catalogue."""
-    names = {}
-    for name in list_models():
-        shapes = tuple((key, tuple(value.shape)) for key, value in create_model(name).state_dict().items())
-        names.setdefault(shapes, name)
-    return list(names.values())
-
-
-@pytest.mark.parametrize(
-    ("format_name", "name"),
-    [("torchscript", name) for name in list_models()]
-    + [(format_name, name) for format_name in ("executorch", "onnx") for name in distinct_models()],
-)
-def test_every_model(format_name, name, tmp_path):
-    """Raw: every network of the catalogue is written, runs and agrees; XNNPACK takes all of it, in one piece."""
-    for package in PACKAGES[format_name]:
-        pytest.importorskip(package)
-    network = small(name)
-    path = tmp_path / f"x{SUFFIXES[format_name]}"
-    made = export_model(network, path, ExportOptions(format_name, images=False, decode=False))
-    x = example_input(made.metadata)
-    outputs = load_runner(name, path).run(x.numpy())
-    for found, expected in zip(outputs, EagerRunner(network).run(x.numpy()), strict=True):
-        assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
-    if format_name == "executorch":
-        assert made.facts == {"partitions": 1, "delegated share": 1.0, "outside": {}}
 
 
 def test_metadata_there_and_back():

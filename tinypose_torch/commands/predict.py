@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             crop=options.crop,
             threads=options.threads,
         )
-        _say_what_runs(estimator)
+        _say_what_runs(estimator, chosen=backend != "auto")
         failures += _predict_all(estimator, sources, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
@@ -64,11 +64,12 @@ def _fastest(options: argparse.Namespace) -> tuple[Any, Any, str]:
     return *weights, backend
 
 
-def _say_what_runs(estimator: PoseEstimator) -> None:
+def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
     detector = estimator.detector_runner
     assert detector is not None
     backends = {runner.backend for runner in (detector, estimator.pose_runner)}
-    hint = "; faster on the CPU with: pip install 'tinypose-torch[export]'" if backends == {"eager"} else ""
+    slow = not chosen and backends == {"eager"}
+    hint = "; faster on the CPU with: pip install 'tinypose-torch[export]'" if slow else ""
     print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
 
 

@@ -39,11 +39,11 @@ def rearrange_branches(network: nn.Module) -> nn.Module:
 
 
 def _rearrange(backbone: LiteHRNetBackbone) -> None:
-    shuffled = torch.arange(32).view(2, 16).T.flatten()
     stem = UnshuffledStem(backbone.stem)
     backbone.stem = stem  # type: ignore[assignment]
     for path in (backbone.get_submodule("transition0.0"), backbone.get_submodule("transition0.1.0")):
-        _follow_order(cast(nn.Sequential, path), _inverse(shuffled))
+        stem_channels = cast(nn.Conv2d, cast(nn.Sequential, path)[0]).in_channels
+        _follow_order(cast(nn.Sequential, path), order_after_shuffle(torch.arange(stem_channels)))
     width = cast(nn.Conv2d, cast(nn.Sequential, backbone.get_submodule("transition0.0"))[2]).out_channels
     order, scale = torch.arange(width), 1.0
     for stage in range(3):
@@ -315,7 +315,3 @@ def _like(convolution: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     changed = copy.deepcopy(convolution)
     changed.weight, changed.bias = (nn.Parameter(t.detach().clone(), False) for t in (weight, bias))
     return changed
-
-
-def _inverse(permutation: Tensor) -> Tensor:
-    return torch.argsort(permutation)
