@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import REAL, REFERENCE
+from filelock import FileLock
 
 from tinypose_torch import create_model
 from tinypose_torch.export import ExportOptions, export_model
@@ -19,10 +20,11 @@ def build(name):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory):
-    """Path of (model, format) with images in and keypoints out, made at first use."""
-    folder = tmp_path_factory.mktemp("exported")
-    made = {}
+def exported(tmp_path_factory, worker_id):
+    """Path of (model, format) with images in and keypoints out, made at first use and shared by all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "exported"
+    folder.mkdir(exist_ok=True)
 
     def path_of(name, format_name, **options):
         if format_name == "executorch":
@@ -30,10 +32,11 @@ def exported(tmp_path_factory):
         elif format_name == "onnx":
             pytest.importorskip("onnxscript")
             pytest.importorskip("onnxruntime")
-        key = (name, format_name, tuple(sorted(options.items())))
-        if key not in made:
-            made[key] = folder / f"{len(made)}_{name}{SUFFIXES[format_name]}"
-            export_model(build(name), made[key], ExportOptions(format_name, **options))
-        return made[key]
+        key = "-".join([name, *(f"{option}={value}" for option, value in sorted(options.items()))])
+        path = folder / f"{key}{SUFFIXES[format_name]}"
+        with FileLock(f"{path}.lock"):
+            if not path.is_file():
+                export_model(build(name), path, ExportOptions(format_name, **options))
+        return path
 
     return path_of
