@@ -91,7 +91,9 @@ def test_the_budget_decides_how_much_becomes_int8():
     graph = build_graph(rewrite(network, "executorch"), network.entry, images=True, decode=False)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     weights = {key: value.clone() for key, value in graph.state_dict().items()}
-    plans = [plan_quantisation(graph, images, budget) for budget in (1e-9, 0.02, 1e9)]
+    everything = plan_quantisation(graph, images, 1e9)
+    total = sum(layer.error**2 for layer in everything.quantised) ** 0.5
+    plans = [plan_quantisation(graph, images, 1e-9), plan_quantisation(graph, images, total / 2), everything]
     counts = [len(plan.quantised) for plan in plans]
     assert counts[0] < counts[1] < counts[2]
     assert plans[2].left == []

@@ -78,8 +78,8 @@ class LegacyPredictor(nn.Module):
         self.output = nn.Conv2d(channels, num_classes + 4 * BINS, 1)
 
     def forward(self, tower: Tensor, gated: Tensor) -> LevelOutput:
-        cls_logit, box_logit = self.output(gated).split([self.num_classes, 4 * BINS], dim=1)
-        return LevelOutput(cls_logit, box_logit, None)
+        output = self.output(gated)
+        return LevelOutput(output[:, : self.num_classes], output[:, self.num_classes :], None)
 
 
 class PicoDetHead(nn.Module):
