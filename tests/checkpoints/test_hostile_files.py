@@ -260,42 +260,36 @@ def test_every_truncation_of_a_good_file_is_refused():
             read_paddle_params(data[:end])
 
 
+def outcomes_of_altered(data, read, seed, times, fewest, most):
+    """What reading does with from ``fewest`` to ``most`` bytes of a good file changed; anything but a CheckpointError escapes."""
+    generator = np.random.default_rng(seed)
+    outcomes = set()
+    for _ in range(times):
+        altered = bytearray(data)
+        count = fewest if fewest == most else generator.integers(fewest, most + 1)
+        for position in generator.integers(0, len(data), count):
+            altered[position] = generator.integers(0, 256)
+        try:
+            read(bytes(altered))
+            outcomes.add("read")
+        except CheckpointError:
+            outcomes.add("refused")
+    return outcomes
+
+
 def test_altered_bytes_never_escape():
     """Flipping bytes gives the same arrays, other numbers, or a CheckpointError; never another exception."""
     from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 
-    data = bytearray(dumps({name: array[:2] for name, array in GOOD.items()}))
-    generator = np.random.default_rng(1)
-    outcomes = set()
-    for _ in range(4000):
-        altered = bytearray(data)
-        for position in generator.integers(0, len(data), 2):
-            altered[position] = generator.integers(0, 256)
-        try:
-            read_paddle_params(bytes(altered))
-            outcomes.add("read")
-        except CheckpointError:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+    data = dumps({name: array[:2] for name, array in GOOD.items()})
+    assert outcomes_of_altered(data, read_paddle_params, 1, 4000, 2, 2) == {"read", "refused"}
 
 
 def test_altered_archives_never_escape():
     """The same for PyTorch's archives, whose directory can break in many ways."""
     buffer = io.BytesIO()
     torch.save({"a": torch.zeros(3, 4), "b": torch.nn.Parameter(torch.ones(2))}, buffer)
-    data = buffer.getvalue()
-    generator = np.random.default_rng(0)
-    outcomes = set()
-    for _ in range(3000):
-        altered = bytearray(data)
-        for position in generator.integers(0, len(data), generator.integers(1, 6)):
-            altered[position] = generator.integers(0, 256)
-        try:
-            read_torch_file(bytes(altered))
-            outcomes.add("read")
-        except CheckpointError:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+    assert outcomes_of_altered(buffer.getvalue(), read_torch_file, 0, 3000, 1, 5) == {"read", "refused"}
 
 
 def test_reader_knows_every_opcode_that_paddle_writes():

@@ -14,7 +14,6 @@ from tinypose_torch.export.rearranged import (
     InPlaceUnit,
     UnitPair,
     add_upsampled,
-    broadcast_weighting,
     order_after_shuffle,
     rearrange_branches,
 )
@@ -22,6 +21,7 @@ from tinypose_torch.export.rewrites import (
     BroadcastUpsample,
     TapByTap,
     broadcast_upsampling,
+    broadcast_weighting,
     clamped_hardsigmoid,
     fold_batch_norms,
     hierarchical_fusion,

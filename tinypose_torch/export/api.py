@@ -19,7 +19,7 @@ from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
-from tinypose_torch.export.quantise import ERROR_BUDGET, plan_quantisation, quantise
+from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
@@ -148,8 +148,8 @@ def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray
         return _Prepared(formats.Method(graph, example, metadata), {})
     images = _calibration_images(calibration, entry, metadata)
     budget = ERROR_BUDGET[entry.task] if options.error_budget is None else options.error_budget
-    plan = plan_quantisation(graph, images, budget)
-    return _Prepared(formats.Method(quantise(graph, example, plan), example, metadata), plan.to_json())
+    int8_graph, plan = quantised(graph, example, images, budget)
+    return _Prepared(formats.Method(int8_graph, example, metadata), plan.to_json())
 
 
 def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: ExportMetadata) -> np.ndarray:

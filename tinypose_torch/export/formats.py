@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
@@ -24,7 +22,7 @@ Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], dict[str, Any]]
 
 def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
     """Traced and frozen."""
-    with _quiet(), torch.no_grad():
+    with quiet_exporters(), torch.no_grad():
         traced = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
         torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
     return {}
@@ -35,7 +33,7 @@ def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path
     import onnx
 
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
-    with _quiet():
+    with quiet_exporters():
         program = torch.onnx.export(
             graph, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
@@ -77,7 +75,7 @@ def write_executorch_methods(methods: dict[str, Method], path: Path) -> dict[str
 
 def lower(methods: dict[str, Method]) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
-    with _quiet():
+    with quiet_exporters():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -119,12 +117,3 @@ WRITERS: dict[str, Writer] = {
     "executorch": write_executorch,
     "onnx": write_onnx,
 }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters print, log and warn about their own affairs."""
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -27,7 +27,7 @@ def can_export() -> bool:
 
 
 def exported_once(model: str, weights: str | os.PathLike[str] | None = None) -> Path:
-    """An ExecuTorch file of a model in float32, taken from the cache or made for it; about a minute the first time.
+    """An ExecuTorch file of a model in float32, taken from the cache or made for it; up to a minute the first time.
 
     Args:
         model: Name in the catalogue.
@@ -43,7 +43,8 @@ def exported_once(model: str, weights: str | os.PathLike[str] | None = None) -> 
     with FileLock(f"{path}.lock"):
         if not _is_good(path):
             print(f"exporting {model} to ExecuTorch, once, into {path} ...", flush=True)
-            export_model(create_model(model, weights=source), path, ExportOptions(_FORMAT))
+            network = create_model(model, pretrained=weights is None, weights=weights)
+            export_model(network, path, ExportOptions(_FORMAT))
     return path
 
 

@@ -7,7 +7,6 @@ independent, stay within a budget. Weights have a scale per channel, activations
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tinypose_torch.export.graphs import DetectorGraph, PoseGraph
+from tinypose_torch.export.quiet import quiet_exporters
 
 # Root of the sum of squared relative errors of the outputs that quantisation may cause.
 ERROR_BUDGET = {"pose": 0.04, "detection": 0.02}
@@ -27,7 +27,7 @@ _MEASURED_IMAGES = 12
 _BATCH = 16
 _ANNOTATION = "quantization_annotation"
 _LEAST, _GREATEST = -128, 127
-_EPSILON = 2.0**-12
+_LEAST_SCALE = 2.0**-24  # far below PyTorch's 2^-12: the finest branch stores its values divided by powers of two
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,35 @@ class Plan:
         }
 
 
-def plan_quantisation(graph: PoseGraph | DetectorGraph, images: np.ndarray, budget: float) -> Plan:
-    """Observe, measure and choose.
+def quantised(
+    graph: PoseGraph | DetectorGraph, example: Tensor, images: np.ndarray, budget: float
+) -> tuple[nn.Module, Plan]:
+    """The graph with as many convolutions in int8 as the budget allows, to be exported and lowered; and which.
 
     Args:
         graph: In evaluation mode, taking images or normalised input; batch norms folded.
+        example: Its input, of the size that it will be exported for.
         images: What the graph takes, ``(N, ...)``; the first 128 are looked at.
         budget: See `ERROR_BUDGET`.
     """
+    program = exported_program(graph, example)
+    plan = plan_quantisation(graph, program, images, budget)
+    return _quantise(program, example, plan), plan
+
+
+def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:
+    """The graph as PT2E takes it."""
+    with quiet_exporters(), torch.no_grad():
+        return torch.export.export(graph, (example,), strict=False).module()
+
+
+def plan_quantisation(
+    graph: PoseGraph | DetectorGraph, program: torch.fx.GraphModule, images: np.ndarray, budget: float
+) -> Plan:
+    """Observe, measure and choose; arguments as for `quantised`, with the graph's `exported_program`."""
     batches = torch.from_numpy(images[:MOST_IMAGES])
     inputs = [graph.input(batch) for batch in batches.split(_BATCH)]
-    relus = _followed_by_relu(graph, batches[:1])
+    relus = {name: relu is not None for name, _, relu in _convolutions(program) if name.startswith("network.")}
     ranges, work = _observe(graph, inputs, relus)
     measured = torch.cat(inputs)[:_MEASURED_IMAGES]
     layers = []
@@ -109,12 +127,11 @@ def plan_quantisation(graph: PoseGraph | DetectorGraph, images: np.ndarray, budg
     return Plan(layers[:count][::-1], layers[count:][::-1], len(batches))
 
 
-def quantise(graph: nn.Module, example: Tensor, plan: Plan) -> nn.Module:
-    """The graph with the planned convolutions in int8, as PT2E writes it: to be exported and lowered."""
+def _quantise(program: torch.fx.GraphModule, example: Tensor, plan: Plan) -> nn.Module:
+    """The program with the planned convolutions in int8, as PT2E writes it."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    with _quiet():
-        program = torch.export.export(graph, (example,), strict=False).module()
+    with quiet_exporters(), torch.no_grad():
         prepared = prepare_pt2e(program, _quantiser(plan))
         prepared(example)  # shows the weights to their observers
         return convert_pt2e(prepared)
@@ -137,7 +154,7 @@ def _quantiser(plan: Plan) -> Any:
         quant_max=_GREATEST,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_EPSILON),
+        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_LEAST_SCALE),
     )
 
     def activation(observed: Range) -> Any:
@@ -187,13 +204,6 @@ def _convolutions(program: torch.fx.GraphModule) -> Iterator[tuple[str, torch.fx
             yield str(node.args[1].target).removesuffix(".weight"), node, relu
 
 
-def _followed_by_relu(graph: nn.Module, example: Tensor) -> dict[str, bool]:
-    """The network's own convolutions, and whether a ReLU follows each directly."""
-    with _quiet():
-        program = torch.export.export(graph, (example,), strict=False).module()
-    return {name: relu is not None for name, _, relu in _convolutions(program) if name.startswith("network.")}
-
-
 def _observe(
     graph: PoseGraph | DetectorGraph, inputs: list[Tensor], relus: dict[str, bool]
 ) -> tuple[dict[str, tuple[Range, Range]], dict[str, int]]:
@@ -206,7 +216,7 @@ def _observe(
             quant_min=_LEAST,
             quant_max=_GREATEST,
             qscheme=torch.per_tensor_affine,
-            eps=_EPSILON,
+            eps=_LEAST_SCALE,
         )
 
     observers = {name: (observer(), observer()) for name in relus}
@@ -240,7 +250,7 @@ def _as_int8(module: nn.Module, before: Range, after: Range, relu: bool) -> Iter
     """While open, a convolution computes as if in int8."""
     assert isinstance(module, nn.Conv2d)
     weight = module.weight.data
-    scale = (weight.abs().amax(dim=(1, 2, 3)) / _GREATEST).clamp(min=_EPSILON * 1e-3)
+    scale = (weight.abs().amax(dim=(1, 2, 3)) / _GREATEST).clamp(min=_LEAST_SCALE)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     hooks = [
         module.register_forward_pre_hook(lambda _, arguments: (before.round_trip(arguments[0]),)),
@@ -260,10 +270,3 @@ def _flat(outputs: Any) -> Tensor:
     if isinstance(outputs, Tensor):
         return outputs.flatten(1)
     return torch.cat([_flat(output) for output in outputs if output is not None], dim=1)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    with torch.no_grad():
-        yield

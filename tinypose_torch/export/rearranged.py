@@ -228,14 +228,6 @@ class BroadcastWeighting(nn.Module):
         return weighted
 
 
-def broadcast_weighting(network: nn.Module) -> nn.Module:
-    """Let Lite-HRNet's conditional channel weighting use operations that XNNPACK has."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, CrossResolutionWeighting):
-            network.set_submodule(name, BroadcastWeighting(module))
-    return network
-
-
 def order_after_shuffle(order: Tensor) -> Tensor:
     """The channel that each position holds once its neighbours' halves were interleaved."""
     half = len(order) // 2

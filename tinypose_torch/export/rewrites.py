@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tinypose_torch.checkpoints.convolutions import conv_norm_pairs
-from tinypose_torch.export.rearranged import broadcast_weighting, rearrange_branches
-from tinypose_torch.models.lite_hrnet import Fusion
+from tinypose_torch.export.rearranged import BroadcastWeighting, rearrange_branches
+from tinypose_torch.models.lite_hrnet import CrossResolutionWeighting, Fusion
 
 Step = Callable[[nn.Module], nn.Module]
+Kind = TypeVar("Kind", bound=nn.Module)
 
 
 def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> nn.Module:
@@ -44,29 +46,31 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 def broadcast_upsampling(network: nn.Module) -> nn.Module:
     """Write nearest upsampling as a multiplication with ones, which every backend has, in the NHWC layout."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Upsample) and module.mode == "nearest":
-            factor = module.scale_factor
-            assert isinstance(factor, (int, float))
-            assert int(factor) == factor
-            network.set_submodule(name, BroadcastUpsample(int(factor)))
-    return network
+
+    def build(module: nn.Upsample) -> nn.Module:
+        factor = module.scale_factor
+        if module.mode != "nearest":
+            return module
+        assert isinstance(factor, (int, float))
+        assert int(factor) == factor
+        return BroadcastUpsample(int(factor))
+
+    return _replace_modules(network, nn.Upsample, build)
+
+
+def broadcast_weighting(network: nn.Module) -> nn.Module:
+    """Let Lite-HRNet's conditional channel weighting use operations that XNNPACK has."""
+    return _replace_modules(network, CrossResolutionWeighting, BroadcastWeighting)
 
 
 def hierarchical_fusion(network: nn.Module) -> nn.Module:
     """Let Lite-HRNet's fusions upsample sums instead of summing upsampled features: less is moved, by factors of 2."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, Fusion):
-            network.set_submodule(name, HierarchicalFusion(module))
-    return network
+    return _replace_modules(network, Fusion, HierarchicalFusion)
 
 
 def clamped_hardsigmoid(network: nn.Module) -> nn.Module:
     """Write hard sigmoids as ReLU6, which lowers to XNNPACK without copies between."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Hardsigmoid):
-            network.set_submodule(name, ClampedHardsigmoid())
-    return network
+    return _replace_modules(network, nn.Hardsigmoid, lambda module: ClampedHardsigmoid())
 
 
 def split_narrow_convolutions(network: nn.Module) -> nn.Module:
@@ -75,13 +79,19 @@ def split_narrow_convolutions(network: nn.Module) -> nn.Module:
     Backends compute outputs in groups of 16 channels and more; the alignment branch of the 2022 detectors, 5x5 to one
     channel, costs an eighth of the network that way.
     """
+
+    def build(module: nn.Conv2d) -> nn.Module:
+        narrow = module.out_channels == 1 < module.in_channels and module.kernel_size != (1, 1)
+        return TapByTap(module) if narrow else module
+
+    return _replace_modules(network, nn.Conv2d, build)
+
+
+def _replace_modules(network: nn.Module, kind: type[Kind], build: Callable[[Kind], nn.Module]) -> nn.Module:
+    """Put what ``build`` makes of it in the place of every module of a kind."""
     for name, module in list(network.named_modules()):
-        if (
-            isinstance(module, nn.Conv2d)
-            and module.out_channels == 1 < module.in_channels
-            and module.kernel_size != (1, 1)
-        ):
-            network.set_submodule(name, TapByTap(module))
+        if isinstance(module, kind):
+            network.set_submodule(name, build(module))
     return network
 
 
