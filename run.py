@@ -26,7 +26,7 @@ STAMP = ENVIRONMENT / "tinypose-setup.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 OLDEST_PYTHON = (3, 11)
 PREDICTION_COMMANDS = ("tinypose",)
-DEVELOPMENT_EXTRAS = ("dev", "export", "paddle")
+DEVELOPMENT_EXTRAS = ("dev", "export", "paddle", "train")
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from tinypose_torch.checkpoints.catalogue import (
 )
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.errors import DamagedCheckpointError
+from tinypose_torch.checkpoints.files import carried_changes
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
 
@@ -40,7 +41,8 @@ def create_model(
         name: See `list_models`.
         pretrained: ``True`` for the official weights, or the tag of one of several (``entry.weights``).
         weights: A weight file instead: ``.pdparams``, a deployed Paddle model, ``.safetensors``, or a PyTorch
-            checkpoint of this project.
+            checkpoint of this project. What training wrote carries its skeleton, class names and input size, which
+            hold unless others are asked for.
         num_keypoints, skeleton: Other keypoints than the entry's; pose networks only.
         num_classes, class_names: Other classes than the entry's; detectors only.
         input_size: Another (height, width), each divisible by 32.
@@ -58,6 +60,12 @@ def create_model(
     if pretrained and weights is not None:
         raise ValueError("pass pretrained=True or weights=..., not both")
     official = get_entry(name)
+    carried = carried_changes(weights, name) if weights is not None else {}
+    if num_keypoints is None and skeleton is None:
+        skeleton = carried.get("skeleton")
+    if num_classes is None and class_names is None:
+        class_names = carried.get("class_names")
+    input_size = input_size or carried.get("input_size")
     entry = _overridden(official, num_keypoints, skeleton, num_classes, class_names, input_size)
     network = entry.build()
     network.entry = entry  # type: ignore[assignment]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -14,10 +16,14 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.torch_files import read_torch_file
+from tinypose_torch.geometry.skeletons import Skeleton
+
+CHANGES_KEY = "tinypose_torch"
 
 
 @dataclass
@@ -75,7 +81,49 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
     """Write a network's tensors atomically, with a description."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(Path(path)) as temporary:
-        safetensors.torch.save_file(state, temporary, dict(metadata))
+        # Not save_file, whose files only their owner may read.
+        temporary.write_bytes(safetensors.torch.save(state, dict(metadata)))
+
+
+def describe_changes(entry: ModelEntry) -> dict[str, str]:
+    """Metadata for `save_safetensors` from which `carried_changes` learns how a network differs from the catalogue."""
+    facts: dict[str, Any] = {"input_size": list(entry.input_size)}
+    if isinstance(entry, PoseEntry):
+        facts["skeleton"] = dataclasses.asdict(entry.skeleton)
+    else:
+        facts["class_names"] = list(entry.class_names)  # type: ignore[attr-defined]
+    return {"model": entry.name, CHANGES_KEY: json.dumps(facts)}
+
+
+def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
+    """What a weight file says of its network, if it is a ``model`` that this project trained: arguments of `create_model`.
+
+    Raises:
+        CheckpointError: The file says something that cannot be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    metadata = _read_metadata(path)
+    text = metadata.get(CHANGES_KEY)
+    if text is None or metadata.get("model") != model:
+        return {}
+    try:
+        facts = json.loads(text)
+        changes: dict[str, Any] = {}
+        if "input_size" in facts:
+            height, width = facts["input_size"]
+            changes["input_size"] = (int(height), int(width))
+        if "skeleton" in facts:
+            changes["skeleton"] = Skeleton.from_json(facts["skeleton"])
+        if "class_names" in facts:
+            changes["class_names"] = tuple(str(name) for name in facts["class_names"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its description of the network is damaged: {error}") from None
+    return changes
 
 
 def find_deployed_files(path: Path) -> tuple[Path, Path]:
@@ -93,6 +141,14 @@ def find_deployed_files(path: Path) -> tuple[Path, Path]:
     if not params.is_file():
         raise CheckpointError(f"needs its tensors, {params.name}, beside it")
     return program, params
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

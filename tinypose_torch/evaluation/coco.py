@@ -30,12 +30,14 @@ class KeypointPrediction:
         keypoints: ``(K, 3)`` x, y, score.
         box_score: Of the detection; 1 for annotated boxes.
         area: Of the crop that the network saw, in square pixels; suppression scales its distances by it.
+        annotation_id: Of the annotated box; ``None`` for a detected one.
     """
 
     image_id: int
     keypoints: Array
     box_score: float
     area: float
+    annotation_id: int | None = None
 
 
 def rescore(prediction: KeypointPrediction, visible: float = VISIBLE) -> float:
@@ -80,6 +82,7 @@ def keypoint_results(
     sigmas: Sequence[float] = COCO17.sigmas,
     visible: float = VISIBLE,
     threshold: float = NMS_THRESHOLD,
+    category_id: int = 1,
 ) -> list[dict[str, Any]]:
     """Predictions as records of COCO's result format, rescored, without duplicates."""
     images: dict[int, list[KeypointPrediction]] = {}
@@ -91,7 +94,12 @@ def keypoint_results(
         for index in suppress_duplicates(people, scores, np.asarray(sigmas), threshold):
             keypoints = people[index].keypoints.astype(float).reshape(-1).tolist()
             records.append(
-                {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": float(scores[index])}
+                {
+                    "image_id": image_id,
+                    "category_id": category_id,
+                    "keypoints": keypoints,
+                    "score": float(scores[index]),
+                }
             )
     return records
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 Array = np.ndarray
@@ -109,6 +110,42 @@ def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
     factor = np.array([width - 1, height - 1], np.float32) / size
     half = np.float32(0.5)
     return _scale_and_shift(factor, factor * (half * size - centers.astype(np.float32)))
+
+
+def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size, udp: bool) -> Array:
+    """The ``(2, 3)`` transform of one turned box to the network's input, as the original's training warps it.
+
+    UDP turns the image counter-clockwise by ``degrees``, the other transform clockwise.
+
+    Args:
+        center, scale: ``(2,)`` float32; see `center_and_scale`.
+    """
+    height, width = input_size
+    angle = np.deg2rad(degrees)
+    cos, sin = np.cos(angle), np.sin(angle)
+    size = scale * np.float32(PIXEL_STD)
+    if not udp:
+        # Three points define it, held in float32 as the original does: a warp of large images shows that.
+        half = np.float64(size[0]) * 0.5
+        points = np.zeros((3, 2), np.float32)
+        points[0], points[1] = center, center + half * np.array([sin, -cos])
+        points[2] = _third_corner(points[0], points[1])
+        targets = np.array([[width * 0.5, height * 0.5], [width * 0.5, height * 0.5 - width * 0.5], [0, 0]], np.float32)
+        targets[2] = _third_corner(targets[0], targets[1])
+        return cv2.getAffineTransform(points, targets)
+    kx, ky = (width - 1) / size[0], (height - 1) / size[1]
+    x, y = center
+    matrix = [
+        [kx * cos, -kx * sin, kx * (-x * cos + y * sin + 0.5 * size[0])],
+        [ky * sin, ky * cos, ky * (-x * sin - y * cos + 0.5 * size[1])],
+    ]
+    return np.array(matrix, np.float32)
+
+
+def _third_corner(one: Array, two: Array) -> Array:
+    """The point to the left of ``two``, seen from ``one``, as far away from it as ``one`` is."""
+    across = one - two
+    return two + np.array([-across[1], across[0]], np.float32)
 
 
 def evaluation_crops(

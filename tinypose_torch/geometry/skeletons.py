@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,39 @@ class Skeleton:
         return len(self.keypoint_names)
 
     @classmethod
+    def from_json(cls, parts: Mapping[str, Any]) -> Skeleton:
+        """The inverse of ``dataclasses.asdict`` and JSON, whose lists become tuples again.
+
+        Raises:
+            TypeError, ValueError: Other parts, or such as do not belong together.
+        """
+        return cls(**{name: _tuples(value) for name, value in parts.items()})
+
+    @classmethod
     def unnamed(cls, num_keypoints: int) -> Skeleton:
         """A skeleton of which only the number of keypoints is known."""
         return cls(f"unnamed{num_keypoints}", tuple(f"keypoint_{i}" for i in range(num_keypoints)))
+
+    def subset(self, names: Sequence[str]) -> Skeleton:
+        """The skeleton of some of these keypoints, in the given order.
+
+        Raises:
+            ValueError: A name that this skeleton does not have.
+        """
+        unknown = [name for name in names if name not in self.keypoint_names]
+        if unknown:
+            raise ValueError(f"skeleton {self.name!r} has no keypoint {unknown[0]!r}")
+        place = {self.keypoint_names.index(name): index for index, name in enumerate(names)}
+
+        def kept(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+            return tuple((place[a], place[b]) for a, b in pairs if a in place and b in place)
+
+        sigmas = tuple(self.sigmas[index] for index in place) if self.sigmas else ()
+        return Skeleton(f"{self.name}-{len(names)}", tuple(names), kept(self.flip_pairs), kept(self.links), sigmas)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 # Names, links and sigmas of the COCO keypoint task (Lin et al., ECCV 2014; sigmas: cocodataset.org/#keypoints-eval).
@@ -86,5 +118,46 @@ COCO17 = Skeleton(
         *(0.026, 0.025, 0.025, 0.035, 0.035),
         *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),
         *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
+    ),
+)
+
+# Andriluka et al., CVPR 2014. MPII has no OKS constants; its measure is PCKh.
+MPII16 = Skeleton(
+    name="mpii16",
+    keypoint_names=(
+        "right_ankle",
+        "right_knee",
+        "right_hip",
+        "left_hip",
+        "left_knee",
+        "left_ankle",
+        "pelvis",
+        "thorax",
+        "upper_neck",
+        "head_top",
+        "right_wrist",
+        "right_elbow",
+        "right_shoulder",
+        "left_shoulder",
+        "left_elbow",
+        "left_wrist",
+    ),
+    flip_pairs=((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)),
+    links=(
+        (0, 1),
+        (1, 2),
+        (2, 6),
+        (6, 3),
+        (3, 4),
+        (4, 5),
+        (6, 7),
+        (7, 8),
+        (8, 9),
+        (10, 11),
+        (11, 12),
+        (12, 7),
+        (7, 13),
+        (13, 14),
+        (14, 15),
     ),
 )

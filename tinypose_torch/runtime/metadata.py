@@ -116,15 +116,10 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
 
 def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if facts["task"] == "pose":
-        parts = {name: _tuples(value) for name, value in facts["skeleton"].items()}
-        return {"skeleton": Skeleton(**parts), "keypoint_threshold": facts["keypoint_threshold"]}
+        return {"skeleton": Skeleton.from_json(facts["skeleton"]), "keypoint_threshold": facts["keypoint_threshold"]}
     return {
         "class_names": tuple(facts["class_names"]),
         "person_class": facts["person_class"],
         "person_threshold": facts["person_threshold"],
         "suppression": Suppression(**facts["suppression"]),
     }
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

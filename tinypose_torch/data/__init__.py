@@ -1,0 +1,1 @@
+"""Annotated people, and how they become training samples. The transforms need the `train` extra."""

@@ -1,0 +1,157 @@
+"""COCO keypoint files with any skeleton, checked before anything is trained on them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+
+# For keypoints that COCO has no constant for: the middle of COCO's, as usual for new skeletons.
+DEFAULT_SIGMA = 0.072
+_SIDES = (("left", "right"), ("Left", "Right"), ("l_", "r_"), ("L_", "R_"))
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """The parts of a COCO file that poses need.
+
+    Attributes:
+        path: Of the file.
+        images: By id: ``file_name``, ``width`` and ``height``, in the file's order.
+        annotations: Of the category that has keypoints, in the file's order.
+        category_id: That category.
+        skeleton: Its keypoints.
+    """
+
+    path: Path
+    images: dict[int, dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    category_id: int
+    skeleton: Skeleton
+
+
+def read_coco(path: str | os.PathLike[str], skeleton: Skeleton | None = None) -> CocoFile:
+    """Read and check a COCO keypoint file.
+
+    Args:
+        skeleton: Meaning of the keypoints, where the file does not say or is to be overruled.
+
+    Raises:
+        DatasetError: No such file, not JSON, not of this form, ids that occur twice, or keypoints that do not fit the
+            skeleton.
+    """
+    path = Path(path)
+    content = _read_json(path)
+    for key in ("images", "annotations"):
+        if not isinstance(content.get(key), list):
+            raise DatasetError(f"{path}: no list {key!r}; expected a COCO keypoint file")
+    images = _index_images(path, content["images"])
+    category_id, skeleton = _find_category(path, content.get("categories"), skeleton)
+    annotations = [
+        _check_annotation(path, annotation, len(skeleton))
+        for annotation in content["annotations"]
+        if not isinstance(annotation, dict) or annotation.get("category_id", category_id) == category_id
+    ]
+    _check_unique(path, "annotation", [annotation["id"] for annotation in annotations if "id" in annotation])
+    return CocoFile(path, images, annotations, category_id, skeleton)
+
+
+def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]], sigmas: list[float]) -> Skeleton:
+    """A skeleton whose flip pairs follow from names such as ``left_knee`` and ``right_knee``.
+
+    Args:
+        sigmas: Empty for COCO's where the names are COCO's, and `DEFAULT_SIGMA` elsewhere.
+    """
+    if tuple(names) == COCO17.keypoint_names:
+        return COCO17
+    pairs = []
+    for index, left_name in enumerate(names):
+        for left, right in _SIDES:
+            if left in left_name and left_name.replace(left, right) in names:
+                pairs.append((index, names.index(left_name.replace(left, right))))
+                break
+    known = dict(zip(COCO17.keypoint_names, COCO17.sigmas, strict=True))
+    if not sigmas:
+        sigmas = [known.get(keypoint, DEFAULT_SIGMA) for keypoint in names]
+    return Skeleton(name, tuple(names), tuple(pairs), tuple(links), tuple(sigmas))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DatasetError(f"no annotation file {str(path)!r}")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        what = "empty file" if path.stat().st_size == 0 else f"not JSON: {error}"
+        raise DatasetError(f"{path}: {what}") from None
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: holds a {type(content).__name__}; expected a COCO keypoint file, an object")
+    return content
+
+
+def _index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
+    for index, image in enumerate(images):
+        if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
+            raise DatasetError(f"{path}: image {index} has no id or no file_name")
+    _check_unique(path, "image", [image["id"] for image in images])
+    return {image["id"]: image for image in images}
+
+
+def _check_unique(path: Path, kind: str, ids: list[Any]) -> None:
+    try:
+        twice = [identity for identity, count in Counter(ids).items() if count > 1]
+    except TypeError:
+        raise DatasetError(f"{path}: an {kind} id is not a number") from None
+    if twice:
+        raise DatasetError(f"{path}: {kind} id {twice[0]} occurs more than once ({len(twice)} such ids)")
+
+
+def _find_category(path: Path, categories: Any, skeleton: Skeleton | None) -> tuple[int, Skeleton]:
+    if not isinstance(categories, list) or not all(isinstance(c, dict) and "id" in c for c in categories):
+        raise DatasetError(f"{path}: no list 'categories'; expected a COCO keypoint file")
+    with_keypoints = [category for category in categories if category.get("keypoints")]
+    if len(with_keypoints) > 1:
+        several = ", ".join(str(category.get("name")) for category in with_keypoints)
+        raise DatasetError(f"{path}: several categories have keypoints ({several}); make one file of each")
+    if not with_keypoints:
+        if skeleton is None or not categories:
+            raise DatasetError(f"{path}: no category names its keypoints")
+        return categories[0]["id"], skeleton
+    category = with_keypoints[0]
+    if skeleton is not None:
+        if len(skeleton) != len(category["keypoints"]):
+            raise DatasetError(
+                f"{path}: {len(category['keypoints'])} keypoints in the file, {len(skeleton)} in skeleton {skeleton.name!r}"
+            )
+        return category["id"], skeleton
+    try:
+        links = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])]
+        sigmas = [float(sigma) for sigma in category.get("sigmas", [])]
+        names = [str(name) for name in category["keypoints"]]
+        return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {error}") from None
+
+
+def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
+    if not isinstance(annotation, dict) or "image_id" not in annotation:
+        raise DatasetError(f"{path}: an annotation without image_id")
+    name = f"{path}: annotation {annotation.get('id')}"
+    bbox, keypoints = annotation.get("bbox"), annotation.get("keypoints")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
+        raise DatasetError(f"{name}: bbox {bbox!r}; expected x, y, width, height")
+    if not isinstance(keypoints, list) or not _are_numbers(keypoints):
+        raise DatasetError(f"{name}: its keypoints are not a list of numbers")
+    if len(keypoints) != 3 * count:
+        raise DatasetError(f"{name}: {len(keypoints)} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
+    return annotation
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(type(value) in (int, float) for value in values)

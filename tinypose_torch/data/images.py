@@ -1,0 +1,32 @@
+"""Images of a dataset: fast, and as their annotations mean them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.records import Record
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """An image as ``(H, W, 3)`` BGR, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
+    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def check_images(records: Sequence[Record], folder: str | os.PathLike[str]) -> None:
+    """Whether the image of every record exists.
+
+    Raises:
+        DatasetError: Some do not; the message names the first.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f"no image folder {str(folder)!r}")
+    missing = sorted({name for name in {record.file_name for record in records} if not (folder / name).is_file()})
+    if missing:
+        raise DatasetError(f"{len(missing)} images are not in {folder}, the first is {missing[0]!r}")

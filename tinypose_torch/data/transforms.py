@@ -1,0 +1,291 @@
+"""Augmentation of a person in an image, as albumentations transforms (2.0.8) with the original's distributions.
+
+They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``person``, a `Person`:
+
+    transform = Compose([HalfBody(range(11)), ScaleJitter(), RandomRotation(), PersonFlip(pairs), Cutout(96), PersonAffine((128, 96))])
+    sample = transform(image=image, person=person)
+
+Only `PersonAffine` resamples, once; everything before it changes where it cuts, mirrors, or blackens pixels.
+Distributions: PaddleDetection's TinyPose configurations. AID: Huang et al., "AID: Pushing the Performance Boundary of
+Human Pose Estimation with Information Dropping Augmentation", 2020.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for news
+from albumentations import BasicTransform, Compose
+
+from tinypose_torch.data.person import Person
+from tinypose_torch.geometry.crops import PIXEL_STD, person_matrix
+
+__all__ = [
+    "Compose",
+    "Cutout",
+    "GridMask",
+    "HalfBody",
+    "HideAndSeek",
+    "PersonAffine",
+    "PersonFlip",
+    "PersonTransform",
+    "RandomRotation",
+    "ScaleJitter",
+]
+
+Array = np.ndarray
+HALF_BODY_MARGIN = 1.5
+
+
+class PersonTransform(BasicTransform):
+    """A transform of an image and the person in it; either may be left as it is."""
+
+    _targets = ()
+
+    @property
+    def targets(self) -> dict[str, Callable[..., Any]]:
+        return {"image": self.apply, "person": self.apply_to_person}
+
+    def apply(self, img: Array, *args: Any, **params: Any) -> Array:
+        return img
+
+    def apply_to_person(self, person: Person, **params: Any) -> Person:
+        """The person after the transform; ``params`` are those that were drawn."""
+        return person
+
+
+class HalfBody(PersonTransform):
+    """Cut out the upper or the lower half of a body of which more than ``least`` keypoints are labelled.
+
+    The upper half is preferred if a standard normal draw falls below 0.5, that is in 69 of 100 cases; either needs more
+    than two labelled keypoints.
+
+    Args:
+        upper: Indices of the upper body's keypoints; the others are the lower body's.
+        aspect: Width by height of the network's input.
+        least: Labelled keypoints that a person must exceed.
+    """
+
+    def __init__(self, upper: Sequence[int], aspect: float = 0.75, least: int = 8, p: float = 0.3) -> None:
+        super().__init__(p=p)
+        self.upper, self.aspect, self.least = tuple(upper), aspect, least
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: Person = data["person"]
+        labelled = np.flatnonzero(person.visible > 0)
+        if len(labelled) <= self.least:
+            return {"chosen": None}
+        return {"chosen": self.choose(labelled, self.random_generator.standard_normal() < 0.5)}
+
+    def choose(self, labelled: Array, prefer_upper: bool) -> Array | None:
+        """Which of the labelled keypoints are cut out; ``None`` if too few."""
+        upper = np.isin(labelled, self.upper)
+        above, below = labelled[upper], labelled[~upper]
+        if prefer_upper and len(above) > 2:
+            chosen = above
+        else:
+            chosen = below if len(below) > 2 else above
+        return chosen if len(chosen) >= 2 else None
+
+    def apply_to_person(self, person: Person, chosen: Array | None = None, **params: Any) -> Person:
+        if chosen is None:
+            return person
+        points = person.joints[chosen]
+        width, height = (points.max(axis=0) - points.min(axis=0)).tolist()
+        width, height = max(width, height * self.aspect), max(height, width / self.aspect)
+        scale = np.array([width / PIXEL_STD, height / PIXEL_STD], np.float32) * np.float32(HALF_BODY_MARGIN)
+        if not scale.all():
+            return person  # all chosen keypoints in one place
+        return dataclasses.replace(person, center=points.mean(axis=0).astype(np.float32), scale=scale)
+
+
+class ScaleJitter(PersonTransform):
+    """Scale the box by ``1 + factor * z``, z standard normal, within ``1 - factor`` and ``1 + factor``."""
+
+    def __init__(self, factor: float = 0.25, p: float = 1.0) -> None:
+        super().__init__(p=p)
+        self.factor = factor
+
+    def get_params(self) -> dict[str, Any]:
+        drawn = self.random_generator.standard_normal() * self.factor + 1
+        return {"scale_factor": float(np.clip(drawn, 1 - self.factor, 1 + self.factor))}
+
+    def apply_to_person(self, person: Person, scale_factor: float = 1.0, **params: Any) -> Person:
+        return dataclasses.replace(person, scale=person.scale * np.float32(scale_factor))
+
+
+class RandomRotation(PersonTransform):
+    """Turn the box by ``degrees * z``, z standard normal, within twice as much."""
+
+    def __init__(self, degrees: float = 30.0, p: float = 0.6) -> None:
+        super().__init__(p=p)
+        self.degrees = degrees
+
+    def get_params(self) -> dict[str, Any]:
+        drawn = self.random_generator.standard_normal() * self.degrees
+        return {"rotation": float(np.clip(drawn, -2 * self.degrees, 2 * self.degrees))}
+
+    def apply_to_person(self, person: Person, rotation: float = 0.0, **params: Any) -> Person:
+        return dataclasses.replace(person, rotation=rotation)
+
+
+class PersonFlip(PersonTransform):
+    """Mirror the image and swap left and right keypoints. Those not labelled move to (0, 0), as in the original.
+
+    Args:
+        pairs: Indices that swap.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.pairs = tuple(pairs)
+
+    def apply(self, img: Array, *args: Any, **params: Any) -> Array:
+        return cv2.flip(img, 1)
+
+    def apply_to_person(self, person: Person, shape: tuple[int, ...] = (), **params: Any) -> Person:
+        last = np.float32(shape[1] - 1)
+        order = np.arange(len(person))
+        for left, right in self.pairs:
+            order[left], order[right] = right, left
+        joints, visible = person.joints[order], person.visible[order]
+        mirrored = np.stack([last - joints[:, 0], joints[:, 1]], axis=1) * visible[:, None]
+        center = np.array([last - person.center[0], person.center[1]], np.float32)
+        return dataclasses.replace(person, joints=mirrored, visible=visible, center=center)
+
+
+class Cutout(PersonTransform):
+    """Information dropping, the original's kind: a black disc near one labelled keypoint.
+
+    Its place and radius are in pixels of the source image, relative to the network's input and not to the person.
+
+    Args:
+        input_width: Of the network, pixels.
+        offset: Standard deviation of the disc's place around the keypoint, in input widths.
+        radius: Least and greatest radius, in input widths.
+    """
+
+    def __init__(
+        self, input_width: int, offset: float = 0.05, radius: tuple[float, float] = (0.1, 0.2), p: float = 0.5
+    ) -> None:
+        super().__init__(p=p)
+        self.input_width, self.offset, self.radius = input_width, offset, radius
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: Person = data["person"]
+        labelled = np.flatnonzero(person.visible > 0)
+        if len(labelled) == 0:
+            return {"disc": None}
+        joint = self.random_generator.choice(labelled)
+        shift = self.random_generator.standard_normal(2) * self.input_width * self.offset
+        radius = self.random_generator.uniform(*self.radius) * self.input_width
+        return {"disc": (*(person.joints[joint] + shift).tolist(), radius)}
+
+    def apply(self, img: Array, *args: Any, disc: tuple[float, float, float] | None = None, **params: Any) -> Array:
+        if disc is None:
+            return img
+        x, y, radius = disc
+        height, width = img.shape[:2]
+        rows = slice(*np.clip([int(np.ceil(y - radius)), int(np.floor(y + radius)) + 1], 0, height))
+        columns = slice(*np.clip([int(np.ceil(x - radius)), int(np.floor(x + radius)) + 1], 0, width))
+        dx = (np.arange(columns.start, columns.stop) - x) / radius
+        dy = (np.arange(rows.start, rows.stop) - y) / radius
+        img = img.copy()
+        img[rows, columns][(dx * dx)[None] + (dy * dy)[:, None] <= 1] = 0
+        return img
+
+
+class _BoxDropping(PersonTransform):
+    """Blackens parts of the person's box; the box is taken as upright."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: Person = data["person"]
+        size = person.scale * PIXEL_STD
+        corner = person.center - size / 2
+        return {"patches": [(corner + start * size, corner + end * size) for start, end in self.draw_patches()]}
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        """Corners of what is dropped, (x, y), the box reaching from 0 to 1."""
+        raise NotImplementedError
+
+    def apply(self, img: Array, *args: Any, patches: Sequence[tuple[Array, Array]] = (), **params: Any) -> Array:
+        limit = np.array(img.shape[1::-1])
+        img = img.copy()
+        for start, end in patches:
+            x1, y1 = np.clip(np.round(start), 0, limit).astype(int)
+            x2, y2 = np.clip(np.round(end), 0, limit).astype(int)
+            img[y1:y2, x1:x2] = 0
+        return img
+
+
+class HideAndSeek(_BoxDropping):
+    """Information dropping after Singh and Lee, "Hide-and-Seek", ICCV 2017: cells of a grid are dropped at random.
+
+    Args:
+        cells: Of the grid, along each side of the person's box; one of them is drawn.
+        share: Probability with which each cell is dropped.
+    """
+
+    def __init__(self, cells: Sequence[int] = (4, 6, 8), share: float = 0.2, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.cells, self.share = tuple(cells), share
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        count = int(self.random_generator.choice(self.cells))
+        dropped = np.argwhere(self.random_generator.random((count, count)) < self.share)
+        return [(cell / count, (cell + 1) / count) for cell in dropped]
+
+
+class GridMask(_BoxDropping):
+    """Information dropping after Chen et al., "GridMask", 2020: a regular grid of squares at a random phase.
+
+    Args:
+        cells: Least and greatest number of squares along the box.
+        share: Side of a square relative to its period.
+    """
+
+    def __init__(self, cells: tuple[int, int] = (3, 7), share: float = 0.5, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.cells, self.share = cells, share
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        count = int(self.random_generator.integers(self.cells[0], self.cells[1] + 1))
+        phase = self.random_generator.random(2)
+        corners = (
+            np.stack(np.meshgrid(np.arange(-1, count), np.arange(-1, count)), axis=-1).reshape(-1, 2) + phase
+        ) / count
+        return [(np.clip(corner, 0, 1), np.clip(corner + self.share / count, 0, 1)) for corner in corners]
+
+
+class PersonAffine(PersonTransform):
+    """Cut the person out: the one warp, bilinear, black outside. Joints are then in pixels of the crop.
+
+    Args:
+        input_size: (height, width) of the network.
+        udp: Unbiased (see `tinypose_torch.geometry.crops`), or the usual transform.
+    """
+
+    def __init__(self, input_size: tuple[int, int], udp: bool = True) -> None:
+        super().__init__(p=1.0)
+        self.input_size, self.udp = input_size, udp
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: Person = data["person"]
+        return {"matrix": person_matrix(person.center, person.scale, person.rotation, self.input_size, self.udp)}
+
+    def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
+        assert matrix is not None
+        return cv2.warpAffine(img, matrix, self.input_size[::-1], flags=cv2.INTER_LINEAR)
+
+    def apply_to_person(self, person: Person, matrix: Array | None = None, **params: Any) -> Person:
+        assert matrix is not None
+        moved = (person.joints @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+        if not self.udp:  # the original moves only what is labelled
+            moved = np.where(person.visible[:, None] > 0, moved, person.joints)
+        return dataclasses.replace(person, joints=moved)

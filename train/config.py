@@ -1,0 +1,225 @@
+"""What a recipe says, typed; unknown keys and wrong types are errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+RECIPES = Path(__file__).parent / "recipes"
+CONVENTIONS = ("paddle", "torch")
+
+
+class ConfigError(ValueError):
+    """A recipe or an override that cannot be used."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Where the people are.
+
+    Attributes:
+        train, val: Annotation files: COCO keypoints of any skeleton, or MPII's JSON.
+        images, val_images: Folders of the images; the second is the first unless given.
+        detections: COCO detection file: evaluate with these boxes instead of the annotated ones.
+        truth: MPII's ``gt_valid.mat``, which has the head sizes that PCKh needs.
+        sigmas: OKS constants of the skeleton; the file's, or COCO's for keypoints named as COCO's, unless given.
+        workers: Processes that load samples.
+    """
+
+    train: str | None = None
+    val: str | None = None
+    images: str | None = None
+    val_images: str | None = None
+    detections: str | None = None
+    truth: str | None = None
+    format: Literal["coco", "mpii"] = "coco"
+    sigmas: tuple[float, ...] | None = None
+    workers: int = Field(2, ge=0)
+
+
+class Augmentation(Section):
+    """Probabilities and ranges; see `tinypose_torch.data.transforms`.
+
+    Attributes:
+        upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.
+        dropping: Which kind of information dropping (AID).
+        colour: Albumentations transforms of the crop, for example ``[{name: ColorJitter, p: 0.5}]``.
+    """
+
+    half_body: float = Field(0.3, ge=0, le=1)
+    upper_body: tuple[str, ...] | None = None
+    scale: float = Field(0.25, ge=0, lt=1)
+    rotation: float = Field(30.0, ge=0, le=180)
+    rotation_probability: float = Field(0.6, ge=0, le=1)
+    flip: float = Field(0.5, ge=0, le=1)
+    dropping: Literal["cutout", "hide_and_seek", "grid_mask", "none"] = "cutout"
+    dropping_probability: float = Field(0.5, ge=0, le=1)
+    colour: tuple[dict[str, Any], ...] = ()
+
+
+class Optimisation(Section):
+    """Adam with linear warm-up and steps down, or down along a cosine.
+
+    Attributes:
+        learning_rate: For ``reference_batch`` samples per step; scaled in proportion to the actual number.
+        reference_batch: ``None`` to take the rate as it is.
+        warmup_steps, warmup_factor: The rate climbs from factor * rate in so many steps.
+        milestones: Epochs after which the rate is multiplied by ``decay``.
+        schedule: ``"steps"`` (the original's) or ``"cosine"``, which needs no milestones.
+        weight_decay: Added to the gradient (L2).
+        clip: Greatest norm of all gradients together.
+    """
+
+    learning_rate: float = Field(0.008, gt=0)
+    reference_batch: int | None = Field(None, ge=1)
+    warmup_steps: int = Field(500, ge=0)
+    warmup_factor: float = Field(0.001, ge=0, le=1)
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[float, ...] = (380, 410)
+    decay: float = Field(0.1, gt=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float | None = Field(None, gt=0)
+
+
+class Config(Section):
+    """A training run.
+
+    Attributes:
+        model: Catalogue name.
+        weights: Weight file to start from, ``"official"``, or ``None`` for random weights. Where the skeleton is
+            another, heatmaps of keypoints with the same names are taken over, the others start anew.
+        output: Folder of checkpoints, logs and weights.
+        resume: Continue the run in ``output``.
+        epochs, max_steps: Whichever ends first; ``max_steps`` counts optimizer steps.
+        batch_size: Samples per process and pass; ``accumulate`` passes make a step.
+        precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed), ``"64"``.
+        ema: Decay of an average of the weights, which is then what is evaluated and saved.
+        freeze: Beginnings of the names of modules that do not learn, for example ``["backbone.stem"]``.
+        batch_norm: Running variances biased as Paddle's, or unbiased as PyTorch's.
+        sync_batch_norm: Share batch statistics between processes, so that their number changes nothing.
+        encoding: Of the target heatmaps.
+        loss_scale, hardest_keypoints: See `HeatmapLoss`.
+        evaluate_every: Epochs between evaluations; ``checkpoint_every``: steps between checkpoints.
+        flip_test: Average with the mirrored image when evaluating.
+        devices, nodes: Processes on every machine, and machines.
+    """
+
+    model: str
+    weights: str | None = None
+    output: str = "output/train"
+    resume: bool = False
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(420, ge=1)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(64, ge=1)
+    accumulate: int = Field(1, ge=1)
+    precision: Literal["32", "bf16", "16", "64"] = "32"
+    ema: float | None = Field(None, gt=0, lt=1)
+    freeze: tuple[str, ...] = ()
+    batch_norm: Literal["paddle", "torch"] = "paddle"
+    sync_batch_norm: bool = True
+    encoding: Literal["dark", "standard", "udp"] = "dark"
+    loss_scale: float = Field(1.0, gt=0)
+    hardest_keypoints: int | None = Field(None, ge=1)
+    evaluate_every: float = Field(10, gt=0)
+    checkpoint_every: int = Field(500, ge=1)
+    flip_test: bool = False
+    compile: bool = False
+    channels_last: bool = False
+    accelerator: str = "auto"
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    data: Data = Data()
+    augmentation: Augmentation = Augmentation()
+    optimisation: Optimisation = Optimisation()
+
+
+def load_config(recipe: str, overrides: list[str]) -> Config:
+    """A recipe with changes.
+
+    Args:
+        recipe: Name of one of the project's recipes, or path of a YAML file.
+        overrides: ``key=value`` with dots for sections, values as in YAML: ``data.workers=4``.
+
+    Raises:
+        ConfigError: No such recipe, not YAML, an unknown key, or a value that does not fit.
+    """
+    path = _find_recipe(recipe)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds no keys")
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"{override!r}: expected key=value, for example max_steps=100")
+        _set(content, key, _parse(key, value))
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def recipe_names() -> list[str]:
+    """The project's recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _find_recipe(recipe: str) -> Path:
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"no recipe file {recipe!r}")
+        return path
+    if recipe not in recipe_names():
+        near = difflib.get_close_matches(recipe, recipe_names(), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else "pass a .yaml file or one of them"
+        raise ConfigError(f"unknown recipe {recipe!r}; {hint} Recipes: {', '.join(recipe_names())}")
+    return RECIPES / f"{recipe}.yaml"
+
+
+def _parse(key: str, value: str) -> Any:
+    try:
+        parsed = yaml.safe_load(value) if value else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}={value}: not YAML: {error}") from None
+    if isinstance(parsed, str):
+        try:
+            number = float(parsed)  # YAML takes 1e-3 for text
+        except ValueError:
+            return parsed
+        return number if math.isfinite(number) else parsed
+    return parsed
+
+
+def _set(content: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"unknown key {key!r}: {section!r} is no section")
+    content[last] = value
+
+
+def _describe(problem: Any) -> str:
+    place = [str(part) for part in problem["loc"]]
+    key = ".".join(place)
+    if problem["type"] != "extra_forbidden":
+        given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
+        return f"{key}: {problem['msg'].lower()}{given}"
+    kind: type[BaseModel] = Config
+    for part in place[:-1]:
+        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
+    near = difflib.get_close_matches(place[-1], kind.model_fields, n=1, cutoff=0.4)
+    hint = f"did you mean {'.'.join([*place[:-1], near[0]])!r}?" if near else f"keys: {', '.join(kind.model_fields)}"
+    return f"unknown key {key!r}; {hint}"

@@ -1,0 +1,248 @@
+"""A whole run: prepare, train, keep what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import time
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
+from tinypose_torch.factory import entry_of
+from train.config import Config, ConfigError
+from train.module import METRICS, PoseTraining, base_rate
+from train.samples import (
+    BatchOrder,
+    EvaluationCrops,
+    People,
+    batches_per_epoch,
+    build_dataset,
+    evaluation_loader,
+    find_people,
+    training_loader,
+)
+from train.start import build_network, pose_entry
+
+LAST = "last.ckpt"
+WEIGHTS = "weights.safetensors"
+RECEIPT = "receipt.json"
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that appear only when they are complete, also when the process is killed."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+class KeepBest(Callback):
+    """Writes the weights as a plain file whenever an evaluation is the best so far, averaged ones where they are kept.
+
+    Attributes:
+        best: Accuracy of what was written; ``None`` before.
+    """
+
+    def __init__(self, output: Path, metric: str) -> None:
+        self.output, self.metric = output, metric
+        self.best: dict[str, float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: PoseTraining) -> None:  # type: ignore[override]
+        if trainer.sanity_checking or not pl_module.accuracy:
+            return
+        if self.best is None or pl_module.accuracy[self.metric] > self.best[self.metric]:
+            self.best = {**pl_module.accuracy, "step": trainer.global_step}
+            write_weights(pl_module.network, self.output / WEIGHTS)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train as configured; returns the receipt, which lies beside the weights, too.
+
+    Raises:
+        ConfigError, DatasetError, CheckpointError: Before anything is trained.
+    """
+    entry = pose_entry(config.model)
+    output = Path(config.output)
+    resumed_from = _check_output(output, config)
+    people = find_people(config, entry.input_size)
+    network = build_network(config, people.skeleton)
+    world = config.devices * config.nodes
+    batches = batches_per_epoch(len(people.train), config.batch_size * world)
+    steps_per_epoch = math.ceil(batches / config.accumulate)
+    total_steps = min(config.max_steps or 10**12, config.epochs * steps_per_epoch)
+    training = PoseTraining(network, config, people, steps_per_epoch, total_steps)
+    keep_best = KeepBest(output, METRICS[config.data.format]) if people.val else None
+    trainer = _trainer(config, keep_best, steps_per_epoch, total_steps)
+    _say_what_happens(config, people, steps_per_epoch, total_steps, resumed_from)
+    started = time.monotonic()
+    loader = training_loader(
+        build_dataset(config, people, entry_of(network)),  # type: ignore[arg-type]
+        BatchOrder(
+            len(people.train),
+            config.batch_size,
+            total_steps * config.accumulate,
+            _steps_done(resumed_from) * config.accumulate,
+            config.seed,
+            trainer.global_rank,
+            world,
+        ),
+        config.data.workers,
+    )
+    val_loader = None
+    if people.val:
+        crops = EvaluationCrops(people.val.items, people.val_images, entry_of(network))  # type: ignore[arg-type]
+        val_loader = evaluation_loader(crops, config.batch_size, config.data.workers, trainer.global_rank, world)
+    trainer.fit(training, loader, val_loader, ckpt_path=resumed_from, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return _finish(config, training, trainer, keep_best, time.monotonic() - started)
+
+
+@rank_zero_only
+def write_weights(network: nn.Module, path: Path) -> None:
+    """The network's tensors with its description: `create_model` and every command take the file."""
+    save_safetensors(network, path, describe_changes(entry_of(network)))
+
+
+def _check_output(output: Path, config: Config) -> Path | None:
+    """The checkpoint to resume from."""
+    last = output / LAST
+    if config.resume:
+        return last if last.is_file() else None
+    if last.is_file():
+        raise ConfigError(f"{output} holds a run already; resume=true continues it, output=... starts another one")
+    return None
+
+
+def _steps_done(checkpoint: Path | None) -> int:
+    if checkpoint is None:
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+
+
+def _trainer(config: Config, keep_best: KeepBest | None, steps_per_epoch: int, total_steps: int) -> Trainer:
+    """Everything is one epoch to the trainer: the order of samples counts the real ones."""
+    output = Path(config.output)
+    callbacks: list[Callback] = [LearningRateMonitor("step")]
+    if config.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=config.ema))
+    if keep_best is not None:
+        callbacks.append(keep_best)
+    callbacks.append(
+        ModelCheckpoint(
+            output,
+            filename="last",
+            save_top_k=1,
+            every_n_train_steps=min(config.checkpoint_every, total_steps),
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+    )
+    evaluate_every = max(1, round(config.evaluate_every * steps_per_epoch)) * config.accumulate
+    evaluate_every = min(evaluate_every, total_steps * config.accumulate)
+    world = config.devices * config.nodes
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if world > 1 else "auto",
+        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
+        max_epochs=1,
+        max_steps=total_steps,
+        limit_train_batches=total_steps * config.accumulate,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.optimisation.clip,
+        val_check_interval=evaluate_every if keep_best else None,
+        check_val_every_n_epoch=None if keep_best else 1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(10, total_steps),
+        logger=[CSVLogger(output, "logs", ""), TensorBoardLogger(output, "tensorboard", "")],
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=output,
+    )
+
+
+@rank_zero_only
+def _say_what_happens(
+    config: Config, people: People, steps_per_epoch: int, total_steps: int, resumed_from: Path | None
+) -> None:
+    world = config.devices * config.nodes
+    joint = config.batch_size * config.accumulate * world
+    rows = [
+        ("model", f"{config.model}, {len(people.skeleton)} keypoints ({people.skeleton.name})"),
+        ("weights", config.weights or "random"),
+        ("training", f"{len(people.train)} people of {config.data.train}"),
+        *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
+        ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
+        ("steps", f"{total_steps} of {joint} samples, {steps_per_epoch} per epoch"),
+        ("rate", f"{base_rate(config, world):.3g}"),
+        ("output", config.output),
+    ]
+    if resumed_from:
+        rows.append(("resuming", f"after step {_steps_done(resumed_from)}"))
+    for name, value in rows:
+        print(f"{name:>11}  {value}", flush=True)
+
+
+def _finish(
+    config: Config, training: PoseTraining, trainer: Trainer, keep_best: KeepBest | None, seconds: float
+) -> dict[str, Any]:
+    path = Path(config.output) / WEIGHTS
+    if keep_best is None or keep_best.best is None:
+        write_weights(training.network, path)
+    receipt = {
+        "weights": WEIGHTS,
+        "sha256": "",
+        "accuracy": keep_best.best if keep_best else None,
+        "steps": trainer.global_step,
+        "seconds": round(seconds),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {trainer.accelerator.__class__.__name__}",
+        "versions": {name: version(name) for name in ("tinypose-torch", "torch", "lightning", "albumentations")},
+        "configuration": config.model_dump(mode="json"),
+    }
+    _write_receipt(receipt, path)
+    return receipt
+
+
+@rank_zero_only
+def _write_receipt(receipt: dict[str, Any], weights: Path) -> None:
+    receipt["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with replacing(weights.with_name(RECEIPT)) as temporary:
+        temporary.write_text(json.dumps(receipt, indent=2) + "\n")
+
+
+def quiet_lightning() -> None:
+    """Lightning's remarks about itself."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", module="torch.distributed")

@@ -1,0 +1,129 @@
+"""`python -m train.synthetic`: rendered people with exact keypoints and boxes, as a COCO dataset.
+
+    python -m train.synthetic --output DIR --images N --seed S
+
+writes ``DIR/images/*.jpg``, ``DIR/train.json`` and ``DIR/val.json`` (one picture in ten). The same seed gives the same
+pictures; picture i does not depend on N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch.atomic import replacing
+from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from train.synthetic.scenes import Annotation, draw_scene
+
+_HELD_OUT = 10  # one picture in so many
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Render and write the dataset."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, required=True, metavar="DIR")
+    add("--images", type=int, required=True, metavar="N")
+    add("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
+    add("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"), help="default: 240 320")
+    add("--keypoints", metavar="NAMES", help="only these of COCO's keypoints, by name, separated by commas")
+    add("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if options.images < 2:
+        parser.error(f"--images {options.images}; at least 2 are needed, one of them held out")
+    if min(options.size) < 64:
+        parser.error(f"--size {options.size[0]} {options.size[1]}; at least 64 64")
+    if options.seed < 0:
+        parser.error(f"--seed {options.seed}; expected 0 or more")
+    try:
+        skeleton = subset(options.keypoints.split(",")) if options.keypoints else COCO17
+    except ValueError as error:
+        parser.error(str(error))
+    people = write_dataset(options.output, options.images, options.seed, tuple(options.size), skeleton, options.workers)
+    print(f"wrote {options.images} pictures with {people} people to {options.output}")
+    return 0
+
+
+def write_dataset(
+    folder: Path, images: int, seed: int, size: tuple[int, int], skeleton: Skeleton = COCO17, workers: int = 2
+) -> int:
+    """Render pictures and write both annotation files; returns the number of people."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    render = partial(_render, folder / "images", seed, size)
+    chosen = [COCO17.keypoint_names.index(name) for name in skeleton.keypoint_names]
+    parts: dict[str, dict[str, list[Any]]] = {name: {"images": [], "annotations": []} for name in ("train", "val")}
+    with ProcessPoolExecutor(workers) as pool:
+        drawn = pool.map(render, range(images), chunksize=16)
+        for index, people in enumerate(tqdm(drawn, total=images, desc="rendering", unit="image", disable=None)):
+            part = parts["val" if index % _HELD_OUT == _HELD_OUT - 1 or index == images - 1 else "train"]
+            part["images"].append(
+                {"id": index, "file_name": _file_name(index), "height": size[0], "width": size[1], "license": 0}
+            )
+            part["annotations"] += [_to_coco(person, index, number, chosen) for number, person in enumerate(people)]
+    for name, part in parts.items():
+        with replacing(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps({**part, "categories": [_category(skeleton)]}))
+    return sum(len(part["annotations"]) for part in parts.values())
+
+
+def subset(names: list[str]) -> Skeleton:
+    """A skeleton of some of COCO's keypoints.
+
+    Raises:
+        ValueError: A name that COCO does not have, or one twice.
+    """
+    unknown = [name for name in names if name not in COCO17.keypoint_names]
+    if unknown:
+        raise ValueError(f"unknown keypoint {unknown[0]!r}; choose from {', '.join(COCO17.keypoint_names)}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"keypoints {', '.join(names)}: one is named twice")
+    return COCO17.subset(names)
+
+
+def _render(folder: Path, seed: int, size: tuple[int, int], index: int) -> list[Annotation]:
+    image, people = draw_scene(np.random.default_rng([seed, index]), size)
+    with replacing(folder / _file_name(index)) as temporary:
+        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return people
+
+
+def _file_name(index: int) -> str:
+    return f"{index:06d}.jpg"
+
+
+def _to_coco(person: Annotation, image: int, number: int, chosen: list[int]) -> dict[str, Any]:
+    keypoints = person.keypoints[chosen]
+    return {
+        "id": image * 100 + number + 1,
+        "image_id": image,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": list(person.bbox),
+        "area": person.area,
+        "keypoints": keypoints.reshape(-1).tolist(),
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
+    }
+
+
+def _category(skeleton: Skeleton) -> dict[str, Any]:
+    return {
+        "id": 1,
+        "name": "person",
+        "keypoints": list(skeleton.keypoint_names),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.links],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""Figures on a picture: limbs as shaded, tapered capsules in clothes, painted from far to near.
+
+Beside the picture goes a map of who was painted last at every pixel and with which part, which tells what is visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from train.synthetic.body import SIDES, Body, head_radii
+
+Array = np.ndarray
+Colour = tuple[float, float, float]
+
+# Radii of the limbs in units of the height, at their beginning and their end.
+_RADII = {
+    "upper_arm": (0.036, 0.028),
+    "forearm": (0.028, 0.019),
+    "hand": (0.021, 0.014),
+    "thigh": (0.058, 0.04),
+    "shin": (0.039, 0.024),
+    "foot": (0.026, 0.02),
+    "neck": (0.032, 0.03),
+}
+SKIN = ((236, 200, 174), (222, 178, 146), (190, 138, 104), (145, 98, 68), (104, 68, 48), (72, 48, 36))
+HAIR = ((30, 24, 20), (70, 48, 30), (120, 84, 48), (190, 150, 90), (150, 70, 40), (150, 150, 150))
+HEAD_PART = 100
+_SHIFT = 4  # fractional bits of OpenCV's coordinates
+
+
+@dataclass(frozen=True)
+class Clothes:
+    """What a person wears.
+
+    Attributes:
+        sleeves, trousers: How far down they reach: 0 none, 1 to elbow or knee, 2 all the way.
+        pattern: ``"plain"``, ``"stripes"``, ``"checks"`` or ``"noise"``, of the shirt.
+    """
+
+    skin: Colour
+    hair: Colour
+    shirt: Colour
+    trouser: Colour
+    shoe: Colour
+    sleeves: int
+    trousers: int
+    pattern: str
+    long_hair: bool
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator) -> Clothes:
+        def colour() -> Colour:
+            hue, saturation, value = generator.uniform(0, 180), generator.uniform(10, 220), generator.uniform(40, 235)
+            rgb = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]
+            return tuple(map(float, rgb))  # type: ignore[return-value]
+
+        return cls(
+            skin=tuple(np.array(SKIN[generator.integers(len(SKIN))]) * generator.uniform(0.9, 1.08)),
+            hair=HAIR[generator.integers(len(HAIR))],
+            shirt=colour(),
+            trouser=colour(),
+            shoe=colour(),
+            sleeves=int(generator.integers(0, 3)),
+            trousers=int(generator.integers(1, 3)),
+            pattern=str(generator.choice(["plain", "plain", "stripes", "checks", "noise"])),
+            long_hair=bool(generator.random() < 0.4),
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something painted in one colour: a tapered capsule through points of the picture.
+
+    Attributes:
+        points: ``(M, 2)`` pixels.
+        radii: ``(M,)`` pixels.
+        depth: Towards the camera; decides what covers what.
+        joints: COCO names of the keypoints that lie in it.
+    """
+
+    points: Array
+    radii: Array
+    depth: float
+    colour: Colour
+    joints: tuple[str, ...]
+    pattern: str = "plain"
+    hull: bool = False
+
+
+def body_parts(
+    space: dict[str, Array], pixels: dict[str, Array], size: float, body: Body, clothes: Clothes
+) -> list[Part]:
+    """The parts of a person but for the face, far ones first.
+
+    Args:
+        space: Joints, camera axes; see `joints_in_space`.
+        pixels: The same in the picture.
+        size: Pixels per unit of height.
+    """
+    parts = [_torso(space, pixels, size, body, clothes)]
+    for side, _ in SIDES:
+        sleeve = [clothes.shirt if clothes.sleeves > reach else clothes.skin for reach in (0, 1)]
+        trouser = [clothes.trouser, clothes.trouser if clothes.trousers > 1 else clothes.skin]
+        limbs = (
+            ("upper_arm", "shoulder", "elbow", sleeve[0], ("shoulder", "elbow")),
+            ("forearm", "elbow", "wrist", sleeve[1], ("elbow", "wrist")),
+            ("hand", "wrist", "hand", clothes.skin, ("wrist",)),
+            ("thigh", "hip", "knee", trouser[0], ("hip", "knee")),
+            ("shin", "knee", "ankle", trouser[1], ("knee", "ankle")),
+            ("foot", "ankle", "toes", clothes.shoe, ("ankle",)),
+        )
+        for name, start, end, colour, joints in limbs:
+            ends = [f"{side}_{start}", f"{side}_{end}"]
+            nearer = 0.02 if name in ("hand", "foot", "forearm") else 0.0
+            parts.append(
+                Part(
+                    np.array([pixels[end_] for end_ in ends]),
+                    np.array(_RADII[name]) * size * body.girth,
+                    float(np.mean([space[end_][2] for end_ in ends])) + nearer,
+                    colour,
+                    tuple(f"{side}_{joint}" for joint in joints),
+                    clothes.pattern if colour == clothes.shirt else "plain",
+                )
+            )
+    neck = np.array([pixels["neck"], pixels["head"]])
+    depth = float(space["neck"][2])
+    parts.append(Part(neck, np.array(_RADII["neck"]) * size * body.girth, depth - 0.01, clothes.skin, ()))
+    return sorted(parts, key=lambda part: part.depth)
+
+
+def _torso(space: dict[str, Array], pixels: dict[str, Array], size: float, body: Body, clothes: Clothes) -> Part:
+    corners = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+    radii = np.array([0.04, 0.04, 0.06, 0.06]) * size * body.girth
+    depth = float(np.mean([space[corner][2] for corner in corners]))
+    points = np.array([pixels[corner] for corner in corners])
+    return Part(points, radii, depth, clothes.shirt, corners, clothes.pattern, hull=True)
+
+
+class Canvas:
+    """A picture and the map of what was painted where.
+
+    Attributes:
+        image: ``(H, W, 3)`` float32 RGB.
+        owner: ``(H, W)`` int16: number of the person painted last, -1 for the background.
+        part: ``(H, W)`` int16: index of that person's part.
+    """
+
+    def __init__(self, background: Array, light: Array) -> None:
+        self.image = background.astype(np.float32)
+        self.owner = np.full(background.shape[:2], -1, np.int16)
+        self.part = np.full(background.shape[:2], -1, np.int16)
+        self.light = light
+
+    def paint(self, part: Part, owner: int, index: int, texture: Array) -> None:
+        """Paint a capsule, lighter towards the light and darker away from it."""
+        reach = float(part.radii.max()) + 2
+        x1, y1 = np.maximum(np.floor(part.points.min(axis=0) - reach), 0).astype(int)
+        x2, y2 = np.minimum(np.ceil(part.points.max(axis=0) + reach) + 1, self.image.shape[1::-1]).astype(int)
+        if x1 >= x2 or y1 >= y2:
+            return
+        points = part.points - (x1, y1)
+        mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
+        _fill(mask, points, part.radii, part.hull)
+        radius = float(part.radii.mean())
+        shade = np.zeros(mask.shape, np.uint8)
+        _fill(shade, points + self.light * radius * 0.45, part.radii * 0.75, part.hull)
+        spread = max(1.0, radius * 0.45)
+        bright = cv2.GaussianBlur(shade, (0, 0), spread).astype(np.float32) / 255
+        colour = np.array(part.colour, np.float32) * _pattern(part.pattern, texture, (y1, x1), mask.shape, radius)
+        colour = colour * (0.55 + 0.55 * bright)[..., None]
+        self._cover(mask, colour, (x1, y1), owner, index)
+
+    def paint_ellipse(
+        self, centre: Array, axes: tuple[float, float], angle: float, colour: Colour, owner: int, index: int
+    ) -> None:
+        """Paint a ball or a disc, darker towards its edge."""
+        reach = max(axes) + 2
+        x1, y1 = np.maximum(np.floor(centre - reach), 0).astype(int)
+        x2, y2 = np.minimum(np.ceil(centre + reach) + 1, self.image.shape[1::-1]).astype(int)
+        if x1 >= x2 or y1 >= y2:
+            return
+        mask = np.zeros((y2 - y1, x2 - x1), np.uint8)
+        scaled = tuple(round(max(0.5, axis) * 2**_SHIFT) for axis in axes)
+        place = tuple(int(v) for v in np.round((centre - (x1, y1)) * 2**_SHIFT))
+        cv2.ellipse(mask, place, scaled, angle, 0, 360, 255, -1, cv2.LINE_AA, _SHIFT)
+        bright = cv2.GaussianBlur(mask, (0, 0), max(1.0, min(axes) * 0.5)).astype(np.float32) / 255
+        self._cover(mask, np.array(colour, np.float32) * (0.8 + 0.25 * bright)[..., None], (x1, y1), owner, index)
+
+    def _cover(self, mask: Array, colour: Array, corner: tuple[int, int], owner: int, index: int) -> None:
+        (x1, y1), (height, width) = corner, mask.shape
+        region = np.s_[y1 : y1 + height, x1 : x1 + width]
+        self.image[region] += (mask.astype(np.float32) / 255)[..., None] * (colour - self.image[region])
+        solid = mask > 127
+        self.owner[region][solid] = owner
+        self.part[region][solid] = index
+
+
+class Head:
+    """The skull, hair, and those parts of the face that look towards the camera.
+
+    Attributes:
+        facing: 1 towards the camera, -1 away from it.
+    """
+
+    def __init__(
+        self, space: dict[str, Array], pixels: dict[str, Array], size: float, body: Body, clothes: Clothes
+    ) -> None:
+        self.space, self.pixels, self.clothes = space, pixels, clothes
+        forwards = space["nose"] - space["head"]
+        self.facing = float(forwards[2] / np.linalg.norm(forwards))
+        radii = head_radii(body) * size
+        across = space["left_ear"] - space["right_ear"]
+        width = np.hypot(np.hypot(*across[:2]) * size / 2, radii[2] * np.sqrt(max(0.0, 1 - self.facing**2)))
+        self.axes = (float(min(width, radii[0] * 1.3)), float(radii[1] * 0.98))
+        self.centre, self.nose = pixels["head"], pixels["nose"]
+        self.up = pixels["crown"] - self.centre
+        self.angle = float(np.degrees(np.arctan2(self.up[1], self.up[0]))) + 90
+        self.dot = max(0.7, size * 0.011)
+
+    def paint_long_hair(self, canvas: Canvas, owner: int) -> None:
+        """What hangs down behind: painted before the body of those who face the camera, else after it."""
+        if self.clothes.long_hair:
+            below = self.centre - (self.nose - self.centre) * 0.25 - self.up * 0.45
+            self._ellipse(canvas, below, (self.axes[0] * 1.1, self.axes[1] * 1.25), self.clothes.hair, owner)
+
+    def paint(self, canvas: Canvas, owner: int) -> None:
+        """Skull, hair and face."""
+        clothes, axes, dot = self.clothes, self.axes, self.dot
+        forwards = self.nose - self.centre
+        if self.facing <= 0:
+            self.paint_long_hair(canvas, owner)
+        self._ellipse(canvas, self.centre, axes, clothes.skin, owner)
+        if self.facing < 0.15:
+            self._ellipse(canvas, self.centre - forwards * 0.1, axes, clothes.hair, owner)
+        cap = self.centre + self.up * 0.42 - forwards * 0.3
+        self._ellipse(canvas, cap, (axes[0] * 1.06, axes[1] * 0.66), clothes.hair, owner)
+        skin = np.array(clothes.skin)
+        for name in self._seen("left_ear", "right_ear"):
+            self._ellipse(canvas, self.pixels[name], (dot * 1.3, dot * 2.3), tuple(skin * 0.86), owner)
+        for name in self._seen("left_eye", "right_eye"):
+            eye = self.pixels[name]
+            self._ellipse(canvas, eye, (dot * 1.6, dot * 1.1), (245, 245, 245), owner)
+            self._ellipse(canvas, eye, (dot * 0.9, dot * 0.9), (35, 28, 24), owner)
+            self._ellipse(canvas, eye + self.up * 0.16, (dot * 1.8, dot * 0.5), clothes.hair, owner)
+        for name in self._seen("nose"):
+            nose = self.pixels[name]
+            self._ellipse(canvas, nose, (dot, dot * 1.5), tuple(skin * 0.8), owner)
+            self._ellipse(canvas, nose - self.up * 0.32, (dot * 2.0, dot * 0.6), (160, 60, 60), owner)
+
+    def _seen(self, *names: str) -> list[str]:
+        return [name for name in names if looks_at_camera(self.space, name)]
+
+    def _ellipse(self, canvas: Canvas, centre: Array, axes: tuple[float, float], colour: Colour, owner: int) -> None:
+        canvas.paint_ellipse(centre, axes, self.angle, colour, owner, HEAD_PART)
+
+
+def looks_at_camera(space: dict[str, Array], name: str) -> bool:
+    """Whether a point of the face lies on the near side of the head."""
+    return bool((space[name] - space["head"])[2] > (-0.02 if name.endswith("ear") else 0.0))
+
+
+def _fill(mask: Array, points: Array, radii: Array, hull: bool) -> None:
+    """A hull of discs."""
+    groups = [range(len(points))] if hull else [(i, i + 1) for i in range(len(points) - 1)]
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for group in groups:
+        outline = np.concatenate([points[i] + radii[i] * ring for i in group])
+        corners = cv2.convexHull(np.round(outline * 2**_SHIFT).astype(np.int32))
+        cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA, _SHIFT)
+
+
+def _pattern(kind: str, texture: Array, start: tuple[int, int], shape: tuple[int, int], radius: float) -> Array:
+    """Factors ``(h, w, 1)`` of a cloth's colour."""
+    height, width = shape
+    if kind == "noise":
+        y, x = start[0] % 64, start[1] % 64
+        rows, columns = (np.arange(height) + y) % texture.shape[0], (np.arange(width) + x) % texture.shape[1]
+        return 0.75 + 0.5 * texture[np.ix_(rows, columns)][..., None]
+    period = max(2.0, radius * 0.6)
+    rows = ((np.arange(height) // period) % 2)[:, None]
+    columns = ((np.arange(width) // period) % 2)[None]
+    if kind == "stripes":
+        return (1 - 0.4 * rows * np.ones((1, width)))[..., None].astype(np.float32)
+    if kind == "checks":
+        return (1 - 0.3 * rows - 0.25 * columns)[..., None].astype(np.float32)
+    return np.ones((1, 1, 1), np.float32)

@@ -1,0 +1,175 @@
+"""Whole pictures: a background, several people, things in front of them, and what an annotator would write down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tinypose_torch.geometry.skeletons import COCO17
+from train.synthetic.body import Body, draw_pose, joints_in_space
+from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, body_parts, looks_at_camera
+
+Array = np.ndarray
+NAMES = COCO17.keypoint_names
+_FACE = frozenset(NAMES[:5])
+_LEAST_PIXELS = 150  # of a person, to be annotated
+_LEAST_VISIBLE = 4  # keypoints
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One person as COCO describes it.
+
+    Attributes:
+        keypoints: ``(17, 3)``: x, y, and 2 where visible, 1 where hidden by the person's own body, 0 where not
+            labelled: hidden by something else, outside, or on the far side of the head.
+        bbox: x, y, width, height of what can be seen.
+        area: Pixels that can be seen.
+    """
+
+    keypoints: Array
+    bbox: tuple[float, float, float, float]
+    area: int
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """Where a person's joints are in the picture and in space, and the parts that were painted."""
+
+    pixels: dict[str, Array]
+    parts: list[Part]
+    space: dict[str, Array]
+
+
+def draw_scene(generator: np.random.Generator, size: tuple[int, int] = (240, 320)) -> tuple[Array, list[Annotation]]:
+    """A picture ``(H, W, 3)`` uint8 RGB of the given (height, width) and its people."""
+    height, _ = size
+    canvas = Canvas(draw_background(generator, size), _draw_light(generator))
+    people = []
+    count = int(generator.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
+    # Nearer people are larger, lower, and painted later.
+    heights = np.sort(generator.uniform(0.42, 1.05, count)) * height * (1.0 if count < 3 else 0.85)
+    for owner, person_height in enumerate(heights.tolist()):
+        people.append(_paint_person(canvas, generator, owner, person_height))
+    for _ in range(int(generator.choice([0, 1, 2], p=[0.55, 0.3, 0.15]))):
+        _paint_thing(canvas, generator, len(people))
+    annotations = [
+        annotation
+        for owner, person in enumerate(people)
+        if (annotation := _annotate(canvas, owner, person)) is not None
+    ]
+    return _photograph(canvas.image, generator), annotations
+
+
+def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Array:
+    """Walls, floors, clutter and texture: ``(H, W, 3)`` float32."""
+    height, width = size
+    low, high = generator.uniform(20, 230, (2, 3))
+    ramp = np.linspace(0, 1, height)[:, None, None]
+    image = np.broadcast_to(low * (1 - ramp) + high * ramp, (height, width, 3)).astype(np.float32)
+    horizon = int(generator.uniform(0.35, 0.85) * height)
+    image[horizon:] = image[horizon:] * 0.4 + generator.uniform(20, 220, 3) * 0.6
+    image = np.ascontiguousarray(image, np.float32)
+    for _ in range(int(generator.integers(0, 18))):
+        colour = tuple(map(float, generator.uniform(0, 255, 3)))
+        x, y = (int(v) for v in generator.uniform(0, 1, 2) * (width, height))
+        w, h = (int(v) for v in generator.uniform(0.02, 0.35, 2) * (width, height))
+        kind = generator.integers(4)
+        if kind == 0:
+            cv2.rectangle(image, (x, y), (x + w, y + h), colour, -1, cv2.LINE_AA)
+        elif kind == 1:
+            cv2.ellipse(image, (x, y), (w // 2 + 1, h // 2 + 1), float(generator.uniform(0, 180)), 0, 360, colour, -1)
+        elif kind == 2:
+            end = tuple(int(v) for v in generator.uniform(0, 1, 2) * (width, height))
+            cv2.line(image, (x, y), end, colour, int(generator.integers(1, 12)), cv2.LINE_AA)
+        else:
+            corners = generator.uniform(-0.5, 0.5, (int(generator.integers(3, 7)), 2)) * (w, h) + (x, y)
+            cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), colour, cv2.LINE_AA)
+    image = np.float32(cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 2.5))))
+    strength = generator.uniform(0, 40)
+    for cells in (4, 16, 64):
+        noise = generator.normal(0, 1, (cells, cells)).astype(np.float32)
+        spread = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        cv2.add(image, cv2.merge([spread * np.float32(strength / np.sqrt(cells) * 2)] * 3), dst=image)
+    return np.clip(image, 0, 255)
+
+
+def _paint_person(canvas: Canvas, generator: np.random.Generator, owner: int, person_height: float) -> _Painted:
+    height, width = canvas.image.shape[:2]
+    body, clothes, pose = Body.draw(generator), Clothes.draw(generator), draw_pose(generator)
+    space = joints_in_space(body, pose)
+    lowest = min(point[1] for point in space.values())
+    ground = height * generator.uniform(0.82, 1.08)
+    origin = np.array([generator.uniform(0.1, 0.9) * width, ground + lowest * person_height])
+    distance = generator.uniform(2.5, 6.0)  # of the camera, in heights
+    pixels = {
+        name: origin + np.array([point[0], -point[1]]) * person_height * distance / (distance - point[2])
+        for name, point in space.items()
+    }
+    texture = cv2.resize(generator.random((24, 24)).astype(np.float32), (96, 96), interpolation=cv2.INTER_LINEAR)
+    parts = body_parts(space, pixels, person_height, body, clothes)
+    head = Head(space, pixels, person_height, body, clothes)
+    if head.facing > 0:
+        head.paint_long_hair(canvas, owner)
+    before_head = sum(part.depth <= float(space["head"][2]) + 0.06 for part in parts)
+    for index, part in enumerate(parts):
+        if index == before_head:
+            head.paint(canvas, owner)
+        canvas.paint(part, owner, index, texture)
+    if before_head == len(parts):
+        head.paint(canvas, owner)
+    return _Painted(pixels, parts, space)
+
+
+def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> None:
+    """Something in front of everybody."""
+    height, width = canvas.image.shape[:2]
+    w, h = generator.uniform(0.06, 0.25, 2) * (width, height)
+    x, y = generator.uniform(0, 1, 2) * (width, height)
+    corners = cv2.convexHull((generator.uniform(-0.5, 0.5, (6, 2)) * (w, h) + (x, y)).astype(np.int32))
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_AA)
+    cover = (mask.astype(np.float32) / 255)[..., None]
+    canvas.image += cover * (generator.uniform(10, 245, 3).astype(np.float32) - canvas.image)
+    canvas.owner[mask > 127] = owner
+
+
+def _annotate(canvas: Canvas, owner: int, person: _Painted) -> Annotation | None:
+    height, width = canvas.image.shape[:2]
+    mine = canvas.owner == owner
+    area = int(mine.sum())
+    if area < _LEAST_PIXELS:
+        return None
+    keypoints = np.zeros((len(NAMES), 3))
+    for index, name in enumerate(NAMES):
+        x, y = person.pixels[name]
+        column, row = round(float(x)), round(float(y))
+        if not (0 <= column < width and 0 <= row < height) or not mine[row, column]:
+            continue
+        if name in _FACE and not looks_at_camera(person.space, name):
+            continue
+        part = int(canvas.part[row, column])
+        holds = name in _FACE if part == HEAD_PART else name in person.parts[part].joints
+        keypoints[index] = round(float(x), 2), round(float(y), 2), 2 if holds else 1
+    if (keypoints[:, 2] == 2).sum() < _LEAST_VISIBLE:
+        return None
+    rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
+    x1, y1, x2, y2 = (int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return Annotation(keypoints, (x1, y1, x2 - x1, y2 - y1), area)
+
+
+def _draw_light(generator: np.random.Generator) -> Array:
+    """Where in the picture the light comes from."""
+    angle = generator.uniform(-np.pi, 0)
+    return np.array([np.cos(angle), np.sin(angle)]) * generator.uniform(0.2, 1.0)
+
+
+def _photograph(image: Array, generator: np.random.Generator) -> Array:
+    """Exposure, white balance, blur and noise of a camera."""
+    image = image * generator.uniform(0.75, 1.2) * generator.uniform(0.93, 1.07, 3) + generator.uniform(-15, 15)
+    if generator.random() < 0.4:
+        image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 1.0)))
+    noise = generator.normal(0, generator.uniform(1, 7), image.shape[:2])
+    return np.clip(image + noise[..., None], 0, 255).astype(np.uint8)
