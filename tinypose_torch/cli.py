@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_predict(commands)
     _add_models(commands)
+    _add_evaluate(commands)
     _add_export(commands)
     _add_benchmark(commands)
     return parser
@@ -91,6 +92,38 @@ def _add_predict(commands: Any) -> None:
 def _add_models(commands: Any) -> None:
     parser = commands.add_parser("models", help="list the models", description="The catalogue as a table.")
     parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a pose network's accuracy on annotated images",
+        description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated or detected boxes; "
+        "MPII's PCKh with --truth.",
+    )
+    add = parser.add_argument
+    add("--pose", default=defaults.POSE, metavar="NAME", help="the model (default: %(default)s)")
+    add("--weights", metavar="FILE", help="weight file or exported file (default: the official weights)")
+    add(
+        "--annotations", required=True, metavar="FILE", help="COCO keypoint file of the network's skeleton; MPII's JSON"
+    )
+    add("--images", required=True, metavar="DIR", help="folder of the images")
+    add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
+    add("--device", default="cpu", help="default: %(default)s")
+    add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime")
+    add("--flip", action="store_true", help="average with the mirrored image, as the original does by default")
+    add("--detections", metavar="FILE", help="COCO detection file: these boxes instead of the annotated ones")
+    add(
+        "--detection-threshold",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="least score of a box (default: %(default)s)",
+    )
+    add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
+    add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
+    add("--limit", type=int, metavar="N", help="only the first N people")
+    add("--json", metavar="FILE", help="write the figures here")
 
 
 def _add_export(commands: Any) -> None:

@@ -10,6 +10,7 @@ import os
 import platform
 import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
+from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
@@ -90,7 +91,7 @@ def run(config: Config) -> dict[str, Any]:
     entry = pose_entry(config.model)
     output = Path(config.output)
     resumed_from = _check_output(output, config)
-    people = find_people(config, entry.input_size)
+    people = find_people(config, entry)
     network = build_network(config, people.skeleton)
     world = config.devices * config.nodes
     batches = batches_per_epoch(len(people.train), config.batch_size * world)
@@ -124,6 +125,16 @@ def run(config: Config) -> dict[str, Any]:
     return _finish(config, training, trainer, keep_best, time.monotonic() - started)
 
 
+def average_with(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """An exponential average that follows quickly at first: after t updates its decay is at most (1 + t) / (10 + t)."""
+
+    def average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        kept = min(decay, (1 + float(updates)) / (10 + float(updates)))
+        return kept * averaged + (1 - kept) * current
+
+    return average
+
+
 @rank_zero_only
 def write_weights(network: nn.Module, path: Path) -> None:
     """The network's tensors with its description: `create_model` and every command take the file."""
@@ -151,7 +162,7 @@ def _trainer(config: Config, keep_best: KeepBest | None, steps_per_epoch: int, t
     output = Path(config.output)
     callbacks: list[Callback] = [LearningRateMonitor("step")]
     if config.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=config.ema))
+        callbacks.append(WeightAveraging(avg_fn=average_with(config.ema), use_buffers=True))
     if keep_best is not None:
         callbacks.append(keep_best)
     callbacks.append(

@@ -40,11 +40,12 @@ class PoseTraining(LightningModule):
         self.network, self.config, self.people = network, config, people
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         self.loss = HeatmapLoss(config.loss_scale, config.hardest_keypoints)
-        self.forward_network = torch.compile(network) if config.compile else network
+        # In a list, where it is not taken for a second network with tensors of its own.
+        self._callable = [torch.compile(network) if config.compile else network]
         self._predictions: list[KeypointPrediction] = []
         self.accuracy: dict[str, float] = {}
         if config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> PoseTraining:
         """Training mode but for what is frozen."""
@@ -56,7 +57,8 @@ class PoseTraining(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        return self.forward_network(images)
+        (network,) = self._callable
+        return network(images)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         loss = self.loss(self(batch["image"]), batch["heatmaps"], batch["weights"])

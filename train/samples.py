@@ -45,7 +45,7 @@ class People:
     truth: CocoFile | MpiiTruth | None
 
 
-def find_people(config: Config, input_size: tuple[int, int]) -> People:
+def find_people(config: Config, entry: PoseEntry) -> People:
     """Read and check everything that training needs.
 
     Raises:
@@ -72,19 +72,21 @@ def find_people(config: Config, input_size: tuple[int, int]) -> People:
         if len(val) != len(mpii_truth.head_sizes):
             raise DatasetError(f"{data.truth} is of {len(mpii_truth.head_sizes)} people, {data.val} of {len(val)}")
         return People(train, folder, val, val_folder, train.skeleton, mpii_truth)
-    train_file = read_coco(data.train)
+    train_file = read_coco(data.train, entry.skeleton)
     skeleton = _with_sigmas(train_file.skeleton, data.sigmas)
-    train = annotated_people(train_file, input_size)
+    train = annotated_people(train_file, entry.input_size)
     check_images(train.items, folder)
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
-    truth = read_coco(data.val)
+    truth = read_coco(data.val, train_file.skeleton)
     if truth.skeleton.keypoint_names != skeleton.keypoint_names:
         raise DatasetError(
             f"{data.val} has other keypoints than {data.train}: {', '.join(truth.skeleton.keypoint_names)}"
         )
     val = (
-        detected_people(truth, data.detections, input_size) if data.detections else annotated_people(truth, input_size)
+        detected_people(truth, data.detections, entry.input_size)
+        if data.detections
+        else annotated_people(truth, entry.input_size)
     )
     check_images(val.items, val_folder)
     return People(train, folder, val, val_folder, skeleton, truth)

@@ -36,11 +36,11 @@ class CocoFile:
     skeleton: Skeleton
 
 
-def read_coco(path: str | os.PathLike[str], skeleton: Skeleton | None = None) -> CocoFile:
+def read_coco(path: str | os.PathLike[str], default: Skeleton | None = None) -> CocoFile:
     """Read and check a COCO keypoint file.
 
     Args:
-        skeleton: Meaning of the keypoints, where the file does not say or is to be overruled.
+        default: Meaning of the keypoints where the file does not say.
 
     Raises:
         DatasetError: No such file, not JSON, not of this form, ids that occur twice, or keypoints that do not fit the
@@ -52,7 +52,7 @@ def read_coco(path: str | os.PathLike[str], skeleton: Skeleton | None = None) ->
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO keypoint file")
     images = _index_images(path, content["images"])
-    category_id, skeleton = _find_category(path, content.get("categories"), skeleton)
+    category_id, skeleton = _find_category(path, content.get("categories"), default)
     annotations = [
         _check_annotation(path, annotation, len(skeleton))
         for annotation in content["annotations"]
@@ -112,7 +112,7 @@ def _check_unique(path: Path, kind: str, ids: list[Any]) -> None:
         raise DatasetError(f"{path}: {kind} id {twice[0]} occurs more than once ({len(twice)} such ids)")
 
 
-def _find_category(path: Path, categories: Any, skeleton: Skeleton | None) -> tuple[int, Skeleton]:
+def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tuple[int, Skeleton]:
     if not isinstance(categories, list) or not all(isinstance(c, dict) and "id" in c for c in categories):
         raise DatasetError(f"{path}: no list 'categories'; expected a COCO keypoint file")
     with_keypoints = [category for category in categories if category.get("keypoints")]
@@ -120,16 +120,10 @@ def _find_category(path: Path, categories: Any, skeleton: Skeleton | None) -> tu
         several = ", ".join(str(category.get("name")) for category in with_keypoints)
         raise DatasetError(f"{path}: several categories have keypoints ({several}); make one file of each")
     if not with_keypoints:
-        if skeleton is None or not categories:
+        if default is None or not categories:
             raise DatasetError(f"{path}: no category names its keypoints")
-        return categories[0]["id"], skeleton
+        return categories[0]["id"], default
     category = with_keypoints[0]
-    if skeleton is not None:
-        if len(skeleton) != len(category["keypoints"]):
-            raise DatasetError(
-                f"{path}: {len(category['keypoints'])} keypoints in the file, {len(skeleton)} in skeleton {skeleton.name!r}"
-            )
-        return category["id"], skeleton
     try:
         links = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])]
         sigmas = [float(sigma) for sigma in category.get("sigmas", [])]

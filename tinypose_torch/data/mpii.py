@@ -59,4 +59,8 @@ def _record(index: int, row: dict[str, Any]) -> Record:
     person = Person((joints - 1).astype(np.float32), visible, center.astype(np.float32), scales)
     half = scale * PIXEL_STD / EVALUATION_MARGIN / 2
     box = np.array([*(center - half), *(center + half)])
-    return Record(row["image"], row.get("image_id", index), person, box, 1.0, index)
+    image_id = row.get("image_id")
+    if image_id is None:
+        stem = Path(row["image"]).stem
+        image_id = int(stem) if stem.isdigit() else index
+    return Record(row["image"], image_id, person, box, 1.0, index)

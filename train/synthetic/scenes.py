@@ -87,7 +87,7 @@ def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Ar
         else:
             corners = generator.uniform(-0.5, 0.5, (int(generator.integers(3, 7)), 2)) * (w, h) + (x, y)
             cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), colour, cv2.LINE_AA)
-    image = np.float32(cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 2.5))))
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 2.5))), np.float32)
     strength = generator.uniform(0, 40)
     for cells in (4, 16, 64):
         noise = generator.normal(0, 1, (cells, cells)).astype(np.float32)

@@ -1,0 +1,214 @@
+"""The augmentation, draw by draw against the original, and its distributions."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REFERENCE
+
+pytest.importorskip("albumentations")
+
+from tinypose_torch.data.person import Person
+from tinypose_torch.data.transforms import (
+    Compose,
+    Cutout,
+    GridMask,
+    HalfBody,
+    HideAndSeek,
+    PersonAffine,
+    PersonFlip,
+    RandomRotation,
+    ScaleJitter,
+)
+from tinypose_torch.geometry.crops import person_matrix
+from tinypose_torch.geometry.encoding import encode_dark, encode_standard, encode_udp
+from tinypose_torch.geometry.skeletons import COCO17
+
+TRANSFORMS = REFERENCE / "transforms"
+UPPER = range(11)
+DRAWS = 4000
+
+
+def cases():
+    return json.loads((TRANSFORMS / "topdown_cases.json").read_text()) if TRANSFORMS.is_dir() else []
+
+
+def recorded_person(arrays):
+    return Person(arrays["in_joints"][:, :2].copy(), arrays["in_vis"][:, 0], arrays["in_center"], arrays["in_scale"])
+
+
+def replay(case, arrays):
+    """Person and image after everything but the warp, with the recorded draws."""
+    drawn, person, image = case["semantic"], recorded_person(arrays), arrays["in_image"]
+    if drawn.get("half_body"):
+        half = HalfBody(UPPER)
+        chosen = half.choose(np.flatnonzero(person.visible > 0), drawn["half_body_normal"] < 0.5)
+        assert sorted(chosen.tolist()) == sorted(drawn["half_body_joints"])
+        person = half.apply_to_person(person, chosen=chosen)
+    person = ScaleJitter().apply_to_person(person, scale_factor=drawn["scale_factor"])
+    person = RandomRotation().apply_to_person(person, rotation=drawn["rotation_degrees"])
+    if drawn["flip"]:
+        flip = PersonFlip(COCO17.flip_pairs)
+        person, image = flip.apply_to_person(person, shape=image.shape), flip.apply(image)
+    if drawn.get("cutout"):
+        disc = (*drawn["cutout_center_xy"], drawn["cutout_radius"])
+        image = Cutout(case["trainsize_wh"][0]).apply(image, disc=disc)
+    return person, image
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case["file"].removesuffix(".npz"))
+def test_recorded_draws(case):
+    arrays = np.load(TRANSFORMS / case["file"])
+    person, image = replay(case, arrays)
+    np.testing.assert_allclose(person.center, arrays["aug_center"], atol=1e-4)
+    np.testing.assert_allclose(person.scale, arrays["aug_scale"], rtol=1e-6)
+    np.testing.assert_allclose(person.joints, arrays["aug_joints"][:, :2], atol=1e-4)
+    np.testing.assert_array_equal(person.visible, arrays["aug_vis"][:, 0])
+    np.testing.assert_array_equal(image, arrays["aug_image"])
+    size, heatmap_size = tuple(case["trainsize_wh"][::-1]), tuple(case["hmsize_wh"][::-1])
+    for udp, kind, encoders in (
+        (True, "udp", {"dark": encode_dark, "udphm": encode_udp}),
+        (False, "std", {"std": encode_standard}),
+    ):
+        matrix = person_matrix(person.center, person.scale, person.rotation, size, udp)
+        warp = PersonAffine(size, udp)
+        np.testing.assert_allclose(matrix, arrays[f"{kind}_matrix"], atol=1e-4)
+        joints = warp.apply_to_person(person, matrix=matrix).joints
+        np.testing.assert_allclose(joints, arrays[f"{kind}_joints"][:, :2], atol=1e-4)
+        difference = np.abs(warp.apply(image, matrix=matrix).astype(int) - arrays[f"{kind}_image"])
+        assert difference.max() <= 1  # grey levels
+        for name, encode in encoders.items():
+            maps, weights = encode(
+                arrays[f"{kind}_joints"][:, :2], arrays["aug_vis"][:, 0], size, heatmap_size, case["sigma"]
+            )
+            expected = arrays[f"{name}_target"]
+            np.testing.assert_array_equal(weights, arrays[f"{name}_target_weight"][:, 0])
+            np.testing.assert_allclose(maps, expected, atol=2e-6)
+            np.testing.assert_array_equal(maps > 0, expected > 0)
+
+
+@pytest.fixture
+def person():
+    generator = np.random.default_rng(0)
+    joints = generator.uniform(20, 100, (17, 2)).astype(np.float32)
+    return Person(joints, np.ones(17, np.float32), np.float32([60, 60]), np.float32([0.6, 0.8]))
+
+
+def drawn_params(transform, person, image, count=DRAWS, seed=0):
+    """Parameters of every application; ``None`` where the transform was not applied."""
+    transform.set_random_seed(seed)
+    found = []
+    for _ in range(count):
+        transform.params = {}
+        transform(image=image, person=person)
+        found.append(transform.get_applied_params() or None)
+    return found
+
+
+def near_share(values, share):
+    """Within four standard errors."""
+    return abs(np.mean(values) - share) < 4 * np.sqrt(share * (1 - share) / len(values))
+
+
+IMAGE = np.full((120, 120, 3), 128, np.uint8)
+
+
+def test_distribution_of_half_body(person):
+    found = drawn_params(HalfBody(UPPER), person, IMAGE)
+    applied = [params for params in found if params]
+    assert near_share([params is not None for params in found], 0.3)
+    # upper if a normal draw is below 0.5
+    assert near_share([params["chosen"][0] < 11 for params in applied], 0.691462)
+
+
+def test_half_body_wants_more_than_eight(person):
+    import dataclasses
+
+    few = dataclasses.replace(person, visible=np.float32([1] * 8 + [0] * 9))
+    for params in drawn_params(HalfBody(UPPER), few, IMAGE, 200):
+        assert params is None or params["chosen"] is None
+
+
+def test_distribution_of_scale_and_rotation(person):
+    from scipy.stats import norm
+
+    scales = np.array([params["scale_factor"] for params in drawn_params(ScaleJitter(), person, IMAGE)])
+    assert scales.min() == 0.75
+    assert scales.max() == 1.25
+    assert near_share(scales == 1.25, norm.sf(1))  # clipped at one sigma
+    assert near_share(scales < 1, 0.5)
+    rotations = drawn_params(RandomRotation(), person, IMAGE)
+    assert near_share([params is not None for params in rotations], 0.6)
+    degrees = np.array([params["rotation"] for params in rotations if params])
+    assert abs(degrees).max() == 60
+    assert near_share(abs(degrees) < 30, norm.cdf(1) - norm.cdf(-1))
+    assert near_share(abs(degrees) == 60, 2 * norm.sf(2))
+
+
+def test_distribution_of_flip_and_cutout(person):
+    flips = drawn_params(PersonFlip(COCO17.flip_pairs), person, IMAGE)
+    assert near_share([params is not None for params in flips], 0.5)
+    found = drawn_params(Cutout(96), person, IMAGE)
+    assert near_share([params is not None for params in found], 0.5)
+    discs = np.array([params["disc"] for params in found if params])
+    radii = discs[:, 2] / 96
+    assert 0.1 <= radii.min() < 0.101
+    assert 0.199 < radii.max() <= 0.2
+    assert near_share(radii < 0.15, 0.5)
+    # the mean of the places is that of the joints, whose choice is uniform; the spread adds 0.05 input widths
+    spread = person.joints.var(axis=0) + (0.05 * 96) ** 2
+    error = 4 * np.sqrt(spread / len(discs))
+    assert (abs(discs[:, :2].mean(axis=0) - person.joints.mean(axis=0)) < error).all()
+    assert (abs(discs[:, :2].var(axis=0) / spread - 1) < 0.15).all()
+
+
+@pytest.mark.parametrize(("transform", "share"), [(HideAndSeek(p=1.0), 0.2), (GridMask(p=1.0), 0.25)])
+def test_other_dropping(transform, share, person):
+    """The dropped share of the person's box, and nothing outside it."""
+    transform.set_random_seed(0)
+    corner, size = (person.center - person.scale * 100).astype(int), (person.scale * 200).astype(int)
+    inside = np.zeros(IMAGE.shape[:2], bool)
+    inside[max(0, corner[1]) : corner[1] + size[1], max(0, corner[0]) : corner[0] + size[0]] = True
+    shares = []
+    for _ in range(300):
+        dropped = (transform(image=IMAGE, person=person)["image"] == 0).all(axis=2)
+        assert not dropped[~inside].any()
+        shares.append(dropped[inside].mean())
+    assert np.mean(shares) == pytest.approx(share, abs=0.02)
+    assert (IMAGE == 128).all(), "the caller's image was changed"
+
+
+def test_nobody_labelled(person):
+    """The original fails on a sample without labelled keypoints when it is to be cut out."""
+    import dataclasses
+
+    nobody = dataclasses.replace(person, visible=np.zeros(17, np.float32))
+    transform = Compose([HalfBody(UPPER, p=1.0), Cutout(96, p=1.0), PersonAffine((128, 96))])
+    drawn = transform(image=IMAGE, person=nobody)
+    assert drawn["image"].shape == (128, 96, 3)
+
+
+def test_joints_stay_on_what_they_mark(person):
+    """Through every transform together, a dot on a keypoint stays under it."""
+    import dataclasses
+
+    place = np.float32([70, 45])
+    image = np.zeros((120, 120, 3), np.uint8)
+    cv2.circle(image, (70, 45), 2, (255, 255, 255), -1)
+    joints = np.tile(place, (17, 1))
+    marked = dataclasses.replace(person, joints=joints)
+    transform = Compose([ScaleJitter(), RandomRotation(p=1.0), PersonFlip(COCO17.flip_pairs), PersonAffine((128, 96))])
+    transform.set_random_seed(3)
+    seen = 0
+    for _ in range(50):
+        drawn = transform(image=image, person=marked)
+        x, y = drawn["person"].joints[0]
+        if 4 < x < 91 and 4 < y < 123:
+            weights = drawn["image"][..., 0].astype(float)
+            columns, rows = np.meshgrid(np.arange(96), np.arange(128))
+            centre = (weights * columns).sum() / weights.sum(), (weights * rows).sum() / weights.sum()
+            assert centre == pytest.approx((x, y), abs=0.2)  # a dot of three pixels, resampled
+            seen += 1
+    assert seen > 30

@@ -1,0 +1,104 @@
+"""`tinypose evaluate`: accuracy of a pose network, in whatever form, on annotated images."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.images import check_images
+from tinypose_torch.data.mpii import mpii_people
+from tinypose_torch.data.records import Records, annotated_people, detected_people
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
+from tinypose_torch.evaluation.topdown import predict_people
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime import Runner, load_runner
+from tinypose_torch.table import format_table
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate, print the table, write the figures."""
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit {options.limit}; at least 1 person is needed")
+    runner = load_runner(options.pose, options.weights, options.backend, options.device, options.threads, "pose")
+    entry = runner.metadata.entry
+    assert isinstance(entry, PoseEntry)
+    accuracy = _evaluate_mpii(runner, entry, options) if options.truth else _evaluate_coco(runner, entry, options)
+    facts = {
+        **accuracy,
+        "model": entry.name,
+        "weights": options.weights or "official",
+        "backend": runner.backend,
+        "precision": runner.metadata.precision,
+        "flip": options.flip,
+        "annotations": options.annotations,
+        "detections": options.detections,
+    }
+    print(
+        format_table(tuple(accuracy), [tuple(_shown(value) for value in accuracy.values())], right=range(len(accuracy)))
+    )
+    if options.json:
+        with replacing(Path(options.json)) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    return 0
+
+
+def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
+    truth = read_coco(options.annotations, entry.skeleton)
+    skeleton = truth.skeleton
+    if skeleton.keypoint_names != entry.skeleton.keypoint_names:
+        if len(skeleton) != len(entry.skeleton):
+            raise DatasetError(f"{truth.path} has {len(skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
+        raise DatasetError(
+            f"{truth.path} names its keypoints {', '.join(skeleton.keypoint_names)}; "
+            f"{entry.name} finds {', '.join(entry.skeleton.keypoint_names)}"
+        )
+    sigmas = _sigmas(skeleton, options)
+    people = (
+        detected_people(truth, options.detections, entry.input_size, options.detection_threshold)
+        if options.detections
+        else annotated_people(truth, entry.input_size)
+    )
+    records = keypoint_results(_predict(runner, people, options), sigmas, category_id=truth.category_id)
+    return keypoint_accuracy(truth.path, records, sigmas)
+
+
+def _evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
+    people, truth = mpii_people(options.annotations), read_mpii_truth(options.truth)
+    if len(people.skeleton) != len(entry.skeleton):
+        raise DatasetError(f"MPII has {len(people.skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
+    if len(people) != len(truth.head_sizes):
+        raise DatasetError(
+            f"{options.truth} is of {len(truth.head_sizes)} people, {options.annotations} of {len(people)}"
+        )
+    return pckh_of_predictions(_predict(runner, people, options), truth)
+
+
+def _predict(runner: Runner, people: Records, options: argparse.Namespace) -> list[KeypointPrediction]:
+    items = people.items[: options.limit]
+    check_images(items, options.images)
+    for reason, ids in people.skipped.items():
+        print(f"not used: {len(ids)} {reason}")
+    with tqdm(total=len(items), unit="person", disable=None) as bar:
+        return list(predict_people(runner, items, Path(options.images), options.flip, progress=bar.update))
+
+
+def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
+    if options.sigmas is None:
+        return skeleton.sigmas
+    if len(options.sigmas) != len(skeleton) or not np.all(np.array(options.sigmas) > 0):
+        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed")
+    return dataclasses.replace(skeleton, sigmas=tuple(options.sigmas)).sigmas
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3f}" if value <= 1 else f"{value:.2f}"

@@ -1,0 +1,108 @@
+"""`python -m train RECIPE ... --check`: what would be used, what not and why, and how samples look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.data.dataset import PoseDataset
+from tinypose_torch.data.images import read_image
+from tinypose_torch.data.records import Records
+from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.images import save_png
+from tinypose_torch.table import format_table
+from train.config import Config
+from train.samples import build_dataset, find_people
+from train.start import pose_entry
+
+SHEET = "samples.png"
+_TILES = (4, 6)
+_TILE_HEIGHT = 256
+
+
+def check_data(config: Config) -> int:
+    """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
+    people = find_people(config, pose_entry(config.model))
+    entry = entry_of(create_model(config.model, skeleton=people.skeleton))
+    assert isinstance(entry, PoseEntry)
+    _print_people("training", people.train)
+    broken = _undecodable(people.train, people.train_images)
+    if people.val is not None and people.val_images is not None:
+        _print_people("evaluation", people.val)
+        broken += _undecodable(people.val, people.val_images)
+    _print_keypoints(people.train)
+    dataset = build_dataset(config, people, entry)
+    sheet = Path(config.output) / SHEET
+    save_png(draw_sheet(dataset), sheet)
+    print(f"wrote {sheet}: augmented samples with their targets")
+    for path in broken:
+        print(f"cannot be decoded: {path}")
+    return 1 if broken else 0
+
+
+def draw_sheet(dataset: PoseDataset) -> np.ndarray:
+    """Augmented people beside their heatmaps, RGB."""
+    rows, columns = _TILES
+    generator = np.random.default_rng(dataset.seed)
+    chosen = generator.choice(len(dataset), rows * columns, replace=len(dataset) < rows * columns)
+    tiles = [_draw_tile(dataset, int(index), epoch) for epoch, index in enumerate(chosen)]
+    return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
+
+
+def _draw_tile(dataset: PoseDataset, index: int, epoch: int) -> np.ndarray:
+    entry = dataset.entry
+    record = dataset.records[index]
+    image = read_image(dataset.folder / record.file_name)
+    height, width = entry.input_size
+    scale = _TILE_HEIGHT / height
+    size = (round(width * scale), _TILE_HEIGHT)
+    if image is None:
+        return np.zeros((size[1], 2 * size[0], 3), np.uint8)
+    crop, person = dataset.draw(image, record.person, epoch, index)
+    crop = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
+    highest = dataset[(epoch, index)]["heatmaps"].numpy().max(axis=0)
+    heat = cv2.resize((255 * highest).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    places = (person.joints + 0.5) * scale - 0.5
+    for left, right in entry.skeleton.links:
+        if person.visible[left] and person.visible[right]:
+            cv2.line(crop, _point(places[left]), _point(places[right]), (255, 255, 255), 1, cv2.LINE_AA)
+    for name, place, visible in zip(entry.skeleton.keypoint_names, places, person.visible, strict=True):
+        if visible:
+            colour = (80, 220, 80) if name.lower().startswith("l") else (255, 150, 40)
+            cv2.circle(crop, _point(place), 3, colour, -1, cv2.LINE_AA)
+    return np.concatenate([crop, heat], axis=1)
+
+
+def _point(place: np.ndarray) -> tuple[int, int]:
+    return round(float(place[0])), round(float(place[1]))
+
+
+def _print_people(what: str, people: Records) -> None:
+    images = {record.file_name for record in people.items}
+    print(f"{what}: {len(people)} people in {len(images)} images")
+    for reason, ids in people.skipped.items():
+        shown = ", ".join(str(identity) for identity in ids[:5]) + (", ..." if len(ids) > 5 else "")
+        print(f"  not used: {len(ids)} {reason} (annotation {shown})")
+
+
+def _print_keypoints(people: Records) -> None:
+    labelled = Counter(int(index) for record in people.items for index in np.flatnonzero(record.person.visible > 0))
+    partner = {a: b for pair in people.skeleton.flip_pairs for a, b in (pair, pair[::-1])}
+    names = people.skeleton.keypoint_names
+    rows = [
+        (str(index), name, str(labelled[index]), names[partner[index]] if index in partner else "")
+        for index, name in enumerate(names)
+    ]
+    print(format_table(("", "keypoint", "labelled", "swaps with"), rows, right=(0, 2)))
+
+
+def _undecodable(people: Records, folder: Path) -> list[Path]:
+    files = sorted({record.file_name for record in people.items})
+    found = tqdm(files, desc="decoding", unit="image", disable=None, leave=False)
+    return [folder / name for name in found if read_image(folder / name) is None]
