@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 RECIPES = Path(__file__).parent / "recipes"
 CONVENTIONS = ("paddle", "torch")
@@ -121,7 +122,7 @@ class Config(Section):
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(64, ge=1)
     accumulate: int = Field(1, ge=1)
-    precision: Literal["32", "bf16", "16", "64"] = "32"
+    precision: Annotated[Literal["32", "bf16", "16", "64"], BeforeValidator(str)] = "32"
     ema: float | None = Field(None, gt=0, lt=1)
     freeze: tuple[str, ...] = ()
     batch_norm: Literal["paddle", "torch"] = "paddle"
@@ -168,6 +169,16 @@ def load_config(recipe: str, overrides: list[str]) -> Config:
         return Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def flat_items(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys, dotted, with their values."""
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            yield from flat_items(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def recipe_names() -> list[str]:

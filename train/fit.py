@@ -27,14 +27,16 @@ from torch import Tensor, nn
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
-from train.config import Config, ConfigError
+from train.config import Config, ConfigError, flat_items
 from train.module import METRICS, PoseTraining, base_rate
 from train.samples import (
     BatchOrder,
     EvaluationCrops,
     People,
     batches_per_epoch,
+    build_colour,
     build_dataset,
+    build_transform,
     evaluation_loader,
     find_people,
     training_loader,
@@ -44,6 +46,14 @@ from train.start import build_network, pose_entry
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
 RECEIPT = "receipt.json"
+CONFIGURATION = "config.json"
+# What a resumed run may do otherwise than the run that it continues.
+_MAY_CHANGE = frozenset(
+    (
+        *("output", "resume", "epochs", "max_steps", "evaluate_every", "checkpoint_every", "flip_test"),
+        *("accelerator", "compile", "data.images", "data.val", "data.val_images", "data.detections", "data.workers"),
+    )
+)
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
 
@@ -90,9 +100,11 @@ def run(config: Config) -> dict[str, Any]:
     """
     entry = pose_entry(config.model)
     output = Path(config.output)
-    resumed_from = _check_output(output, config)
     people = find_people(config, entry)
     network = build_network(config, people.skeleton)
+    build_transform(config.augmentation, entry_of(network))  # type: ignore[arg-type]
+    build_colour(config.augmentation)
+    resumed_from = _check_output(output, config)
     world = config.devices * config.nodes
     batches = batches_per_epoch(len(people.train), config.batch_size * world)
     steps_per_epoch = math.ceil(batches / config.accumulate)
@@ -143,12 +155,22 @@ def write_weights(network: nn.Module, path: Path) -> None:
 
 def _check_output(output: Path, config: Config) -> Path | None:
     """The checkpoint to resume from."""
-    last = output / LAST
-    if config.resume:
-        return last if last.is_file() else None
-    if last.is_file():
+    last, description = output / LAST, output / CONFIGURATION
+    if not last.is_file():
+        with replacing(description) as temporary:
+            temporary.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        return None
+    if not config.resume:
         raise ConfigError(f"{output} holds a run already; resume=true continues it, output=... starts another one")
-    return None
+    begun = Config.model_validate_json(description.read_text())
+    changed = [
+        f"{key}={old!r}, now {new!r}"
+        for (key, old), (_, new) in zip(flat_items(begun), flat_items(config), strict=True)
+        if old != new and key not in _MAY_CHANGE
+    ]
+    if changed:
+        raise ConfigError(f"{output} was begun with another configuration: {'; '.join(changed)}")
+    return last
 
 
 def _steps_done(checkpoint: Path | None) -> int:

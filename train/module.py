@@ -46,6 +46,7 @@ class PoseTraining(LightningModule):
         self.accuracy: dict[str, float] = {}
         if config.channels_last:
             network.to(memory_format=torch.channels_last)
+        self.train()
 
     def train(self, mode: bool = True) -> PoseTraining:
         """Training mode but for what is frozen."""

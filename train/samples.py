@@ -106,7 +106,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
     height, width = entry.input_size
     p = options.dropping_probability
     dropping = {
-        "cutout": [T.Cutout(width, p=p)],
+        "cutout": [T.Cutout(width, p=p, in_place=True)],
         "hide_and_seek": [T.HideAndSeek(p=p)],
         "grid_mask": [T.GridMask(p=p)],
         "none": [],
@@ -219,7 +219,7 @@ class EvaluationCrops(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         crop = cut_out(self.records[index], self.folder, self.entry)
         image = normalise(crop[None], self.entry.mean, self.entry.std)[0]
-        return {"image": torch.from_numpy(image), "index": torch.tensor(index)}
+        return {"image": torch.from_numpy(image), "index": index}
 
 
 def evaluation_loader(

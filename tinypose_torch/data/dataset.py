@@ -29,7 +29,7 @@ from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
 from tinypose_torch.geometry.normalise import normalise
 
 Array = np.ndarray
-Sample = dict[str, Tensor]
+Sample = dict[str, Any]  # tensors, and ``index``, a number
 _log = logging.getLogger(__name__)
 
 
@@ -108,10 +108,15 @@ class PoseDataset(Dataset[Sample]):
             "image": torch.from_numpy(normalise(crop[None], entry.mean, entry.std)[0]),
             "heatmaps": torch.from_numpy(heatmaps),
             "weights": torch.from_numpy(weights),
-            "index": torch.tensor(index),
+            "index": index,
         }
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
     """Samples to a batch."""
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    return {
+        key: torch.stack([sample[key] for sample in samples])
+        if isinstance(first, Tensor)
+        else torch.tensor([sample[key] for sample in samples])
+        for key, first in samples[0].items()
+    }

@@ -151,7 +151,7 @@ def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, coun
     x, y, w, h = (float(value) for value in row["bbox"])
     box = np.array([x, y, x + w, y + h])
     blank = np.zeros((count, 2), np.float32)
-    person = _person(box, input_size, blank, np.zeros(count, np.float32))
+    person = _person(box, input_size, blank, np.ones(count, np.float32))
     return Record(image["file_name"], image["id"], person, box, float(row["score"]))
 
 

@@ -74,7 +74,7 @@ class HalfBody(PersonTransform):
 
     def __init__(self, upper: Sequence[int], aspect: float = 0.75, least: int = 8, p: float = 0.3) -> None:
         super().__init__(p=p)
-        self.upper, self.aspect, self.least = tuple(upper), aspect, least
+        self.upper, self.aspect, self.least = frozenset(upper), aspect, least
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         person: Person = data["person"]
@@ -85,7 +85,7 @@ class HalfBody(PersonTransform):
 
     def choose(self, labelled: Array, prefer_upper: bool) -> Array | None:
         """Which of the labelled keypoints are cut out; ``None`` if too few."""
-        upper = np.isin(labelled, self.upper)
+        upper = np.array([index in self.upper for index in labelled.tolist()])
         above, below = labelled[upper], labelled[~upper]
         if prefer_upper and len(above) > 2:
             chosen = above
@@ -169,20 +169,26 @@ class Cutout(PersonTransform):
         input_width: Of the network, pixels.
         offset: Standard deviation of the disc's place around the keypoint, in input widths.
         radius: Least and greatest radius, in input widths.
+        in_place: Blacken the image that was given, not a copy: for callers that have no further use for it.
     """
 
     def __init__(
-        self, input_width: int, offset: float = 0.05, radius: tuple[float, float] = (0.1, 0.2), p: float = 0.5
+        self,
+        input_width: int,
+        offset: float = 0.05,
+        radius: tuple[float, float] = (0.1, 0.2),
+        p: float = 0.5,
+        in_place: bool = False,
     ) -> None:
         super().__init__(p=p)
-        self.input_width, self.offset, self.radius = input_width, offset, radius
+        self.input_width, self.offset, self.radius, self.in_place = input_width, offset, radius, in_place
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         person: Person = data["person"]
         labelled = np.flatnonzero(person.visible > 0)
         if len(labelled) == 0:
             return {"disc": None}
-        joint = self.random_generator.choice(labelled)
+        joint = labelled[self.random_generator.integers(len(labelled))]
         shift = self.random_generator.standard_normal(2) * self.input_width * self.offset
         radius = self.random_generator.uniform(*self.radius) * self.input_width
         return {"disc": (*(person.joints[joint] + shift).tolist(), radius)}
@@ -196,7 +202,7 @@ class Cutout(PersonTransform):
         columns = slice(*np.clip([int(np.ceil(x - radius)), int(np.floor(x + radius)) + 1], 0, width))
         dx = (np.arange(columns.start, columns.stop) - x) / radius
         dy = (np.arange(rows.start, rows.stop) - y) / radius
-        img = img.copy()
+        img = img if self.in_place else img.copy()
         img[rows, columns][(dx * dx)[None] + (dy * dy)[:, None] <= 1] = 0
         return img
 

@@ -57,11 +57,12 @@ def read_mpii_truth(path: str | os.PathLike[str]) -> MpiiTruth:
         DatasetError: No such file, or another one.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         content = loadmat(Path(path))
         return MpiiTruth.from_arrays(*(content[key] for key in ("pos_gt_src", "jnt_missing", "headboxes_src")))
-    except (OSError, KeyError, ValueError, NotImplementedError, TypeError) as error:
+    except (MatReadError, OSError, KeyError, ValueError, NotImplementedError, TypeError) as error:
         raise DatasetError(f"{path}: not MPII's gt_valid.mat: {type(error).__name__} {error}") from None
 
 

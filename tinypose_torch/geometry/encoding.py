@@ -82,7 +82,8 @@ def _gaussians(places: Array, weights: Array, heatmap_size: Size, sigma: float) 
     x = np.arange(heatmap_size[1], dtype=np.float32) - places[:, 0, None]
     y = np.arange(heatmap_size[0], dtype=np.float32) - places[:, 1, None]
     squared = (x * x)[:, None, :] + (y * y)[:, :, None]
-    maps = np.exp(-squared / np.float32(2 * sigma**2))
+    np.divide(squared, np.float32(-2 * sigma**2), out=squared)
+    maps = np.exp(squared, out=squared)
     maps[weights == 0] = 0
     return maps
 

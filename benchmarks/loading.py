@@ -1,0 +1,86 @@
+"""What a training sample costs beside the decoding of its JPEG: one thread, one process, interleaved.
+
+    python benchmarks/loading.py --images DIR [--model NAME] [--rounds N]
+
+Every photo of the folder is a sample with a made-up person in its middle and every augmentation on, from file to tensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from tinypose_torch.checkpoints.catalogue import PoseEntry, get_entry
+from tinypose_torch.data.dataset import PoseDataset
+from tinypose_torch.data.person import Person
+from tinypose_torch.data.records import Record
+from tinypose_torch.geometry.crops import center_and_scale
+from tinypose_torch.images import find_inputs
+from tinypose_torch.table import format_table
+from train.config import Augmentation
+from train.samples import build_transform
+
+
+def main() -> None:
+    """Time and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--model", nargs="+", default=["tinypose_128x96", "tinypose_256x192"])
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    files = [Path(file) for file in find_inputs([options.images])[0]]
+    always = Augmentation(half_body=1, rotation_probability=1, flip=1, dropping_probability=1)
+    rows = []
+    for name in options.model:
+        entry = get_entry(name)
+        assert isinstance(entry, PoseEntry)
+        records = [_record(file, entry) for file in files]
+        dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
+        decoding, sample = [], []
+        for epoch in range(options.rounds):
+            for index, file in enumerate(files):
+                started = time.perf_counter()
+                cv2.imread(str(file))
+                decoded = time.perf_counter()
+                dataset[(epoch, index)]
+                decoding.append((decoded - started) * 1e3)
+                sample.append((time.perf_counter() - decoded) * 1e3)
+        medians = [statistics.median(times) for times in (decoding, sample)]
+        per_photo = [
+            statistics.median(sample[i :: len(files)]) / statistics.median(decoding[i :: len(files)])
+            for i in range(len(files))
+        ]
+        rows.append(
+            (
+                name,
+                *(f"{value:.2f}" for value in medians),
+                f"{sum(sample) / sum(decoding):.2f}",
+                f"{max(per_photo):.2f}",
+            )
+        )
+    print(format_table(("model", "decoding ms", "sample ms", "ratio", "worst photo"), rows, right=range(1, 5)))
+
+
+def _record(file: Path, entry: PoseEntry) -> Record:
+    """A person in the middle, half as large as the photo, all keypoints labelled."""
+    image = cv2.imread(str(file))
+    assert image is not None
+    height, width = image.shape[:2]
+    box = np.array([width * 0.25, height * 0.25, width * 0.75, height * 0.75])
+    centers, scales = center_and_scale(box[None], entry.input_size)
+    generator = np.random.default_rng(0)
+    joints = generator.uniform(box[:2], box[2:], (len(entry.skeleton), 2)).astype(np.float32)
+    person = Person(joints, np.ones(len(joints), np.float32), centers[0], scales[0])
+    return Record(file.name, 0, person, box)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""A small rendered dataset, made once for all test processes."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from filelock import FileLock
+
+pytest.importorskip("lightning")
+
+IMAGES = 40
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory, worker_id):
+    """Folder with train.json, val.json and images of rendered people."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "people"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "val.json").is_file():
+            command = [sys.executable, "-m", "train.synthetic", "--output", folder, "--images", IMAGES, "--seed", 5]
+            subprocess.run([str(part) for part in command], check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def arguments(people, tmp_path):
+    """What every quick run has in common."""
+    return [
+        "demo",
+        f"data.train={people / 'train.json'}",
+        f"data.images={people / 'images'}",
+        f"output={tmp_path / 'run'}",
+        "data.workers=0",
+        "accelerator=cpu",
+        "batch_size=4",
+        "ema=null",
+    ]

@@ -1,0 +1,226 @@
+"""Datasets and configurations that cannot be right: an error that says what and where, before anything is trained."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+
+from tinypose_torch import create_model
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
+from train.__main__ import main
+
+
+class Workplace:
+    """A dataset of its own to spoil."""
+
+    def __init__(self, people, folder):
+        self.folder = folder
+        self.images = folder / "images"
+        shutil.copytree(people / "images", self.images)
+        self.content = json.loads((people / "train.json").read_text())
+        self.file = folder / "train.json"
+        self.write(self.content)
+
+    def write(self, content):
+        self.file.write_text(json.dumps(content))
+
+    def spoil(self, change):
+        content = copy.deepcopy(self.content)
+        change(content)
+        self.write(content)
+
+    def run(self, *overrides):
+        return main(
+            [
+                "demo",
+                f"data.train={self.file}",
+                f"data.images={self.images}",
+                f"output={self.folder / 'run'}",
+                *("data.workers=0", "accelerator=cpu", "batch_size=2", "max_steps=1"),
+                *overrides,
+            ]
+        )
+
+
+@pytest.fixture
+def workplace(people, tmp_path):
+    return Workplace(people, tmp_path)
+
+
+def first(content):
+    return content["annotations"][0]
+
+
+def edit(**changes):
+    return lambda content: first(content).update(changes)
+
+
+def repeat_annotation_id(content):
+    content["annotations"][1]["id"] = first(content)["id"]
+
+
+def repeat_image_id(content):
+    content["images"][1]["id"] = content["images"][0]["id"]
+
+
+def drop(key):
+    return lambda content: content.pop(key)
+
+
+BAD_FILES = {
+    "wrong number of keypoints": (edit(keypoints=[1, 2, 2] * 16), "48 keypoint numbers; 17 keypoints need 51"),
+    "keypoints that are no numbers": (edit(keypoints=["x"] * 51), "not a list of numbers"),
+    "no keypoints at all": (edit(keypoints=None), "not a list of numbers"),
+    "bbox of three": (edit(bbox=[1, 2, 3]), "expected x, y, width, height"),
+    "bbox of text": (edit(bbox="1 2 3 4"), "expected x, y, width, height"),
+    "annotation id twice": (repeat_annotation_id, "annotation id .* occurs more than once"),
+    "image id twice": (repeat_image_id, "image id 0 occurs more than once"),
+    "no images": (drop("images"), "no list 'images'"),
+    "no annotations": (drop("annotations"), "no list 'annotations'"),
+    "no categories": (drop("categories"), "no list 'categories'"),
+    "image without a name": (lambda c: c["images"][0].pop("file_name"), "no id or no file_name"),
+    "annotation without image_id": (lambda c: first(c).pop("image_id"), "without image_id"),
+    "empty list of people": (lambda c: c.update(annotations=[]), "nobody to use, the file is empty"),
+    "links beyond the keypoints": (lambda c: c["categories"][0].update(keypoints=["a"], skeleton=[[1, 9]]), "link"),
+    "two categories with keypoints": (
+        lambda c: c["categories"].append({"id": 2, "name": "dog", "keypoints": ["tail"]}),
+        "several categories have keypoints",
+    ),
+    "image not there": (lambda c: c["images"][0].update(file_name="gone.jpg"), "1 images are not in .*gone.jpg"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_annotations(case, workplace, capsys):
+    import re
+
+    change, message = BAD_FILES[case]
+    workplace.spoil(change)
+    assert workplace.run() == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert "Traceback" not in error
+    assert not (workplace.folder / "run").exists(), "something was begun"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty file"), (b"{", "not JSON"), (b"[1, 2]", "holds a list"), (b"\xff\xfe\x00", "not JSON")],
+)
+def test_files_that_are_none(content, message, workplace, capsys):
+    workplace.file.write_bytes(content)
+    assert workplace.run() == 2
+    assert message in capsys.readouterr().err
+
+
+BAD_OPTIONS = {
+    "unknown key": (["optimisation.learning_rat=1"], "did you mean 'optimisation.learning_rate'"),
+    "unknown section": (["optimizer.lr=1"], "unknown key 'optimizer'"),
+    "wrong type": (["batch_size=many"], "batch_size: "),
+    "negative": (["max_steps=-1"], "max_steps: "),
+    "no value": (["max_steps"], "expected key=value"),
+    "section as a value": (["data.workers.more=1"], "'workers' is no section"),
+    "probability over 1": (["augmentation.flip=1.5"], "augmentation.flip: "),
+    "unknown dropping": (["augmentation.dropping=mixup"], "augmentation.dropping: "),
+    "unknown colour": (["augmentation.colour=[{name: Rainbow}]"], "'Rainbow' is not one of albumentations'"),
+    "colour that moves pixels": (["augmentation.colour=[{name: Affine}]"], "'Affine' is not one of"),
+    "colour with wrong arguments": (["augmentation.colour=[{name: ColorJitter, speed: 3}]"], "ColorJitter: "),
+    "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
+    "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
+    "detector": (["model=picodet_s_320_lcnet_pedestrian"], "is a detector"),
+    "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
+    "freezing everything": (["freeze=[backbone, final_conv]"], "leaves nothing to learn"),
+    "no annotation file": (["data.train=gone.json"], "no annotation file 'gone.json'"),
+    "no image folder": (["data.images=gone"], "no image folder 'gone'"),
+    "data missing": (["data.train=null"], "data.train is missing"),
+    "no weight file": (["weights=gone.pdparams"], "no weight file 'gone.pdparams'"),
+    "sigmas": (["data.sigmas=[0.1]"], "1 numbers for 17 keypoints"),
+    "no detections": (["data.detections=gone.json", "data.val={train}"], "gone.json: No such file"),
+    "mpii of a coco file": (["data.format=mpii"], "not an MPII annotation file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_options(case, workplace, capsys):
+    overrides, message = BAD_OPTIONS[case]
+    assert workplace.run(*(override.replace("{train}", str(workplace.file)) for override in overrides)) == 2
+    error = capsys.readouterr().err
+    assert message in error, error
+    assert "Traceback" not in error
+
+
+def test_unknown_recipe(capsys):
+    assert main(["fine-tune"]) == 2
+    assert "did you mean 'finetune'" in capsys.readouterr().err
+
+
+def test_weights_of_another_model(workplace, tmp_path, capsys):
+    network = create_model("lite_hrnet_18_256x192")
+    save_safetensors(network, tmp_path / "other.safetensors", describe_changes(network.entry))
+    with pytest.warns(UserWarning, match="holds weights of lite_hrnet_18_256x192"):
+        assert workplace.run(f"weights={tmp_path / 'other.safetensors'}") == 2
+    assert "does not fit the network" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_run(workplace, capsys):
+    assert workplace.run() == 0
+    assert workplace.run("resume=true", "max_steps=2", "model=lite_hrnet_18_256x192") == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "another configuration: model" in error
+
+
+def test_other_validation_skeleton(workplace, tmp_path, capsys):
+    content = copy.deepcopy(workplace.content)
+    content["categories"][0]["keypoints"][0] = "snout"
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    assert workplace.run(f"data.val={tmp_path / 'val.json'}") == 2
+    assert "has other keypoints than" in capsys.readouterr().err
+
+
+SKIPPED = {
+    "crowd": (edit(iscrowd=1), "1 crowds"),
+    "no area": (edit(area=0), "1 without area"),
+    "box of one pixel": (edit(bbox=[5, 5, 1, 1]), "1 without area"),
+    "box outside": (edit(bbox=[9999, 5, 10, 10]), "1 without area"),
+    "NaN": (edit(keypoints=[float("nan")] * 51), "1 with NaN or infinite numbers"),
+    "infinite box": (edit(bbox=[0, 0, float("inf"), 5]), "1 with NaN or infinite numbers"),
+    "no keypoint labelled": (edit(keypoints=[0] * 51), "1 without keypoints"),
+    "image not in the file": (edit(image_id=12345), "1 of images that are not in the file"),
+}
+
+
+@pytest.mark.parametrize("case", SKIPPED)
+def test_counted_skips(case, workplace, capsys):
+    change, message = SKIPPED[case]
+    workplace.spoil(change)
+    assert workplace.run("--check") == 0
+    printed = capsys.readouterr().out
+    assert f"not used: {message}" in printed
+    assert (workplace.folder / "run/samples.png").is_file()
+
+
+def test_keypoints_outside_the_image(workplace):
+    workplace.spoil(edit(keypoints=[-500.0, 9000.0, 2] * 17))
+    assert workplace.run() == 0
+
+
+def test_broken_image(workplace, capsys, caplog):
+    """Named by the check; in training another image takes its place."""
+    name = workplace.content["images"][0]["file_name"]
+    (workplace.images / name).write_bytes(b"not a photo")
+    assert workplace.run("--check") == 1
+    assert f"cannot be decoded: {workplace.images / name}" in capsys.readouterr().out
+    assert workplace.run("batch_size=200") == 0
+    assert f"cannot decode {workplace.images / name}" in caplog.text
+
+
+def test_diverging(workplace, capsys):
+    with torch.no_grad():
+        network = create_model("tinypose_128x96")
+        network.final_conv.weight.fill_(1e38)
+    save_safetensors(network, workplace.folder / "huge.safetensors", describe_changes(network.entry))
+    assert workplace.run(f"weights={workplace.folder / 'huge.safetensors'}") == 1
+    assert "the loss is" in capsys.readouterr().err

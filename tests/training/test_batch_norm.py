@@ -1,0 +1,58 @@
+"""Running statistics by both conventions."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import REFERENCE
+from torch import nn
+
+from train.batch_norm import use_training_batch_norm
+
+
+def test_biased_and_unbiased():
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64) * 3 + 1
+    count = x.numel() / x.shape[1]
+    variance = x.var(dim=(0, 2, 3), correction=0)
+    for biased, expected in ((True, variance), (False, variance * count / (count - 1))):
+        norm = nn.BatchNorm2d(4).double()
+        plain = nn.BatchNorm2d(4).double()
+        use_training_batch_norm(norm, biased=biased, shared=False)
+        assert torch.equal(norm(x), plain(x)), "what goes on is the same"
+        torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * expected)
+        torch.testing.assert_close(norm.running_mean, plain.running_mean)
+        assert norm.num_batches_tracked == 1
+
+
+def test_gradients_are_usual():
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
+    grads = []
+    for train in (True, False):
+        norm = nn.BatchNorm2d(4).double()
+        if train:
+            use_training_batch_norm(norm, biased=True, shared=False)
+        own = x.clone().requires_grad_()
+        norm(own).pow(3).sum().backward()
+        grads.append((own.grad, norm.weight.grad, norm.bias.grad))
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.needs_reference
+def test_recorded():
+    arrays = np.load(REFERENCE / "training/micro.npz")
+    norm = nn.BatchNorm2d(4)
+    use_training_batch_norm(norm, biased=True, shared=False)
+    with torch.no_grad():
+        for own, name in (
+            (norm.weight, "weight"),
+            (norm.bias, "bias"),
+            (norm.running_mean, "_mean"),
+            (norm.running_var, "_variance"),
+        ):
+            own.copy_(torch.from_numpy(arrays[f"bn_init_{name}"]))
+    y = norm(torch.from_numpy(arrays["bn_x"]))
+    np.testing.assert_allclose(y.detach(), arrays["bn_y"], atol=1e-5)
+    np.testing.assert_allclose(norm.running_mean, arrays["bn_after__mean"], atol=1e-6)
+    np.testing.assert_allclose(norm.running_var, arrays["bn_after__variance"], atol=1e-6)

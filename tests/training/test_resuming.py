@@ -1,0 +1,164 @@
+"""Runs that end in the middle: resumed exactly, killed at random moments, and shared between processes."""
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from conftest import ROOT
+
+from train.__main__ import main
+from train.fit import LAST, WEIGHTS
+from train.samples import BatchOrder
+
+
+def trained(folder):
+    return safetensors.torch.load_file(folder / WEIGHTS)
+
+
+def differing(one, two):
+    return [name for name in one if not torch.equal(one[name], two[name])]
+
+
+@pytest.mark.parametrize("options", [[], ["ema=0.9", "accumulate=2"]], ids=["plain", "averaged, accumulated"])
+def test_resumed_equals_uninterrupted(arguments, tmp_path, options):
+    arguments = [*arguments, *options, "checkpoint_every=3"]
+    assert main([*arguments, f"output={tmp_path / 'whole'}", "max_steps=7"]) == 0
+    first = [*arguments, f"output={tmp_path / 'parts'}", "max_steps=7"]
+    stopped = subprocess.run(
+        [sys.executable, "-c", _STOPPED_AFTER.format(step=5), *first], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "stopped here" in stopped.stderr, stopped.stderr[-2000:]
+    assert _step_of(tmp_path / "parts") == 3
+    assert main([*first, "resume=true"]) == 0
+    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
+
+
+# A run that fails in a step, as if the machine had.
+_STOPPED_AFTER = """
+import sys
+from train.module import PoseTraining
+from train.__main__ import main
+usual = PoseTraining.training_step
+def step(self, batch, index):
+    if self.global_step == {step}:
+        raise RuntimeError("stopped here")
+    return usual(self, batch, index)
+PoseTraining.training_step = step
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _step_of(folder):
+    return torch.load(folder / LAST, weights_only=False)["global_step"]
+
+
+def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
+    assert main([*arguments, "max_steps=1"]) == 0
+    before = (tmp_path / "run" / LAST).read_bytes()
+    assert main([*arguments, "max_steps=1"]) == 2
+    assert "holds a run already; resume=true" in capsys.readouterr().err
+    assert (tmp_path / "run" / LAST).read_bytes() == before
+
+
+# Starts the same run again and again, kills it a random time after its next checkpoint, and prints the step reached.
+# A child is forked from a process that has imported everything and computed nothing.
+_KILLED = """
+import os, random, signal, sys, time
+import torch
+import train.check, train.fit
+from train.__main__ import main
+run, kills, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+def step():
+    return torch.load(run + "/last.ckpt", weights_only=False)["global_step"] if os.path.exists(run + "/last.ckpt") else 0
+generator = random.Random(0)
+for _ in range(kills):
+    reached = step()
+    child = os.fork()
+    if child == 0:
+        os._exit(main(arguments))
+    while step() <= reached:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run ended by itself"
+        time.sleep(0.02)
+    time.sleep(generator.uniform(0, 0.5))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("\\nreached", step(), flush=True)
+"""
+
+
+def test_killed_at_random_moments(arguments, tmp_path):
+    """Ten times kill -9: the checkpoint is always whole, and what is lost is at most the steps since the last one."""
+    run, every = tmp_path / "run", 2
+    endless = [*arguments, "max_steps=100000", f"checkpoint_every={every}", "resume=true"]
+    command = [sys.executable, "-c", _KILLED, str(run), "10", *endless]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    reached = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("reached")]
+    assert len(reached) == 10
+    assert all(step % every == 0 for step in reached)
+    assert all(before < after for before, after in itertools.pairwise(reached))
+    assert main([*arguments, f"max_steps={reached[-1] + 1}", "resume=true"]) == 0
+    assert json.loads((run / "receipt.json").read_text())["steps"] == reached[-1] + 1
+
+
+@pytest.mark.parametrize("biased", ["paddle", "torch"])
+def test_two_processes_equal_one(arguments, tmp_path, biased):
+    common = [*arguments, "max_steps=3", "precision=64", f"batch_norm={biased}", "freeze=[]"]
+    assert main([*common, f"output={tmp_path / 'one'}", "batch_size=8"]) == 0
+    command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=4", "devices=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    one, two = trained(tmp_path / "one"), trained(tmp_path / "two")
+    for name, value in one.items():
+        # Adam's steps do not depend on the gradient's size, so rounding shows most where the gradient is nothing but it.
+        assert (value - two[name]).abs().max() <= 1e-8 + 1e-4 * value.abs().max(), name
+
+
+def _free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def test_order_is_resumable_and_whole():
+    everything = list(BatchOrder(23, 4, 18, 0, seed=3))
+    for start in (0, 1, 5, 6, 17):
+        assert list(BatchOrder(23, 4, 18, start, seed=3)) == everything[start:]
+    for epoch in range(3):  # six batches each
+        part = [index for batch in everything[6 * epoch : 6 * epoch + 6] for _, index in batch]
+        assert sorted(part) == list(range(23))
+    assert everything[0] != everything[6]
+    assert {epoch for batch in everything[6:12] for epoch, _ in batch} == {1}
+
+
+def test_processes_share_batches():
+    joint = list(BatchOrder(22, 4, 12, 0, seed=0))
+    parts = [list(BatchOrder(22, 2, 12, 0, seed=0, rank=rank, world=2)) for rank in range(2)]
+    for whole, one, two in zip(joint, *parts, strict=True):
+        assert sorted(whole) == sorted([*one, *two])
+        assert one
+        assert two
+
+
+def test_samples_do_not_depend_on_workers(people):
+    from tinypose_torch.checkpoints.catalogue import get_entry
+    from train.config import load_config
+    from train.samples import build_dataset, find_people, training_loader
+
+    config = load_config("demo", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
+    entry = get_entry("tinypose_128x96")
+    dataset = build_dataset(config, find_people(config, entry), entry)
+    batches = [
+        [batch["image"].numpy() for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers)]
+        for workers in (0, 2)
+    ]
+    for one, two in zip(*batches, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -1,0 +1,176 @@
+"""Whole runs, small: what they learn, write and leave behind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL
+
+from tinypose_torch import create_model
+from tinypose_torch.cli import main as tinypose
+from tinypose_torch.geometry.skeletons import COCO17
+from train.__main__ import main
+from train.config import load_config, recipe_names
+from train.start import build_network
+from train.synthetic.__main__ import main as synthesise
+from train.synthetic.__main__ import subset
+
+TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee") for side in ("left", "right"))
+
+
+def test_evaluated_and_kept(arguments, people, tmp_path, capsys):
+    """A run with evaluation leaves weights that `tinypose evaluate` measures as the run did."""
+    common = [*arguments, "max_steps=4", "evaluate_every=0.25", "ema=0.5", f"data.val={people / 'val.json'}"]
+    assert main(common) == 0
+    run = tmp_path / "run"
+    receipt = json.loads((run / "receipt.json").read_text())
+    assert receipt["accuracy"]["AP"] >= 0
+    assert receipt["steps"] == 4
+    options = ["--weights", run / "weights.safetensors", "--annotations", people / "val.json", "--images"]
+    options += [people / "images", "--json", tmp_path / "accuracy.json"]
+    assert tinypose(["evaluate", "--pose", "tinypose_128x96", *map(str, options)]) == 0
+    measured = json.loads((tmp_path / "accuracy.json").read_text())
+    for name in ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"):
+        assert measured[name] == pytest.approx(receipt["accuracy"][name], abs=1e-6), name
+    rows = (run / "logs/metrics.csv").read_text().splitlines()
+    assert "loss" in rows[0]
+    assert "AP" in rows[0]
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_learns(arguments, tmp_path):
+    """The loss falls, to a quarter when this was written, on people seen again and again."""
+    few = tmp_path / "few"
+    assert synthesise(["--output", str(few), "--images", "8", "--seed", "5"]) == 0
+    options = ["max_steps=120", "epochs=10000", "optimisation.warmup_steps=5", "optimisation.learning_rate=0.004"]
+    options += ["augmentation.half_body=0", "augmentation.scale=0", "augmentation.rotation_probability=0"]
+    options += ["augmentation.flip=0", "augmentation.dropping=none"]
+    assert main([*arguments, f"data.train={few / 'train.json'}", f"data.images={few / 'images'}", *options]) == 0
+    header, *rows = [row.split(",") for row in (tmp_path / "run/logs/metrics.csv").read_text().splitlines()]
+    losses = [float(row[header.index("loss")]) for row in rows if row[header.index("loss")]]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["precision=bf16"],
+        ["channels_last=true", "optimisation.clip=1"],
+        ["hardest_keypoints=8", "encoding=udp"],
+        ["augmentation.colour=[{name: ColorJitter, p: 1.0}]", "augmentation.dropping=grid_mask"],
+        ["freeze=[backbone]", "augmentation.dropping=hide_and_seek"],
+        ["model=lite_hrnet_18_256x192", "encoding=standard"],
+    ],
+    ids=" ".join,
+)
+def test_options(arguments, options):
+    assert main([*arguments, "max_steps=1", *options]) == 0
+
+
+def test_frozen_stays(arguments, tmp_path):
+    import safetensors.torch
+
+    torch.manual_seed(0)
+    assert main([*arguments, "max_steps=2", "freeze=[backbone.stem, backbone.stage0]"]) == 0
+    trained = safetensors.torch.load_file(tmp_path / "run/weights.safetensors")
+    config = load_config("demo", [])
+    before = build_network(config, COCO17).state_dict()
+    for name, value in trained.items():
+        if name.startswith(("backbone.stem.", "backbone.stage0.")):
+            assert torch.equal(value, before[name]), name
+    assert not torch.equal(trained["final_conv.weight"], before["final_conv.weight"])
+
+
+def test_own_skeleton_to_a_file(people, arguments, tmp_path):
+    """Other keypoints: trained, evaluated, loaded by name alone, exported with their skeleton."""
+    folder = tmp_path / "ten"
+    options = ["--output", folder, "--images", 12, "--keypoints", ",".join(TEN)]
+    assert synthesise([str(option) for option in options]) == 0
+    data = [
+        f"data.train={folder / 'train.json'}",
+        f"data.val={folder / 'val.json'}",
+        f"data.images={folder / 'images'}",
+    ]
+    assert main([*arguments, *data, "max_steps=1"]) == 0
+    weights = tmp_path / "run/weights.safetensors"
+    network = create_model("tinypose_128x96", weights=weights)
+    assert network.entry.skeleton.keypoint_names == TEN
+    assert network.entry.skeleton.flip_pairs == tuple((i, i + 1) for i in range(0, 10, 2))
+    assert network.final_conv.out_channels == 10
+    exported = tmp_path / "own.torchscript"
+    export = [
+        "export",
+        "tinypose_128x96",
+        "--weights",
+        str(weights),
+        "--format",
+        "torchscript",
+        "--output",
+        str(exported),
+    ]
+    assert tinypose(export) == 0
+    measure = ["--annotations", folder / "val.json", "--images", folder / "images", "--weights", exported]
+    assert tinypose(["evaluate", "--pose", "tinypose_128x96", *map(str, measure)]) == 0
+
+
+@pytest.mark.needs_reference
+def test_keypoints_are_taken_over_by_name():
+    weights = REAL / "weights/tinypose_128x96.pdparams"
+    config = load_config("finetune", [f"weights={weights}"])
+    network = build_network(config, subset(["right_knee", "nose"]))
+    source = create_model("tinypose_128x96", weights=weights)
+    names = COCO17.keypoint_names
+    for row, name in enumerate(("right_knee", "nose")):
+        expected = source.final_conv.weight[names.index(name)]
+        assert torch.equal(network.final_conv.weight[row], expected)
+    assert torch.equal(network.backbone.stem.conv1.conv.weight, source.backbone.stem.conv1.conv.weight)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_recipes_are_valid(recipe):
+    config = load_config(recipe, [])
+    assert config.model in recipe or recipe in ("demo", "finetune")
+
+
+def test_rendered_people_are_reproducible(tmp_path):
+    for name, count in (("a", 4), ("b", 6)):
+        assert synthesise(["--output", str(tmp_path / name), "--images", str(count), "--seed", "3"]) == 0
+    for index in range(4):
+        one, two = ((tmp_path / name / f"images/{index:06d}.jpg").read_bytes() for name in ("a", "b"))
+        assert one == two
+    assert synthesise(["--output", str(tmp_path / "c"), "--images", "4", "--seed", "4"]) == 0
+    assert (tmp_path / "c/images/000000.jpg").read_bytes() != (tmp_path / "a/images/000000.jpg").read_bytes()
+
+
+def test_rendered_people_are_right(people):
+    """Boxes and labelled keypoints lie in the picture, and keypoints in their box."""
+    for name in ("train", "val"):
+        content = json.loads((people / f"{name}.json").read_text())
+        sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+        assert content["annotations"]
+        for annotation in content["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            width, height = sizes[annotation["image_id"]]
+            assert 0 <= x < x + w <= width
+            assert 0 <= y < y + h <= height
+            assert 0 < annotation["area"] <= w * h
+            keypoints = np.array(annotation["keypoints"]).reshape(-1, 3)
+            labelled = keypoints[keypoints[:, 2] > 0]
+            assert (labelled[:, 2] == 2).sum() >= 4
+            assert (labelled[:, :2] >= np.array([x, y]) - 1).all()
+            assert (labelled[:, :2] <= np.array([x + w, y + h]) + 1).all()
+
+
+def test_bad_requests_for_people(capsys):
+    for options, message in (
+        (["--images", "1"], "at least 2"),
+        (["--images", "5", "--keypoints", "tail"], "unknown keypoint 'tail'"),
+        (["--images", "5", "--keypoints", "nose,nose"], "named twice"),
+        (["--images", "5", "--seed", "-1"], "expected 0 or more"),
+        (["--images", "5", "--size", "8", "8"], "at least 64"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            synthesise(["--output", "unused", *options])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
