@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record
@@ -40,8 +40,7 @@ def main() -> None:
     always = Augmentation(half_body=1, rotation_probability=1, flip=1, dropping_probability=1)
     rows = []
     for name in options.model:
-        entry = get_entry(name)
-        assert isinstance(entry, PoseEntry)
+        entry = get_pose_entry(name)
         records = [_record(file, entry) for file in files]
         dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
         decoding, sample = [], []

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.images import read_image
 from tinypose_torch.data.records import Records
@@ -18,7 +18,6 @@ from tinypose_torch.images import save_png
 from tinypose_torch.table import format_table
 from train.config import Config
 from train.samples import build_dataset, find_people
-from train.start import pose_entry
 
 SHEET = "samples.png"
 _TILES = (4, 6)
@@ -27,7 +26,7 @@ _TILE_HEIGHT = 256
 
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
-    people = find_people(config, pose_entry(config.model))
+    people = find_people(config, get_pose_entry(config.model))
     entry = entry_of(create_model(config.model, skeleton=people.skeleton))
     assert isinstance(entry, PoseEntry)
     _print_people("training", people.train)

@@ -25,6 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.config import Config, ConfigError, flat_items
@@ -41,7 +42,7 @@ from train.samples import (
     find_people,
     training_loader,
 )
-from train.start import build_network, pose_entry
+from train.start import build_network
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
@@ -98,7 +99,7 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         ConfigError, DatasetError, CheckpointError: Before anything is trained.
     """
-    entry = pose_entry(config.model)
+    entry = get_pose_entry(config.model)
     output = Path(config.output)
     people = find_people(config, entry)
     network = build_network(config, people.skeleton)

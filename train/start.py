@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import PoseEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -13,19 +13,6 @@ from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
 OFFICIAL = "official"
-
-
-def pose_entry(name: str) -> PoseEntry:
-    """The catalogue entry of a pose network.
-
-    Raises:
-        UnknownModelError: No such model.
-        ConfigError: A detector.
-    """
-    entry = get_entry(name)
-    if not isinstance(entry, PoseEntry):
-        raise ConfigError(f"model: {name} is a detector; this application trains pose networks")
-    return entry
 
 
 def build_network(config: Config, skeleton: Skeleton) -> nn.Module:

@@ -295,3 +295,16 @@ def get_entry(name: str) -> PoseEntry | DetectorEntry:
     near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() lists all"
     raise UnknownModelError(f"unknown model {name!r}; {hint}")
+
+
+def get_pose_entry(name: str) -> PoseEntry:
+    """The catalogue entry of a pose network.
+
+    Raises:
+        UnknownModelError: No such model.
+        ValueError: A detector.
+    """
+    entry = get_entry(name)
+    if not isinstance(entry, PoseEntry):
+        raise ValueError(f"{name} is a detector; a pose network is needed")
+    return entry

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}; at least 1 person is needed")
+    get_pose_entry(options.pose)
     runner = load_runner(options.pose, options.weights, options.backend, options.device, options.threads, "pose")
     entry = runner.metadata.entry
     assert isinstance(entry, PoseEntry)
