@@ -1,0 +1,129 @@
+"""Losses, gradients and steps of both PicoDets in float64 against the original's.
+
+The original's hard sigmoid has the slope 0.16666670143604279 even in float64; the networks are given it here.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import REFERENCE
+from torch import nn
+
+from tinypose_torch import create_model
+from tinypose_torch.checkpoints.load import load_strictly
+from tinypose_torch.checkpoints.renaming import rename_state
+from tinypose_torch.losses.assigners import Targets
+from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from train.batch_norm import use_training_batch_norm
+
+pytestmark = pytest.mark.needs_reference
+SLOPE = 0.16666670143604279
+MODELS = {"lcnet": "picodet_s_320_lcnet_pedestrian", "esnet": "picodet_s_320_pedestrian"}
+RUNS = [("lcnet", "ep0_f64"), ("lcnet", "ep100_f64"), ("esnet", "ep0_f64")]
+
+
+class SlopedHardsigmoid(nn.Module):
+    def forward(self, x):
+        return (x * SLOPE + 0.5).clamp(0, 1)
+
+
+class Reference:
+    def __init__(self, generation, filler):
+        stem = REFERENCE / f"training/picodet_s_320_{generation}_pedestrian"
+        self.generation, self.name = generation, MODELS[generation]
+        self.facts = json.loads(stem.with_suffix(".json").read_text())
+        self.arrays = np.load(stem.with_suffix(".npz"))
+        self.manifest = json.loads(stem.with_name(stem.name + "_manifest.json").read_text())
+        self.weights = filler.build(self.manifest)
+        self.images = filler.make_input(tuple(self.facts["input"]["shape"]), self.facts["input"]["seed"])
+        self.renamed = rename_state("PicoDet", self.weights)
+
+    def network(self):
+        network = create_model(self.name)
+        load_strictly(network, self.renamed.state, [])
+        for name, module in list(network.named_modules()):
+            if isinstance(module, nn.Hardsigmoid):
+                network.set_submodule(name, SlopedHardsigmoid())
+        network = network.double().train()
+        use_training_batch_norm(network, biased=True, shared=False)
+        return network
+
+    def targets(self):
+        boxes = torch.zeros(2, 3, 4, dtype=torch.float64)
+        real = torch.zeros(2, 3, dtype=torch.bool)
+        for image in range(2):
+            found = torch.from_numpy(self.arrays[f"gt_bbox_img{image}"]).double()
+            boxes[image, : len(found)], real[image, : len(found)] = found, True
+        return Targets(boxes, torch.zeros(2, 3, dtype=torch.long), real)
+
+    def loss(self, network, run):
+        levels = network(torch.from_numpy(np.asarray(self.images)).double())
+        if self.generation == "esnet":
+            return legacy_loss(levels, self.targets())
+        return aligned_loss(levels, self.targets(), static=run.startswith("ep0"))
+
+    def original_name(self, name):
+        return self.renamed.sources[name]
+
+
+@pytest.fixture(scope="module")
+def references(filler):
+    return {generation: Reference(generation, filler) for generation in MODELS}
+
+
+def relative(one, two):
+    return float(np.linalg.norm(one - two) / max(np.linalg.norm(two), 1e-300))
+
+
+@pytest.mark.parametrize(("generation", "run"), RUNS)
+def test_losses_gradients_and_two_steps(generation, run, references):
+    reference = references[generation]
+    network = reference.network()
+    attributes = reference.facts["param_attrs"]
+    decay = 4e-5
+    parameters = dict(network.named_parameters())
+    groups = {True: [], False: []}
+    for name, parameter in parameters.items():
+        groups[attributes[reference.original_name(name)]["l2"] is None].append(parameter)
+    optimizer = torch.optim.SGD(
+        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}],
+        lr=1.0,
+        momentum=0.9,
+    )
+    start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    null = set(reference.facts["null_gradient_params"].get(run, []))
+    for step, recorded in enumerate(reference.facts["runs"][run][:2]):
+        for group in optimizer.param_groups:
+            group["lr"] = recorded["lr"]
+        optimizer.zero_grad()
+        loss = reference.loss(network, run)
+        for part in ("vfl", "bbox", "dfl"):
+            expected = recorded[f"loss_{part}"]
+            assert getattr(loss, part).item() == pytest.approx(expected, rel=1e-8 if step == 0 else 1e-6), part
+        loss.total.backward()
+        if step == 0:
+            norm = torch.sqrt(sum(p.grad.square().sum() for p in parameters.values() if p.grad is not None))
+            assert norm.item() == pytest.approx(recorded["grad_global_norm"], rel=1e-7)
+            compared = 0
+            for name, parameter in parameters.items():
+                original = reference.original_name(name)
+                for key in (key for key in reference.arrays if key.split("@")[0] == f"{run}.grad.{original}"):
+                    stride = int(key.split("@sub")[1]) if "@sub" in key else 1
+                    if original not in null:
+                        own = parameter.grad.numpy().reshape(-1)[::stride]
+                        assert relative(own, reference.arrays[key].reshape(-1)) < 1e-6, original
+                        compared += 1
+            assert compared > 3
+        optimizer.step()
+        compared = 0
+        for name, parameter in parameters.items():
+            original = reference.original_name(name)
+            for key in reference.arrays:
+                if key.split("@")[0] == f"{run}.delta_step{step + 1}.{original}" and original not in null:
+                    stride = int(key.split("@sub")[1]) if "@sub" in key else 1
+                    delta = (parameter.detach() - start[name]).numpy().reshape(-1)[::stride]
+                    assert relative(delta, reference.arrays[key].reshape(-1)) < 1e-5, (original, step)
+                    compared += 1
+        assert compared > 3
