@@ -97,12 +97,14 @@ def _add_models(commands: Any) -> None:
 def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
-        help="measure a pose network's accuracy on annotated images",
+        help="measure accuracy on annotated images",
         description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated or detected boxes; "
-        "MPII's PCKh with --truth.",
+        "MPII's PCKh with --truth; COCO box AP of a detector with --detector.",
     )
     add = parser.add_argument
-    add("--pose", default=defaults.POSE, metavar="NAME", help="the model (default: %(default)s)")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
+    model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
     add("--weights", metavar="FILE", help="weight file or exported file (default: the official weights)")
     add(
         "--annotations", required=True, metavar="FILE", help="COCO keypoint file of the network's skeleton; MPII's JSON"

@@ -81,6 +81,7 @@ BAD_FILES = {
     "no annotations": (drop("annotations"), "no list 'annotations'"),
     "no categories": (drop("categories"), "no list 'categories'"),
     "image without a name": (lambda c: c["images"][0].pop("file_name"), "no id or no file_name"),
+    "image without a size": (lambda c: c["images"][0].pop("width"), "image 0: width None"),
     "annotation without image_id": (lambda c: first(c).pop("image_id"), "without image_id"),
     "empty list of people": (lambda c: c.update(annotations=[]), "nobody to use, the file is empty"),
     "links beyond the keypoints": (lambda c: c["categories"][0].update(keypoints=["a"], skeleton=[[1, 9]]), "link"),

@@ -1,4 +1,4 @@
-"""`tinypose evaluate`: accuracy of a pose network, in whatever form, on annotated images."""
+"""`tinypose evaluate`: accuracy of a pose network or a detector, in whatever form, on annotated images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry
+from tinypose_torch.data.boxes import read_boxes
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
 from tinypose_torch.data.records import Records, annotated_people, detected_people
+from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import predict_people
@@ -29,11 +31,20 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}; at least 1 person is needed")
-    get_pose_entry(options.pose)
-    runner = load_runner(options.pose, options.weights, options.backend, options.device, options.threads, "pose")
+    name = options.detector or options.pose
+    task = get_entry(name).task
+    if options.detector and task != "detection":
+        raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
+    if not options.detector and task != "pose":
+        raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
+    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
     entry = runner.metadata.entry
-    assert isinstance(entry, PoseEntry)
-    accuracy = _evaluate_mpii(runner, entry, options) if options.truth else _evaluate_coco(runner, entry, options)
+    if isinstance(entry, DetectorEntry):
+        accuracy = _evaluate_boxes(runner, entry, options)
+    elif options.truth:
+        accuracy = _evaluate_mpii(runner, entry, options)
+    else:
+        accuracy = _evaluate_coco(runner, entry, options)
     facts = {
         **accuracy,
         "model": entry.name,
@@ -51,6 +62,20 @@ def run(options: argparse.Namespace) -> int:
         with replacing(Path(options.json)) as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n")
     return 0
+
+
+def _evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Namespace) -> dict[str, float]:
+    for name in ("flip", "detections", "sigmas", "truth"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is for pose networks")
+    images, _ = read_boxes(options.annotations, entry.class_names, keep_empty=True)
+    items = images.items[: options.limit]
+    check_images(items, options.images)
+    for reason, ids in images.skipped.items():
+        print(f"not used: {len(ids)} {reason}")
+    with tqdm(total=len(items), unit="image", disable=None) as bar:
+        records = list(detect_in_images(runner, items, Path(options.images), images.category_ids, bar.update))
+    return box_accuracy(images.path, records, images.category_ids)
 
 
 def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:

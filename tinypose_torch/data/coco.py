@@ -47,18 +47,18 @@ def read_coco(path: str | os.PathLike[str], default: Skeleton | None = None) -> 
             skeleton.
     """
     path = Path(path)
-    content = _read_json(path)
+    content = read_json(path)
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO keypoint file")
-    images = _index_images(path, content["images"])
+    images = index_images(path, content["images"])
     category_id, skeleton = _find_category(path, content.get("categories"), default)
     annotations = [
         _check_annotation(path, annotation, len(skeleton))
         for annotation in content["annotations"]
         if not isinstance(annotation, dict) or annotation.get("category_id", category_id) == category_id
     ]
-    _check_unique(path, "annotation", [annotation["id"] for annotation in annotations if "id" in annotation])
+    check_unique(path, "annotation", [annotation["id"] for annotation in annotations if "id" in annotation])
     return CocoFile(path, images, annotations, category_id, skeleton)
 
 
@@ -82,7 +82,12 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
     return Skeleton(name, tuple(names), tuple(pairs), tuple(links), tuple(sigmas))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        DatasetError: No such file, or no object in it.
+    """
     if not path.is_file():
         raise DatasetError(f"no annotation file {str(path)!r}")
     try:
@@ -95,15 +100,25 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
+def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
+    """A COCO file's images by id.
+
+    Raises:
+        DatasetError: One without id, name or size, or an id twice.
+    """
     for index, image in enumerate(images):
         if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
-    _check_unique(path, "image", [image["id"] for image in images])
+        if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
+            raise DatasetError(
+                f"{path}: image {image['id']}: width {image.get('width')!r}, height {image.get('height')!r}"
+            )
+    check_unique(path, "image", [image["id"] for image in images])
     return {image["id"]: image for image in images}
 
 
-def _check_unique(path: Path, kind: str, ids: list[Any]) -> None:
+def check_unique(path: Path, kind: str, ids: list[Any]) -> None:
+    """Refuse ids that occur twice."""
     try:
         twice = [identity for identity, count in Counter(ids).items() if count > 1]
     except TypeError:
@@ -138,14 +153,15 @@ def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]
         raise DatasetError(f"{path}: an annotation without image_id")
     name = f"{path}: annotation {annotation.get('id')}"
     bbox, keypoints = annotation.get("bbox"), annotation.get("keypoints")
-    if not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
         raise DatasetError(f"{name}: bbox {bbox!r}; expected x, y, width, height")
-    if not isinstance(keypoints, list) or not _are_numbers(keypoints):
+    if not isinstance(keypoints, list) or not are_numbers(keypoints):
         raise DatasetError(f"{name}: its keypoints are not a list of numbers")
     if len(keypoints) != 3 * count:
         raise DatasetError(f"{name}: {len(keypoints)} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
     return annotation
 
 
-def _are_numbers(values: list[Any]) -> bool:
+def are_numbers(values: list[Any]) -> bool:
+    """Whether all are ints or floats."""
     return all(type(value) in (int, float) for value in values)

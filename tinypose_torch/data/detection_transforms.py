@@ -1,7 +1,7 @@
 """Augmentation of an image and the objects in it, as albumentations transforms with the distributions of PicoDet's reader.
 
-They take ``image``, ``(H, W, 3)`` uint8 RGB, and ``objects``, an `Objects`. What is common to a batch, its size and
-interpolation, is `BatchResize`.
+They take ``image``, ``(H, W, 3)`` uint8 RGB, and ``objects``, an `Objects`. Size and interpolation are common
+to a batch, and come last: `resize_with_boxes`.
 """
 
 from __future__ import annotations

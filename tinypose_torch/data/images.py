@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.records import Record
 
@@ -18,7 +19,7 @@ def read_image(path: Path) -> np.ndarray | None:
     return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def check_images(records: Sequence[Record], folder: str | os.PathLike[str]) -> None:
+def check_images(records: Sequence[Record | LabelledImage], folder: str | os.PathLike[str]) -> None:
     """Whether the image of every record exists.
 
     Raises:

@@ -27,6 +27,7 @@ from tinypose_torch.data.person import Person
 from tinypose_torch.geometry.crops import PIXEL_STD, person_matrix
 
 __all__ = [
+    "BasicTransform",
     "Compose",
     "Cutout",
     "GridMask",

@@ -42,10 +42,10 @@ def make_anchors(levels: Sequence[LevelOutput]) -> Anchors:
     points, strides, counts = [], [], []
     for level, stride in zip(levels, STRIDES, strict=True):
         height, width = level.box_logit.shape[-2:]
-        like = {"device": level.box_logit.device, "dtype": level.box_logit.dtype}
-        rows, columns = torch.meshgrid(torch.arange(height, **like), torch.arange(width, **like), indexing="ij")
-        points.append((torch.stack([columns, rows], dim=-1).reshape(-1, 2) + 0.5) * stride)
-        strides.append(torch.full((height * width, 1), float(stride), **like))
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        cells = torch.stack([columns, rows], dim=-1).reshape(-1, 2).to(level.box_logit)
+        points.append((cells + 0.5) * stride)
+        strides.append(torch.full_like(cells[:, :1], float(stride)))
         counts.append(height * width)
     return Anchors(torch.cat(points), torch.cat(strides), tuple(counts))
 

@@ -1,0 +1,95 @@
+"""COCO box accuracy of detectors. Needs pycocotools, which the `train` extra brings."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.data.boxes import LabelledImage
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.images import read_image
+from tinypose_torch.pipeline import resize_for_detector, select_detections
+from tinypose_torch.runtime import Runner
+
+Array = np.ndarray
+STATISTICS = ("AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL")
+
+
+def box_results(image_id: int, boxes: Array, scores: Array, labels: Array, category_ids: Sequence[int]) -> list[Any]:
+    """One image's detections as records of COCO's result format.
+
+    Args:
+        boxes: ``(N, 4)`` x1, y1, x2, y2.
+        labels: ``(N,)`` indices into ``category_ids``.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": int(category_ids[label]),
+            "bbox": [float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1)],
+            "score": float(score),
+        }
+        for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores, labels, strict=True)
+    ]
+
+
+def box_accuracy(
+    annotations: str | os.PathLike[str], records: list[Any], category_ids: Sequence[int] | None = None
+) -> dict[str, float]:
+    """The twelve numbers of COCO's box evaluation; all 0 if there are no records.
+
+    Args:
+        annotations: COCO file.
+        category_ids: Categories that count; all of the file's unless given.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not records:
+        return dict.fromkeys(STATISTICS, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(os.fspath(annotations))
+        evaluation = COCOeval(truth, truth.loadRes(records), "bbox")
+        if category_ids is not None:
+            evaluation.params.catIds = list(category_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(STATISTICS, map(float, evaluation.stats), strict=True))
+
+
+def detect_in_images(
+    runner: Runner,
+    images: Sequence[LabelledImage],
+    folder: Path,
+    category_ids: Sequence[int],
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[Any]:
+    """Run a detector, in whatever form, over images; gives COCO records.
+
+    Args:
+        progress: Called with 1 after every image.
+
+    Raises:
+        DatasetError: An image is missing or cannot be decoded.
+    """
+    entry = runner.metadata.entry
+    assert isinstance(entry, DetectorEntry)
+    for item in images:
+        path = folder / item.file_name
+        image = read_image(path)
+        if image is None:
+            raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
+        rgb = np.ascontiguousarray(image[..., ::-1])
+        scores, boxes = runner(resize_for_detector(rgb, entry))
+        found = select_detections(scores[0], boxes[0], entry, rgb.shape[:2])
+        yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)
+        if progress is not None:
+            progress(1)
