@@ -24,7 +24,7 @@ from tinypose_torch.geometry.crops import center_and_scale
 from tinypose_torch.images import find_inputs
 from tinypose_torch.table import format_table
 from train.config import Augmentation
-from train.samples import build_transform
+from train.pose import build_transform
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.images import save_png
 from tinypose_torch.table import format_table
 from train.config import Config
-from train.samples import build_dataset, find_people
+from train.pose import build_dataset, find_people
 
 SHEET = "samples.png"
 _TILES = (4, 6)

@@ -67,18 +67,21 @@ class Augmentation(Section):
 
 
 class Optimisation(Section):
-    """Adam with linear warm-up and steps down, or down along a cosine.
+    """Adam or momentum, with linear warm-up and steps down, or down along a cosine.
 
     Attributes:
+        optimizer: ``"adam"`` (poses), or ``"momentum"`` (detectors) with ``momentum``.
         learning_rate: For ``reference_batch`` samples per step; scaled in proportion to the actual number.
         reference_batch: ``None`` to take the rate as it is.
         warmup_steps, warmup_factor: The rate climbs from factor * rate in so many steps.
         milestones: Epochs after which the rate is multiplied by ``decay``.
         schedule: ``"steps"`` (the original's) or ``"cosine"``, which needs no milestones.
-        weight_decay: Added to the gradient (L2).
+        weight_decay: Added to the gradient (L2); the detectors' exceptions are the original's.
         clip: Greatest norm of all gradients together.
     """
 
+    optimizer: Literal["adam", "momentum"] = "adam"
+    momentum: float = Field(0.9, ge=0, lt=1)
     learning_rate: float = Field(0.008, gt=0)
     reference_batch: int | None = Field(None, ge=1)
     warmup_steps: int = Field(500, ge=0)
@@ -88,6 +91,26 @@ class Optimisation(Section):
     decay: float = Field(0.1, gt=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     clip: float | None = Field(None, gt=0)
+
+
+class Detection(Section):
+    """What only detectors have.
+
+    Attributes:
+        classes: Names of the file's categories to learn, in this order; all of them unless given.
+        sizes: Squares that images are resized to, one of them drawn per batch; the model's own unless given.
+        static_epochs: Epochs of ATSS before assignment follows the predictions (2022 generation).
+        nearest: ATSS's candidates per level: the original takes 9 at 320 and 4 at 192.
+        crop, distort: Whether parts are cut out and colours distorted; ``flip``: how often images are mirrored.
+    """
+
+    classes: tuple[str, ...] | None = None
+    sizes: tuple[int, ...] = ()
+    static_epochs: int = Field(100, ge=0)
+    nearest: int = Field(9, ge=1)
+    crop: bool = True
+    distort: bool = True
+    flip: float = Field(0.5, ge=0, le=1)
 
 
 class Config(Section):
@@ -140,6 +163,7 @@ class Config(Section):
     nodes: int = Field(1, ge=1)
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
+    detection: Detection = Detection()
     optimisation: Optimisation = Optimisation()
 
 

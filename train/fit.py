@@ -25,24 +25,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.config import Config, ConfigError, flat_items
-from train.module import METRICS, PoseTraining, base_rate
-from train.samples import (
-    BatchOrder,
-    EvaluationCrops,
-    People,
-    batches_per_epoch,
-    build_colour,
-    build_dataset,
-    build_transform,
-    evaluation_loader,
-    find_people,
-    training_loader,
-)
-from train.start import build_network
+from train.detection import detection_job
+from train.module import Job, Training, base_rate
+from train.order import BatchOrder, batches_per_epoch, evaluation_loader, training_loader
+from train.pose import pose_job
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
@@ -85,7 +75,7 @@ class KeepBest(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: PoseTraining) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: Trainer, pl_module: Training) -> None:  # type: ignore[override]
         if trainer.sanity_checking or not pl_module.accuracy:
             return
         if self.best is None or pl_module.accuracy[self.metric] > self.best[self.metric]:
@@ -99,39 +89,23 @@ def run(config: Config) -> dict[str, Any]:
     Raises:
         ConfigError, DatasetError, CheckpointError: Before anything is trained.
     """
-    entry = get_pose_entry(config.model)
     output = Path(config.output)
-    people = find_people(config, entry)
-    network = build_network(config, people.skeleton)
-    build_transform(config.augmentation, entry_of(network))  # type: ignore[arg-type]
-    build_colour(config.augmentation)
+    job = pose_job(config) if get_entry(config.model).task == "pose" else detection_job(config)
     resumed_from = _check_output(output, config)
     world = config.devices * config.nodes
-    batches = batches_per_epoch(len(people.train), config.batch_size * world)
-    steps_per_epoch = math.ceil(batches / config.accumulate)
+    steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
     total_steps = min(config.max_steps or 10**12, config.epochs * steps_per_epoch)
-    training = PoseTraining(network, config, people, steps_per_epoch, total_steps)
-    keep_best = KeepBest(output, METRICS[config.data.format]) if people.val else None
+    training = job.training(steps_per_epoch, total_steps)
+    keep_best = KeepBest(output, training.metric) if job.evaluation is not None else None
     trainer = _trainer(config, keep_best, steps_per_epoch, total_steps)
-    _say_what_happens(config, people, steps_per_epoch, total_steps, resumed_from)
+    _say_what_happens(config, job, steps_per_epoch, total_steps, resumed_from)
     started = time.monotonic()
-    loader = training_loader(
-        build_dataset(config, people, entry_of(network)),  # type: ignore[arg-type]
-        BatchOrder(
-            len(people.train),
-            config.batch_size,
-            total_steps * config.accumulate,
-            _steps_done(resumed_from) * config.accumulate,
-            config.seed,
-            trainer.global_rank,
-            world,
-        ),
-        config.data.workers,
-    )
+    done, rank = _steps_done(resumed_from) * config.accumulate, trainer.global_rank
+    order = BatchOrder(job.count, config.batch_size, total_steps * config.accumulate, done, config.seed, rank, world)
+    loader = training_loader(job.samples, order, config.data.workers, job.collate)
     val_loader = None
-    if people.val:
-        crops = EvaluationCrops(people.val.items, people.val_images, entry_of(network))  # type: ignore[arg-type]
-        val_loader = evaluation_loader(crops, config.batch_size, config.data.workers, trainer.global_rank, world)
+    if job.evaluation is not None:
+        val_loader = evaluation_loader(job.evaluation, config.batch_size, config.data.workers, rank, world)
     trainer.fit(training, loader, val_loader, ckpt_path=resumed_from, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -227,16 +201,13 @@ def _trainer(config: Config, keep_best: KeepBest | None, steps_per_epoch: int, t
 
 @rank_zero_only
 def _say_what_happens(
-    config: Config, people: People, steps_per_epoch: int, total_steps: int, resumed_from: Path | None
+    config: Config, job: Job, steps_per_epoch: int, total_steps: int, resumed_from: Path | None
 ) -> None:
     world = config.devices * config.nodes
     joint = config.batch_size * config.accumulate * world
     rows = [
-        ("model", f"{config.model}, {len(people.skeleton)} keypoints ({people.skeleton.name})"),
+        *job.rows,
         ("weights", config.weights or "random"),
-        ("training", f"{len(people.train)} people of {config.data.train}"),
-        *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
-        ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
         ("steps", f"{total_steps} of {joint} samples, {steps_per_epoch} per epoch"),
         ("rate", f"{base_rate(config, world):.3g}"),
         ("output", config.output),
@@ -248,7 +219,7 @@ def _say_what_happens(
 
 
 def _finish(
-    config: Config, training: PoseTraining, trainer: Trainer, keep_best: KeepBest | None, seconds: float
+    config: Config, training: Training, trainer: Trainer, keep_best: KeepBest | None, seconds: float
 ) -> dict[str, Any]:
     path = Path(config.output) / WEIGHTS
     if keep_best is None or keep_best.best is None:

@@ -1,81 +1,108 @@
-"""The training itself, on Lightning: loss, optimizer, rate, evaluation."""
+"""What all training here has in common, on Lightning: optimizer, rate, evaluation; and the job that a configuration makes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
 from tinypose_torch.data.dataset import Sample
-from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
-from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions
-from tinypose_torch.evaluation.topdown import average_with_flipped, to_predictions
-from tinypose_torch.factory import entry_of
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Config
-from train.samples import People
 from train.schedule import rate_factor
 from train.start import keep_frozen_still
 
-METRICS = {"coco": "AP", "mpii": "PCKh"}
 
-
-class PoseTraining(LightningModule):
-    """Trains a pose network on heatmaps.
+class Training(LightningModule):
+    """Trains a network.
 
     Args:
         steps_per_epoch, total_steps: Optimizer steps.
+
+    Attributes:
+        metric: The number of an evaluation that says which one is best.
+        accuracy: All numbers of the last evaluation.
     """
 
-    def __init__(
-        self, network: nn.Module, config: Config, people: People, steps_per_epoch: int, total_steps: int
-    ) -> None:
+    metric = "AP"
+
+    def __init__(self, network: nn.Module, config: Config, steps_per_epoch: int, total_steps: int) -> None:
         super().__init__()
-        self.network, self.config, self.people = network, config, people
+        self.network, self.config = network, config
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
-        self.loss = HeatmapLoss(config.loss_scale, config.hardest_keypoints)
         # In a list, where it is not taken for a second network with tensors of its own.
         self._callable = [torch.compile(network) if config.compile else network]
-        self._predictions: list[KeypointPrediction] = []
+        self._found: list[Any] = []
         self.accuracy: dict[str, float] = {}
         if config.channels_last:
             network.to(memory_format=torch.channels_last)
         self.train()
 
-    def train(self, mode: bool = True) -> PoseTraining:
+    @abstractmethod
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        """The loss of a batch as ``loss``, and its parts."""
+
+    @abstractmethod
+    def find(self, batch: Sample) -> list[Any]:
+        """What the network finds in a batch of the evaluation."""
+
+    @abstractmethod
+    def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
+        """The accuracy of everything that was found."""
+
+    @property
+    def epoch(self) -> int:
+        """How often every sample has come already."""
+        return self.global_step // self.steps_per_epoch
+
+    def train(self, mode: bool = True) -> Training:
         """Training mode but for what is frozen."""
         super().train(mode)
         if mode:
             keep_frozen_still(self.network, self.config.freeze)
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         (network,) = self._callable
         return network(images)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        loss = self.loss(self(batch["image"]), batch["heatmaps"], batch["weights"])
+        losses = self.losses(batch)
+        loss = losses["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {float(loss)} in step {self.global_step}; a smaller optimisation.learning_rate, "
                 "optimisation.clip=1 or precision=32 may help"
             )
-        self.log("loss", loss, prog_bar=True)
+        for name, value in losses.items():
+            self.log(name, value, prog_bar=name == "loss")
         return loss
 
     def configure_optimizers(self) -> Any:
         options = self.config.optimisation
-        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         rate = base_rate(self.config, self.trainer.world_size)
-        optimizer = torch.optim.Adam(learning, lr=rate, weight_decay=options.weight_decay)
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                groups[self.decays(name)].append(parameter)
+        parameters = [
+            {"params": members, "weight_decay": options.weight_decay if decays else 0.0}
+            for decays, members in groups.items()
+            if members
+        ]
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "adam":
+            optimizer = torch.optim.Adam(parameters, lr=rate)
+        else:
+            optimizer = torch.optim.SGD(parameters, lr=rate, momentum=options.momentum)
 
         def factor(step: int) -> float:
             return rate_factor(options, step, self.steps_per_epoch, self.total_steps)
@@ -83,32 +110,47 @@ class PoseTraining(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def decays(self, name: str) -> bool:
+        """Whether a parameter decays."""
+        return True
+
     def on_validation_epoch_start(self) -> None:
-        self._predictions = []
+        self._found = []
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
-        entry = entry_of(self.network)
-        assert isinstance(entry, PoseEntry)
-        heatmaps = self(batch["image"]).float().cpu().numpy()
-        if self.config.flip_test:
-            mirrored = self(batch["image"].flip(3)).float().cpu().numpy()
-            heatmaps = average_with_flipped(heatmaps, mirrored, entry.skeleton)
-        coordinates, scores = decode_heatmaps(heatmaps, entry.decoding)
-        assert self.people.val is not None
-        records = [self.people.val.items[index] for index in batch["index"].tolist()]
-        self._predictions += to_predictions(coordinates, scores, records, entry)
+        self._found += self.find(batch)
 
     def on_validation_epoch_end(self) -> None:
-        predictions = self._predictions
+        found = self._found
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            gathered: list[list[KeypointPrediction]] = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(gathered, predictions)
-            predictions = [prediction for part in gathered for prediction in part]
-        self.accuracy = accuracy_of(predictions, self.people)
+            gathered: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(gathered, found)
+            found = [item for part in gathered for item in part]
+        self.accuracy = self.accuracy_of(found)
         for name, value in self.accuracy.items():
-            self.log(
-                name, value, prog_bar=name == METRICS[self.config.data.format], rank_zero_only=False, sync_dist=False
-            )
+            self.log(name, value, prog_bar=name == self.metric, rank_zero_only=False, sync_dist=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a configuration asks for, read and checked.
+
+    Attributes:
+        network: Ready to train.
+        training: Makes the module, from the numbers of steps per epoch and in all.
+        samples: To train on; its items take (epoch, index).
+        collate: Samples to a batch.
+        evaluation: Samples to evaluate on, with ``image`` and ``index``.
+        rows: What to tell the user, in pairs.
+    """
+
+    network: nn.Module
+    training: Callable[[int, int], Training]
+    samples: Dataset[Sample]
+    count: int
+    collate: Callable[[Sequence[Sample]], Any]
+    evaluation: Dataset[Sample] | None
+    rows: list[tuple[str, str]]
 
 
 def base_rate(config: Config, processes: int) -> float:
@@ -117,13 +159,3 @@ def base_rate(config: Config, processes: int) -> float:
     if options.reference_batch is None:
         return options.learning_rate
     return options.learning_rate * config.batch_size * config.accumulate * processes / options.reference_batch
-
-
-def accuracy_of(predictions: Sequence[KeypointPrediction], people: People) -> dict[str, float]:
-    """COCO's ten numbers, or MPII's PCKh."""
-    if isinstance(people.truth, MpiiTruth):
-        return pckh_of_predictions(predictions, people.truth)
-    assert people.truth is not None
-    sigmas = people.skeleton.sigmas
-    records = keypoint_results(predictions, sigmas, category_id=people.truth.category_id)
-    return keypoint_accuracy(people.truth.path, records, sigmas)

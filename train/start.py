@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import math
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+import torch
+from torch import nn
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -13,20 +15,23 @@ from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
 OFFICIAL = "official"
+_RARE = 0.01
 
 
-def build_network(config: Config, skeleton: Skeleton) -> nn.Module:
-    """A network for a skeleton, with the configured weights, ready to train.
+def build_network(
+    config: Config, *, skeleton: Skeleton | None = None, class_names: tuple[str, ...] | None = None
+) -> nn.Module:
+    """A network for a skeleton or for classes, with the configured weights, ready to train.
 
-    Heatmaps of keypoints whose names the weights' skeleton has are taken over; the others start at random.
+    What the head has for keypoints or classes whose names the weights know, too, is taken over; the rest starts anew.
 
     Raises:
         CheckpointError, DownloadError: See `create_model`.
         ConfigError: ``freeze`` names nothing.
     """
     torch.manual_seed(config.seed)
-    network = create_model(config.model, skeleton=skeleton)
-    _start_head_small(network)
+    network = create_model(config.model, skeleton=skeleton, class_names=class_names)
+    _start_head(network)
     if config.weights is not None:
         official = config.weights == OFFICIAL
         source = create_model(config.model, pretrained=official, weights=None if official else config.weights)
@@ -36,35 +41,42 @@ def build_network(config: Config, skeleton: Skeleton) -> nn.Module:
     return network.train()
 
 
-def _start_head_small(network: nn.Module) -> None:
-    """Let heatmaps start near zero, where most of their targets are (as in Sun et al., HRNet, CVPR 2019)."""
+def _start_head(network: nn.Module) -> None:
+    """Let heatmaps start near zero, where most of their targets are, and classes as rare as they are.
+
+    Sun et al., "HRNet", CVPR 2019; Lin et al., "Focal Loss", ICCV 2017.
+    """
+    entry = entry_of(network)
+    rare = len(entry.class_names) if isinstance(entry, DetectorEntry) else 0
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if is_head(network, name):
                 if parameter.dim() > 1:
-                    parameter.normal_(std=0.001)
+                    parameter.normal_(std=0.01 if rare else 0.001)
                 else:
                     parameter.zero_()
+                    parameter[:rare] = -math.log((1 - _RARE) / _RARE)
 
 
 def _take_over(network: nn.Module, source: nn.Module) -> None:
-    """Copy a network's tensors; of the head those of keypoints with the same names."""
-    entry, source_entry = entry_of(network), entry_of(source)
-    assert isinstance(entry, PoseEntry)
-    assert isinstance(source_entry, PoseEntry)
+    """Copy a network's tensors; of the head those of keypoints or classes with the same names."""
+    names, source_names = _head_names(network), _head_names(source)
     own, other = network.state_dict(), source.state_dict()
     with torch.no_grad():
         for name, value in other.items():
-            if is_head(network, name):
-                _take_over_keypoints(own[name], value, entry.skeleton, source_entry.skeleton)
-            else:
+            if not is_head(network, name):
                 own[name].copy_(value)
+                continue
+            for row, meaning in enumerate(names):
+                if meaning in source_names:
+                    own[name][row] = value[source_names.index(meaning)]
+            own[name][len(names) :] = value[len(source_names) :]  # box distributions in the same convolution
 
 
-def _take_over_keypoints(own: Tensor, other: Tensor, skeleton: Skeleton, source: Skeleton) -> None:
-    for index, name in enumerate(skeleton.keypoint_names):
-        if name in source.keypoint_names:
-            own[index] = other[source.keypoint_names.index(name)]
+def _head_names(network: nn.Module) -> tuple[str, ...]:
+    """What the rows of the head's tensors are for."""
+    entry = entry_of(network)
+    return entry.skeleton.keypoint_names if isinstance(entry, PoseEntry) else entry.class_names
 
 
 def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:

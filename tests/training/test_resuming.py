@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from train.__main__ import main
 from train.fit import LAST, WEIGHTS
-from train.samples import BatchOrder
+from train.order import BatchOrder
 
 
 def trained(folder):
@@ -150,14 +150,19 @@ def test_processes_share_batches():
 
 def test_samples_do_not_depend_on_workers(people):
     from tinypose_torch.checkpoints.catalogue import get_entry
+    from tinypose_torch.data.dataset import collate
     from train.config import load_config
-    from train.samples import build_dataset, find_people, training_loader
+    from train.order import training_loader
+    from train.pose import build_dataset, find_people
 
     config = load_config("demo", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
     entry = get_entry("tinypose_128x96")
     dataset = build_dataset(config, find_people(config, entry), entry)
     batches = [
-        [batch["image"].numpy() for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers)]
+        [
+            batch["image"].numpy()
+            for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers, collate)
+        ]
         for workers in (0, 2)
     ]
     for one, two in zip(*batches, strict=True):

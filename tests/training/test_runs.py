@@ -75,7 +75,7 @@ def test_frozen_stays(arguments, tmp_path):
     assert main([*arguments, "max_steps=2", "freeze=[backbone.stem, backbone.stage0]"]) == 0
     trained = safetensors.torch.load_file(tmp_path / "run/weights.safetensors")
     config = load_config("demo", [])
-    before = build_network(config, COCO17).state_dict()
+    before = build_network(config, skeleton=COCO17).state_dict()
     for name, value in trained.items():
         if name.startswith(("backbone.stem.", "backbone.stage0.")):
             assert torch.equal(value, before[name]), name
@@ -118,7 +118,7 @@ def test_own_skeleton_to_a_file(people, arguments, tmp_path):
 def test_keypoints_are_taken_over_by_name():
     weights = REAL / "weights/tinypose_128x96.pdparams"
     config = load_config("finetune", [f"weights={weights}"])
-    network = build_network(config, subset(["right_knee", "nose"]))
+    network = build_network(config, skeleton=subset(["right_knee", "nose"]))
     source = create_model("tinypose_128x96", weights=weights)
     names = COCO17.keypoint_names
     for row, name in enumerate(("right_knee", "nose")):

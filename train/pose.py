@@ -1,17 +1,17 @@
-"""From a configuration to datasets, and the order in which samples come: fixed by the seed, resumable at any step."""
+"""Training of pose networks: people, samples, loss, accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import albumentations as A
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.dataset import PoseDataset, Sample, collate
@@ -19,11 +19,17 @@ from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
 from tinypose_torch.data.records import Record, Records, annotated_people, detected_people
-from tinypose_torch.evaluation.mpii import MpiiTruth, read_mpii_truth
-from tinypose_torch.evaluation.topdown import cut_out
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
+from tinypose_torch.evaluation.topdown import average_with_flipped, cut_out, to_predictions
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Augmentation, Config, ConfigError
+from train.module import Job, Training
+from train.start import build_network
 
 UPPER_BODY = COCO17.keypoint_names[:11]
 
@@ -149,64 +155,6 @@ def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDatas
     return PoseDataset(people.train.items, people.train_images, entry, transform, colour, config.encoding, config.seed)
 
 
-class BatchOrder(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index), shuffled anew every epoch by the seed; processes share the batches between them.
-
-    The stream goes through all epochs without a break: batch b of it is the same whether training started there or not.
-
-    Args:
-        count: Samples.
-        batch_size: Per process.
-        batches: How many to give in all, counted from the very first.
-        start: The first to give.
-        rank, world: Which process this is, of how many. Their batches together are one larger batch.
-    """
-
-    def __init__(
-        self, count: int, batch_size: int, batches: int, start: int, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self.count, self.joint_size, self.batches, self.start = count, batch_size * world, batches, start
-        self.seed, self.rank, self.world = seed, rank, world
-
-    def __len__(self) -> int:
-        """All batches, also those before ``start``: the trainer counts them as done."""
-        return self.batches
-
-    @property
-    def per_epoch(self) -> int:
-        """Batches of an epoch; the last one may be smaller."""
-        return batches_per_epoch(self.count, self.joint_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order = -1, np.arange(0)
-        for batch in range(self.start, self.batches):
-            if batch // self.per_epoch != epoch:
-                epoch = batch // self.per_epoch
-                order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
-            first = batch % self.per_epoch * self.joint_size
-            joint = order[first : first + self.joint_size]
-            if len(joint) < self.world:  # every process needs a sample
-                joint = np.resize(joint, self.world)
-            yield [(epoch, int(index)) for index in joint[self.rank :: self.world]]
-
-
-def batches_per_epoch(count: int, joint_size: int) -> int:
-    """How many batches every sample needs to come once."""
-    return -(-count // joint_size)
-
-
-def training_loader(dataset: PoseDataset, order: BatchOrder, workers: int) -> DataLoader[Sample]:
-    """Batches in the order given."""
-    return DataLoader(
-        dataset,
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread if workers else None,
-    )
-
-
 class EvaluationCrops(Dataset[Sample]):
     """People as the network sees them when evaluated: ``image`` and ``index``."""
 
@@ -222,31 +170,71 @@ class EvaluationCrops(Dataset[Sample]):
         return {"image": torch.from_numpy(image), "index": index}
 
 
-def evaluation_loader(
-    dataset: EvaluationCrops, batch_size: int, workers: int, rank: int, world: int
-) -> DataLoader[Sample]:
-    """Every person once; the processes take turns."""
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=list(range(rank, len(dataset), world)),
-        num_workers=workers,
-        collate_fn=collate,
-        worker_init_fn=_one_thread if workers else None,
-    )
-
-
-def _one_thread(worker: int) -> None:
-    """Workers are as many as wanted; none of them starts threads of its own."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-
-
 def _with_sigmas(skeleton: Skeleton, sigmas: tuple[float, ...] | None) -> Skeleton:
     if sigmas is None:
         return skeleton
     if len(sigmas) != len(skeleton):
         raise ConfigError(f"data.sigmas: {len(sigmas)} numbers for {len(skeleton)} keypoints")
     return Skeleton(skeleton.name, skeleton.keypoint_names, skeleton.flip_pairs, skeleton.links, sigmas)
+
+
+class PoseTraining(Training):
+    """Trains a pose network on heatmaps."""
+
+    def __init__(
+        self, network: nn.Module, config: Config, people: People, steps_per_epoch: int, total_steps: int
+    ) -> None:
+        super().__init__(network, config, steps_per_epoch, total_steps)
+        self.people = people
+        self.metric = "PCKh" if config.data.format == "mpii" else "AP"
+        self.loss = HeatmapLoss(config.loss_scale, config.hardest_keypoints)
+
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        return {"loss": self.loss(self(batch["image"]), batch["heatmaps"], batch["weights"])}
+
+    def find(self, batch: Sample) -> list[KeypointPrediction]:
+        entry = entry_of(self.network)
+        assert isinstance(entry, PoseEntry)
+        heatmaps = self(batch["image"]).float().cpu().numpy()
+        if self.config.flip_test:
+            mirrored = self(batch["image"].flip(3)).float().cpu().numpy()
+            heatmaps = average_with_flipped(heatmaps, mirrored, entry.skeleton)
+        coordinates, scores = decode_heatmaps(heatmaps, entry.decoding)
+        assert self.people.val is not None
+        records = [self.people.val.items[index] for index in batch["index"].tolist()]
+        return to_predictions(coordinates, scores, records, entry)
+
+    def accuracy_of(self, found: Sequence[KeypointPrediction]) -> dict[str, float]:
+        truth = self.people.truth
+        if isinstance(truth, MpiiTruth):
+            return pckh_of_predictions(found, truth)
+        assert truth is not None
+        sigmas = self.people.skeleton.sigmas
+        return keypoint_accuracy(truth.path, keypoint_results(found, sigmas, category_id=truth.category_id), sigmas)
+
+
+def pose_job(config: Config) -> Job:
+    """Everything for training a pose network.
+
+    Raises:
+        ConfigError, DatasetError, CheckpointError: What cannot be used.
+    """
+    people = find_people(config, get_pose_entry(config.model))
+    network = build_network(config, skeleton=people.skeleton)
+    entry = entry_of(network)
+    assert isinstance(entry, PoseEntry)
+    evaluation = None
+    if people.val is not None and people.val_images is not None:
+        evaluation = EvaluationCrops(people.val.items, people.val_images, entry)
+    rows = [
+        ("model", f"{config.model}, {len(people.skeleton)} keypoints ({people.skeleton.name})"),
+        ("training", f"{len(people.train)} people of {config.data.train}"),
+        *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
+        ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
+    ]
+
+    def training(steps_per_epoch: int, total_steps: int) -> PoseTraining:
+        return PoseTraining(network, config, people, steps_per_epoch, total_steps)
+
+    samples = build_dataset(config, people, entry)
+    return Job(network, training, samples, len(samples), collate, evaluation, rows)

@@ -1,0 +1,207 @@
+"""Training of detectors: images with labelled boxes, samples, loss, accuracy."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.data.boxes import LabelledImage, LabelledImages, read_boxes
+from tinypose_torch.data.dataset import Sample
+from tinypose_torch.data.detection_transforms import (
+    INTERPOLATIONS,
+    ColourDistortion,
+    ObjectFlip,
+    OverlapCrop,
+    resize_with_boxes,
+)
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.images import check_images, read_image
+from tinypose_torch.data.transforms import Compose
+from tinypose_torch.evaluation.boxes import box_accuracy, box_results
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.losses.assigners import Targets
+from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from tinypose_torch.models import PicoDet
+from tinypose_torch.models.picodet.detector import decode_levels
+from tinypose_torch.pipeline import resize_for_detector, select_detections
+from train.config import Config, ConfigError, Detection
+from train.module import Job, Training
+from train.start import build_network
+
+_log = logging.getLogger(__name__)
+_DIVISOR = 32
+
+
+class DetectionDataset(Dataset[Sample]):
+    """Images to augmented ones with their boxes.
+
+    An item is a dict of ``image`` ``(H, W, 3)`` uint8 RGB, ``objects``, and what was drawn from: ``place`` (epoch, index).
+    An image that cannot be decoded is replaced by the next one, and named in the log.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], folder: Path, options: Detection, seed: int) -> None:
+        self.images, self.folder, self.seed = images, folder, seed
+        steps: list[Any] = [OverlapCrop()] if options.crop else []
+        steps += [ObjectFlip(p=options.flip)]
+        steps += [ColourDistortion()] if options.distort else []
+        self.transform = Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, index = place
+        for attempt in range(len(self)):
+            item = self.images[(index + attempt) % len(self)]
+            image = read_image(self.folder / item.file_name)
+            if image is None:
+                _log.warning("cannot decode %s; another image takes its place", self.folder / item.file_name)
+                continue
+            generator = np.random.default_rng((self.seed, epoch, index))
+            plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
+            self.transform.set_random_state(generator, plain)
+            return {**self.transform(image=image[..., ::-1].copy(), objects=item.objects), "place": place}
+        raise DatasetError(f"no image in {self.folder} can be decoded")
+
+
+class BatchCollate:
+    """Augmented images to a batch of one size, drawn for it.
+
+    Args:
+        sizes: Of which one is drawn.
+    """
+
+    def __init__(self, sizes: Sequence[int], entry: DetectorEntry, seed: int) -> None:
+        self.sizes, self.seed = tuple(sizes), seed
+        self.mean, self.std = (np.array(values, np.float32) for values in (entry.mean, entry.std))
+
+    def __call__(self, samples: Sequence[Sample]) -> Sample:
+        """``image`` ``(N, 3, S, S)``, ``boxes`` ``(N, G, 4)``, ``labels`` and ``real`` ``(N, G)``."""
+        generator = np.random.default_rng((self.seed, *samples[0]["place"], len(self.sizes)))
+        size = int(generator.choice(self.sizes))
+        interpolation = int(generator.choice(INTERPOLATIONS))
+        most = max(1, *(len(sample["objects"]) for sample in samples))
+        images = torch.empty(len(samples), 3, size, size)
+        boxes, labels = torch.zeros(len(samples), most, 4), torch.zeros(len(samples), most, dtype=torch.long)
+        real = torch.zeros(len(samples), most, dtype=torch.bool)
+        for row, sample in enumerate(samples):
+            objects = sample["objects"]
+            resized, moved = resize_with_boxes(sample["image"], objects.boxes, size, interpolation)
+            images[row] = torch.from_numpy(((resized / 255 - self.mean) / self.std).transpose(2, 0, 1))
+            boxes[row, : len(objects)] = torch.from_numpy(moved)
+            labels[row, : len(objects)] = torch.from_numpy(objects.labels)
+            real[row, : len(objects)] = torch.from_numpy((moved[:, 2:] > moved[:, :2]).all(axis=1))
+        return {"image": images, "boxes": boxes, "labels": labels, "real": real}
+
+
+class EvaluationImages(Dataset[Sample]):
+    """Images as the detector sees them when evaluated: ``image`` and ``index``."""
+
+    def __init__(self, images: Sequence[LabelledImage], folder: Path, entry: DetectorEntry) -> None:
+        self.images, self.folder, self.entry = images, folder, entry
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.folder / self.images[index].file_name
+        image = read_image(path)
+        if image is None:
+            raise DatasetError(f"{path}: cannot be decoded")
+        resized = resize_for_detector(np.ascontiguousarray(image[..., ::-1]), self.entry)
+        return {"image": torch.from_numpy(normalise(resized, self.entry.mean, self.entry.std)[0]), "index": index}
+
+
+class DetectorTraining(Training):
+    """Trains a detector on boxes."""
+
+    def __init__(
+        self, network: nn.Module, config: Config, val: LabelledImages | None, steps_per_epoch: int, total_steps: int
+    ) -> None:
+        super().__init__(network, config, steps_per_epoch, total_steps)
+        self.val = val
+
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        levels = self(batch["image"])
+        targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+        options = self.config.detection
+        assert isinstance(self.network, PicoDet)
+        if self.network.aligned:
+            loss = aligned_loss(levels, targets, self.epoch < options.static_epochs, options.nearest)
+        else:
+            loss = legacy_loss(levels, targets)
+        return {"loss": loss.total, **loss._asdict()}
+
+    def decays(self, name: str) -> bool:
+        """All but the batch norms of the backbone, the towers, and of most of the 2022 neck: the original's exceptions."""
+        assert isinstance(self.network, PicoDet)
+        if not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d):
+            return True
+        in_neck = self.network.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
+        return not (name.startswith(("backbone.", "head.towers.")) or in_neck)
+
+    def find(self, batch: Sample) -> list[Any]:
+        assert self.val is not None
+        entry = entry_of(self.network)
+        assert isinstance(entry, DetectorEntry)
+        scores, boxes = (output.float().cpu().numpy() for output in decode_levels(self(batch["image"])))
+        records = []
+        for row, index in enumerate(batch["index"].tolist()):
+            item = self.val.items[index]
+            found = select_detections(scores[row], boxes[row], entry, item.size)
+            ids = self.val.category_ids
+            records += box_results(item.image_id, found.boxes, found.scores, found.class_ids, ids)
+        return records
+
+    def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
+        assert self.val is not None
+        return box_accuracy(self.val.path, list(found), self.val.category_ids)
+
+
+def detection_job(config: Config) -> Job:
+    """Everything for training a detector.
+
+    Raises:
+        ConfigError, DatasetError, CheckpointError: What cannot be used.
+    """
+    data = config.data
+    if data.train is None or data.images is None:
+        raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
+    wrong = [size for size in config.detection.sizes if size < _DIVISOR or size % _DIVISOR]
+    if wrong:
+        raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
+    images, class_names = read_boxes(data.train, config.detection.classes)
+    check_images(images.items, data.images)
+    network = build_network(config, class_names=class_names)
+    entry = entry_of(network)
+    assert isinstance(entry, DetectorEntry)
+    val, evaluation = None, None
+    if data.val is not None:
+        val, _ = read_boxes(data.val, class_names, keep_empty=True)
+        folder = data.val_images or data.images
+        check_images(val.items, folder)
+        evaluation = EvaluationImages(val.items, Path(folder), entry)
+    rows = [
+        ("model", f"{config.model}, {len(class_names)} classes ({', '.join(class_names[:5])})"),
+        ("training", f"{len(images)} images of {data.train}"),
+        *([("not used", f"{images.empty} images without objects")] if images.empty else []),
+        *(("not used", f"{len(ids)} {reason}") for reason, ids in images.skipped.items()),
+        ("evaluation", f"{len(val)} images of {data.val}" if val else "none"),
+    ]
+
+    def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:
+        return DetectorTraining(network, config, val, steps_per_epoch, total_steps)
+
+    samples = DetectionDataset(images.items, Path(data.images), config.detection, config.seed)
+    collate = BatchCollate(config.detection.sizes or (entry.input_size[0],), entry, config.seed)
+    return Job(network, training, samples, len(samples), collate, evaluation, rows)
