@@ -1,0 +1,242 @@
+"""Detectors in the training application: small whole runs, and data that is hard or wrong."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import REAL
+from PIL import Image
+
+from tinypose_torch import create_model
+from tinypose_torch.cli import main as tinypose
+from tinypose_torch.data.boxes import read_boxes
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.losses.assigners import Targets
+from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from train.__main__ import main
+from train.config import load_config
+from train.detection import BatchCollate, DetectorTraining, detection_job
+from train.start import build_network
+
+NAMES = ("picodet_s_192_lcnet_pedestrian", "picodet_s_192_pedestrian")
+
+
+@pytest.fixture
+def quick(people, tmp_path):
+    return [
+        f"data.train={people / 'train.json'}",
+        f"data.images={people / 'images'}",
+        f"output={tmp_path / 'run'}",
+        *("data.workers=0", "accelerator=cpu", "batch_size=4", "detection.sizes=[128, 192]", "max_steps=2", "ema=0.9"),
+    ]
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_trained_and_evaluated(recipe, quick, people, tmp_path):
+    assert main([recipe, *quick, f"data.val={people / 'val.json'}", "evaluate_every=0.1"]) == 0
+    weights = tmp_path / "run/weights.safetensors"
+    assert create_model(recipe, weights=weights).entry.class_names == ("person",)
+    receipt = json.loads((tmp_path / "run/receipt.json").read_text())
+    options = ["--weights", weights, "--annotations", people / "val.json", "--images", people / "images"]
+    options += ["--json", tmp_path / "accuracy.json"]
+    assert tinypose(["evaluate", "--detector", recipe, *map(str, options)]) == 0
+    measured = json.loads((tmp_path / "accuracy.json").read_text())
+    assert measured["AP"] == pytest.approx(receipt["accuracy"]["AP"], abs=1e-6)
+
+
+@pytest.mark.needs_reference
+def test_genuine_weights_stay_what_they_are():
+    """Before the first step, a network to be fine-tuned has the weights that it was given."""
+    name = "picodet_s_320_lcnet_pedestrian"
+    weights = REAL / f"weights/{name}.pdparams"
+    network = build_network(load_config("finetune_detector", [f"weights={weights}"]), class_names=("person",))
+    source = create_model(name, weights=weights)
+    for key, value in source.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value), key
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("name", ["picodet_s_320_lcnet_pedestrian", "picodet_s_192_pedestrian"])
+def test_classes_are_taken_over_by_name(name):
+    weights = REAL / f"weights/{name}.pdparams"
+    config = load_config("finetune_detector", [f"model={name}", f"weights={weights}", "freeze=[]"])
+    network = build_network(config, class_names=("dog", "person"))
+    source = create_model(name, weights=weights)
+    part = "cls" if source.aligned else "output"
+    own, other = (getattr(net.head.predictors[0], part).weight for net in (network, source))
+    assert torch.equal(own[1], other[0])
+    assert not torch.equal(own[0], other[0])
+    assert torch.equal(own[2:], other[1:]), "box distributions"
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("generation", ["lcnet", "esnet"])
+def test_decay_exceptions(generation, filler):
+    from .test_detector_steps import Reference
+
+    reference = Reference(generation, filler)
+    network = create_model(reference.name)
+    training = DetectorTraining(network, load_config(reference.name, []), None, 1, 1)
+    for name, _ in network.named_parameters():
+        expected = reference.facts["param_attrs"][reference.original_name(name)]["l2"] is None
+        assert training.decays(name) == expected, name
+
+
+@pytest.mark.parametrize("per_epoch", [100, 7])
+@pytest.mark.parametrize("recipe", ["picodet_s_320_lcnet_pedestrian", "picodet_s_320_pedestrian"])
+@pytest.mark.needs_reference
+def test_rates(recipe, per_epoch):
+    from conftest import REFERENCE
+
+    from train.schedule import rate_factor
+
+    tables = json.loads((REFERENCE / "training/lr_schedules.json").read_text())
+    (table,) = [t for t in tables if t["config"].endswith(f"/{recipe}.yml") and t["steps_per_epoch"] == per_epoch]
+    config = load_config(recipe, [])
+    assert (config.batch_size, config.epochs) == (table["batch_size"], table["epochs"])
+    for step, rate in table["table"]:
+        factor = rate_factor(config.optimisation, step, per_epoch, config.epochs * per_epoch)
+        assert config.optimisation.learning_rate * factor == pytest.approx(rate, rel=1e-6), step
+
+
+def job_of(content, people, tmp_path, *overrides):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(content))
+    common = [f"data.train={path}", f"data.images={people / 'images'}", *overrides]
+    return detection_job(load_config("picodet_s_192_lcnet_pedestrian", common))
+
+
+@pytest.fixture
+def content(people):
+    return json.loads((people / "train.json").read_text())
+
+
+def test_images_without_people_are_left_out(content, people, tmp_path):
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != content["images"][0]["id"]]
+    job = job_of(content, people, tmp_path)
+    assert ("not used", "1 images without objects") in job.rows
+    assert job.count == len(content["images"]) - 1
+
+
+SKIPPED = {
+    "outside": ({"bbox": [5000, 5, 10, 10]}, "outside their image"),
+    "without width": ({"bbox": [5, 5, 0, 10]}, "without area"),
+    "crowd": ({"iscrowd": 1}, "crowds or to be ignored"),
+    "NaN": ({"bbox": [float("nan"), 5, 10, 10]}, "with NaN or infinite numbers"),
+}
+
+
+@pytest.mark.parametrize("case", SKIPPED)
+def test_counted_skips(case, content, people, tmp_path):
+    changes, reason = SKIPPED[case]
+    content["annotations"][0].update(changes)
+    assert ("not used", f"1 {reason}") in job_of(content, people, tmp_path).rows
+
+
+def test_many_boxes_and_tiny_ones(content, people, tmp_path):
+    """300 boxes in an image, some of one pixel: finite losses, in both generations."""
+    generator = np.random.default_rng(0)
+    image = content["images"][0]
+    template = content["annotations"][0]
+    content["annotations"] = []
+    for index in range(300):
+        x, y = generator.uniform(0, 300), generator.uniform(0, 220)
+        size = 1.0 if index % 3 == 0 else generator.uniform(2, 60)
+        changes = {"id": index, "image_id": image["id"], "bbox": [x, y, size, size], "area": size * size}
+        content["annotations"].append({**copy.deepcopy(template), **changes})
+    content["images"] = [image]
+    job = job_of(content, people, tmp_path, "detection.crop=false")
+    batch = job.collate([job.samples[(0, 0)], job.samples[(1, 0)]])
+    assert batch["boxes"].shape[1] == 300
+    targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+    for name, losses in (
+        (
+            NAMES[0],
+            [
+                lambda levels: aligned_loss(levels, targets, True, 4),
+                lambda levels: aligned_loss(levels, targets, False),
+            ],
+        ),
+        (NAMES[1], [lambda levels: legacy_loss(levels, targets)]),
+    ):
+        network = create_model(name).train()
+        for loss in losses:
+            total = loss(network(batch["image"])).total
+            assert torch.isfinite(total)
+            total.backward()
+            assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_nobody_in_a_batch():
+    """Only background: the losses are finite and no box is learned."""
+    for name in NAMES:
+        network = create_model(name).train()
+        targets = Targets(
+            torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, 1, dtype=torch.bool)
+        )
+        levels = network(torch.randn(2, 3, 64, 64))
+        loss = aligned_loss(levels, targets, True, 4) if network.aligned else legacy_loss(levels, targets)
+        assert torch.isfinite(loss.total)
+        assert loss.bbox == 0
+        loss.total.backward()
+
+
+BAD = {
+    "class that the file lacks": (["detection.classes=[dog]"], "no category 'dog' among person"),
+    "odd size": (["detection.sizes=[100]"], "100 is not a multiple of 32"),
+    "unknown key": (["detection.colour=1"], "unknown key 'detection.colour'"),
+    "no file": (["data.train=gone.json"], "no annotation file 'gone.json'"),
+    "pose weights": (["weights={pose}"], "does not fit the network"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.filterwarnings("ignore:.*holds weights of")
+def test_bad_options(case, quick, tmp_path, capsys):
+    from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
+
+    overrides, message = BAD[case]
+    pose = create_model("tinypose_128x96")
+    save_safetensors(pose, tmp_path / "pose.safetensors", describe_changes(pose.entry))
+    chosen = [override.replace("{pose}", str(tmp_path / "pose.safetensors")) for override in overrides]
+    assert main([NAMES[0], *quick, *chosen]) == 2
+    error = capsys.readouterr().err
+    assert message in error, error
+    assert "Traceback" not in error
+
+
+def test_validation_of_another_class_list(content, quick, tmp_path, capsys):
+    content["categories"][0]["name"] = "pedestrian"
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    assert main([NAMES[0], *quick, f"data.val={tmp_path / 'val.json'}"]) == 2
+    assert "no category 'person' among pedestrian" in capsys.readouterr().err
+
+
+def test_collated_images_have_their_own_boxes(tmp_path):
+    """A white square stays under its box, whatever size and interpolation are drawn."""
+    entry = create_model(NAMES[0]).entry
+    from tinypose_torch.data.objects import Objects
+
+    image = np.zeros((120, 200, 3), np.uint8)
+    image[30:60, 50:90] = 255
+    objects = Objects(np.float32([[50, 30, 90, 60]]), np.zeros(1, np.int64))
+    collate = BatchCollate((128, 160, 192), entry, 0)
+    sizes = set()
+    for index in range(12):
+        batch = collate([{"image": image, "objects": objects, "place": (0, index)}])
+        picture = batch["image"][0, 0] > 0
+        rows, columns = picture.any(dim=1).nonzero(), picture.any(dim=0).nonzero()
+        found = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=torch.float)
+        assert (found - batch["boxes"][0, 0]).abs().max() <= 1.5
+        sizes.add(batch["image"].shape[-1])
+    assert len(sizes) == 3
+
+
+def test_files_that_are_none(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for content, message in ((b"", "empty file"), (b"[]", "holds a list"), (b"{}", "no list 'images'")):
+        (tmp_path / "boxes.json").write_bytes(content)
+        with pytest.raises(DatasetError, match=message):
+            read_boxes(tmp_path / "boxes.json")
