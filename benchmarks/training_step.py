@@ -8,6 +8,7 @@ One process; medians, after two steps to warm up.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections import defaultdict
@@ -72,9 +73,7 @@ def _time_steps(name: str, data: list[str], batch_size: int, steps: int) -> dict
         clock.append(time.perf_counter())
         optimizer.step()
         clock.append(time.perf_counter())
-        data_, forward, losses, backward, update = (
-            after - before for before, after in zip(clock, clock[1:], strict=False)
-        )
+        data_, forward, losses, backward, update = (after - before for before, after in itertools.pairwise(clock))
         parts = (data_, forward, assigning[0], losses - assigning[0], backward, update)
         for part, seconds in zip(PARTS, parts, strict=True):
             times[part].append(seconds)

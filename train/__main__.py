@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", metavar="RECIPE", help=f"a .yaml file, or one of: {', '.join(recipe_names())}")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--check", action="store_true", help="say what would be used, draw samples, train nothing")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # --check may stand anywhere
     try:
         config = load_config(options.recipe, options.overrides)
         return _run(config, options.check)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry, get_pose_entry
+from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.images import read_image
-from tinypose_torch.data.records import Records
+from tinypose_torch.data.records import Record, Records
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.images import save_png
 from tinypose_torch.table import format_table
 from train.config import Config
+from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
 
 SHEET = "samples.png"
@@ -26,22 +29,62 @@ _TILE_HEIGHT = 256
 
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
+    check = _check_people if get_entry(config.model).task == "pose" else _check_boxes
+    sheet, broken = check(config)
+    path = Path(config.output) / SHEET
+    save_png(sheet, path)
+    print(f"wrote {path}: augmented samples with their targets")
+    for image in broken:
+        print(f"cannot be decoded: {image}")
+    return 1 if broken else 0
+
+
+def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
     people = find_people(config, get_pose_entry(config.model))
     entry = entry_of(create_model(config.model, skeleton=people.skeleton))
     assert isinstance(entry, PoseEntry)
     _print_people("training", people.train)
-    broken = _undecodable(people.train, people.train_images)
+    broken = _undecodable(people.train.items, people.train_images)
     if people.val is not None and people.val_images is not None:
         _print_people("evaluation", people.val)
-        broken += _undecodable(people.val, people.val_images)
+        broken += _undecodable(people.val.items, people.val_images)
     _print_keypoints(people.train)
-    dataset = build_dataset(config, people, entry)
-    sheet = Path(config.output) / SHEET
-    save_png(draw_sheet(dataset), sheet)
-    print(f"wrote {sheet}: augmented samples with their targets")
-    for path in broken:
-        print(f"cannot be decoded: {path}")
-    return 1 if broken else 0
+    return draw_sheet(build_dataset(config, people, entry)), broken
+
+
+def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
+    job = detection_job(config)
+    for name, value in job.rows:
+        print(f"{name:>11}  {value}")
+    samples = job.samples
+    assert isinstance(samples, DetectionDataset)
+    broken = _undecodable(samples.images, samples.folder)
+    if isinstance(job.evaluation, EvaluationImages):
+        broken += _undecodable(job.evaluation.images, job.evaluation.folder)
+    entry = entry_of(job.network)
+    assert isinstance(entry, DetectorEntry)
+    labels = Counter(int(label) for image in samples.images for label in image.objects.labels)
+    table = [(name, str(labels[index])) for index, name in enumerate(entry.class_names)]
+    print(format_table(("class", "boxes"), table, right=(1,)))
+    return _draw_boxes(samples, entry.class_names), broken
+
+
+def _draw_boxes(dataset: DetectionDataset, class_names: tuple[str, ...]) -> np.ndarray:
+    """Augmented images with their boxes, RGB."""
+    rows, columns = _TILES
+    generator = np.random.default_rng(dataset.seed)
+    chosen = generator.choice(len(dataset), rows * columns, replace=len(dataset) < rows * columns)
+    tiles = []
+    for epoch, index in enumerate(chosen.tolist()):
+        sample = dataset[(epoch, index)]
+        scale = np.array([_TILE_HEIGHT / sample["image"].shape[1], _TILE_HEIGHT / sample["image"].shape[0]] * 2)
+        tile = cv2.resize(sample["image"], (_TILE_HEIGHT, _TILE_HEIGHT), interpolation=cv2.INTER_AREA)
+        for box, label in zip(sample["objects"].boxes * scale, sample["objects"].labels, strict=True):
+            x1, y1, x2, y2 = (round(value) for value in box.tolist())
+            cv2.rectangle(tile, (x1, y1), (x2, y2), (80, 220, 80), 2)
+            cv2.putText(tile, class_names[label], (x1, y1 + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+        tiles.append(tile)
+    return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
 def draw_sheet(dataset: PoseDataset) -> np.ndarray:
@@ -101,7 +144,7 @@ def _print_keypoints(people: Records) -> None:
     print(format_table(("", "keypoint", "labelled", "swaps with"), rows, right=(0, 2)))
 
 
-def _undecodable(people: Records, folder: Path) -> list[Path]:
-    files = sorted({record.file_name for record in people.items})
+def _undecodable(items: Sequence[Record | LabelledImage], folder: Path) -> list[Path]:
+    files = sorted({item.file_name for item in items})
     found = tqdm(files, desc="decoding", unit="image", disable=None, leave=False)
     return [folder / name for name in found if read_image(folder / name) is None]

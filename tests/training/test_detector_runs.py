@@ -240,3 +240,10 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "boxes.json").write_bytes(content)
         with pytest.raises(DatasetError, match=message):
             read_boxes(tmp_path / "boxes.json")
+
+
+def test_check(quick, people, tmp_path, capsys):
+    assert main([NAMES[0], *quick, f"data.val={people / 'val.json'}", "--check"]) == 0
+    printed = capsys.readouterr().out
+    assert "person" in printed
+    assert (tmp_path / "run/samples.png").is_file()
