@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 
 def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """RGB images ``(N, H, W, 3)`` uint8 to a normalised batch ``(N, 3, H, W)`` float32.
-
-    A table of the 256 values per channel gives the very numbers of the original, which rounds to float32 after
-    scaling, after subtracting the mean and after dividing.
-    """
-    scaled = (np.arange(256, dtype=np.float32) * np.float32(1 / 255)).astype(np.float64)
-    centred = (scaled[:, None] - np.array(mean)).astype(np.float32)
-    table = (centred / np.array(std)).astype(np.float32)
+    """RGB images ``(N, H, W, 3)`` uint8 to a normalised batch ``(N, 3, H, W)`` float32."""
+    table = _table(tuple(mean), tuple(std))
     count, height, width, _ = images.shape
     batch = np.empty((count, 3, height, width), np.float32)
-    for index, image in enumerate(images):
-        batch[index] = cv2.LUT(image, table[None]).transpose(2, 0, 1)
+    for planes, image in zip(batch, images, strict=True):
+        for plane, channel, values in zip(planes, cv2.split(image), table, strict=True):
+            cv2.LUT(channel, values, dst=plane)
     return batch
+
+
+@lru_cache
+def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    """The 256 values of each channel, ``(3, 256)``.
+
+    They are the very numbers of the original, which rounds to float32 after scaling, after subtracting the mean and after
+    dividing.
+    """
+    scaled = (np.arange(256, dtype=np.float32) * np.float32(1 / 255)).astype(np.float64)
+    centred = (scaled - np.array(mean)[:, None]).astype(np.float32)
+    return (centred / np.array(std)[:, None]).astype(np.float32)
