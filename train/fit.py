@@ -10,7 +10,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.config import Config, ConfigError, flat_items
@@ -58,6 +58,25 @@ class AtomicCheckpoints(TorchCheckpointIO):
                 os.fsync(file.fileno())
 
 
+class Averaging(WeightAveraging):
+    """An exponential average of the weights that follows quickly at first.
+
+    After t updates its decay is at most (1 + t) / (10 + t). Made for lightning 2.6, whose attribute it reads.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+            kept = min(decay, (1 + float(updates)) / (10 + float(updates)))
+            return kept * averaged + (1 - kept) * current
+
+        super().__init__(avg_fn=average, use_buffers=True)
+
+    def averaged(self) -> nn.Module | None:
+        """The network with the average, while training."""
+        model = self._average_model
+        return model.module.network if model is not None else None  # type: ignore[return-value]
+
+
 class KeepBest(Callback):
     """Writes the weights as a plain file whenever an evaluation is the best so far, averaged ones where they are kept.
 
@@ -65,8 +84,8 @@ class KeepBest(Callback):
         best: Accuracy of what was written; ``None`` before.
     """
 
-    def __init__(self, output: Path, metric: str) -> None:
-        self.output, self.metric = output, metric
+    def __init__(self, output: Path, metric: str, averaging: Averaging | None) -> None:
+        self.output, self.metric, self.averaging = output, metric, averaging
         self.best: dict[str, float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -80,7 +99,8 @@ class KeepBest(Callback):
             return
         if self.best is None or pl_module.accuracy[self.metric] > self.best[self.metric]:
             self.best = {**pl_module.accuracy, "step": trainer.global_step}
-            write_weights(pl_module.network, self.output / WEIGHTS)
+            averaged = self.averaging.averaged() if self.averaging is not None else None
+            write_weights(averaged or pl_module.network, entry_of(pl_module.network), self.output / WEIGHTS)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -96,8 +116,10 @@ def run(config: Config) -> dict[str, Any]:
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
     total_steps = min(config.max_steps or 10**12, config.epochs * steps_per_epoch)
     training = job.training(steps_per_epoch, total_steps)
-    keep_best = KeepBest(output, training.metric) if job.evaluation is not None else None
-    trainer = _trainer(config, keep_best, steps_per_epoch, total_steps)
+    averaging = Averaging(config.ema) if config.ema is not None else None
+    keep_best = KeepBest(output, training.metric, averaging) if job.evaluation is not None else None
+    callbacks = [callback for callback in (averaging, keep_best) if callback is not None]
+    trainer = _trainer(config, callbacks, steps_per_epoch, total_steps)
     _say_what_happens(config, job, steps_per_epoch, total_steps, resumed_from)
     started = time.monotonic()
     done, rank = _steps_done(resumed_from) * config.accumulate, trainer.global_rank
@@ -112,20 +134,10 @@ def run(config: Config) -> dict[str, Any]:
     return _finish(config, training, trainer, keep_best, time.monotonic() - started)
 
 
-def average_with(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """An exponential average that follows quickly at first: after t updates its decay is at most (1 + t) / (10 + t)."""
-
-    def average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        kept = min(decay, (1 + float(updates)) / (10 + float(updates)))
-        return kept * averaged + (1 - kept) * current
-
-    return average
-
-
 @rank_zero_only
-def write_weights(network: nn.Module, path: Path) -> None:
+def write_weights(network: nn.Module, entry: ModelEntry, path: Path) -> None:
     """The network's tensors with its description: `create_model` and every command take the file."""
-    save_safetensors(network, path, describe_changes(entry_of(network)))
+    save_safetensors(network, path, describe_changes(entry))
 
 
 def _check_output(output: Path, config: Config) -> Path | None:
@@ -154,24 +166,18 @@ def _steps_done(checkpoint: Path | None) -> int:
     return int(torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"])
 
 
-def _trainer(config: Config, keep_best: KeepBest | None, steps_per_epoch: int, total_steps: int) -> Trainer:
+def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, total_steps: int) -> Trainer:
     """Everything is one epoch to the trainer: the order of samples counts the real ones."""
     output = Path(config.output)
-    callbacks: list[Callback] = [LearningRateMonitor("step")]
-    if config.ema is not None:
-        callbacks.append(WeightAveraging(avg_fn=average_with(config.ema), use_buffers=True))
-    if keep_best is not None:
-        callbacks.append(keep_best)
-    callbacks.append(
-        ModelCheckpoint(
-            output,
-            filename="last",
-            save_top_k=1,
-            every_n_train_steps=min(config.checkpoint_every, total_steps),
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
+    checkpoints = ModelCheckpoint(
+        output,
+        filename="last",
+        save_top_k=1,
+        every_n_train_steps=min(config.checkpoint_every, total_steps),
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
     )
+    evaluates = any(isinstance(callback, KeepBest) for callback in own)
     evaluate_every = max(1, round(config.evaluate_every * steps_per_epoch)) * config.accumulate
     evaluate_every = min(evaluate_every, total_steps * config.accumulate)
     world = config.devices * config.nodes
@@ -186,12 +192,12 @@ def _trainer(config: Config, keep_best: KeepBest | None, steps_per_epoch: int, t
         limit_train_batches=total_steps * config.accumulate,
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.optimisation.clip,
-        val_check_interval=evaluate_every if keep_best else None,
-        check_val_every_n_epoch=None if keep_best else 1,
+        val_check_interval=evaluate_every if evaluates else None,
+        check_val_every_n_epoch=None if evaluates else 1,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, total_steps),
         logger=[CSVLogger(output, "logs", ""), TensorBoardLogger(output, "tensorboard", "")],
-        callbacks=callbacks,
+        callbacks=[LearningRateMonitor("step"), *own, checkpoints],
         plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
         enable_model_summary=False,
@@ -223,7 +229,7 @@ def _finish(
 ) -> dict[str, Any]:
     path = Path(config.output) / WEIGHTS
     if keep_best is None or keep_best.best is None:
-        write_weights(training.network, path)
+        write_weights(training.network, entry_of(training.network), path)
     receipt = {
         "weights": WEIGHTS,
         "sha256": "",

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import REAL
 
@@ -21,12 +22,18 @@ TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip",
 
 def test_evaluated_and_kept(arguments, people, tmp_path, capsys):
     """A run with evaluation leaves weights that `tinypose evaluate` measures as the run did."""
-    common = [*arguments, "max_steps=4", "evaluate_every=0.25", "ema=0.5", f"data.val={people / 'val.json'}"]
+    common = [*arguments, "max_steps=4", "checkpoint_every=4", "ema=0.5", f"data.val={people / 'val.json'}"]
     assert main(common) == 0
     run = tmp_path / "run"
     receipt = json.loads((run / "receipt.json").read_text())
     assert receipt["accuracy"]["AP"] >= 0
     assert receipt["steps"] == 4
+    # What was evaluated and kept is the average, not what is trained.
+    checkpoint = torch.load(run / "last.ckpt", weights_only=False)
+    kept = safetensors.torch.load_file(run / "weights.safetensors")
+    for name, value in kept.items():
+        assert torch.equal(value, checkpoint["state_dict"][f"network.{name}"]), name
+    assert not torch.equal(kept["final_conv.weight"], checkpoint["current_model_state"]["network.final_conv.weight"])
     options = ["--weights", run / "weights.safetensors", "--annotations", people / "val.json", "--images"]
     options += [people / "images", "--json", tmp_path / "accuracy.json"]
     assert tinypose(["evaluate", "--pose", "tinypose_128x96", *map(str, options)]) == 0
@@ -69,8 +76,6 @@ def test_options(arguments, options):
 
 
 def test_frozen_stays(arguments, tmp_path):
-    import safetensors.torch
-
     torch.manual_seed(0)
     assert main([*arguments, "max_steps=2", "freeze=[backbone.stem, backbone.stage0]"]) == 0
     trained = safetensors.torch.load_file(tmp_path / "run/weights.safetensors")
