@@ -6,7 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from train.config import Config, ConfigError, load_config, recipe_names
+try:
+    from train.config import Config, ConfigError, load_config, recipe_names
+except ImportError as missing:
+    raise SystemExit(f"train: error: {missing}; pip install 'tinypose-torch[train]'") from None
 
 _EPILOG = """
 keys that most runs need:
@@ -35,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(config, options.check)
     except (ConfigError, ValueError, KeyError, OSError, RuntimeError) as error:
         print(f"train: error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"train: error: {error}; pip install 'tinypose-torch[train]'", file=sys.stderr)
         return 2
     except FloatingPointError as error:
         print(f"train: error: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
 from tinypose_torch.data.records import Records, annotated_people, detected_people
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
-from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.coco import KeypointPrediction, import_pycocotools, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import predict_people
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -31,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}; at least 1 person is needed")
+    if not options.truth:
+        import_pycocotools()  # before the work, not after it
     name = options.detector or options.pose
     task = get_entry(name).task
     if options.detector and task != "detection":

@@ -15,6 +15,7 @@ from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import read_image
+from tinypose_torch.evaluation.coco import import_pycocotools
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from tinypose_torch.runtime import Runner
 
@@ -49,9 +50,7 @@ def box_accuracy(
         annotations: COCO file.
         category_ids: Categories that count; all of the file's unless given.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    COCO, COCOeval = import_pycocotools()  # noqa: N806
     if not records:
         return dict.fromkeys(STATISTICS, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):

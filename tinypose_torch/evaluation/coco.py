@@ -22,6 +22,20 @@ NMS_THRESHOLD = 0.9
 STATISTICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 
 
+def import_pycocotools() -> tuple[Any, Any]:
+    """``COCO`` and ``COCOeval``.
+
+    Raises:
+        RuntimeError: It is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise RuntimeError(f"{error}; pip install 'tinypose-torch[train]'") from None
+    return COCO, COCOeval
+
+
 @dataclass(frozen=True)
 class KeypointPrediction:
     """One person found in one image.
@@ -117,9 +131,7 @@ def keypoint_accuracy(
     Raises:
         ValueError: There are no records.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    COCO, COCOeval = import_pycocotools()  # noqa: N806
     if not records:
         raise ValueError("no people were found; there is nothing to evaluate")
     with contextlib.redirect_stdout(io.StringIO()):
