@@ -218,7 +218,7 @@ def _find_recipe(recipe: str) -> Path:
         return path
     if recipe not in recipe_names():
         near = difflib.get_close_matches(recipe, recipe_names(), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else "pass a .yaml file or one of them"
+        hint = f"did you mean {near[0]!r}?" if near else "pass a .yaml file or one of these."
         raise ConfigError(f"unknown recipe {recipe!r}; {hint} Recipes: {', '.join(recipe_names())}")
     return RECIPES / f"{recipe}.yaml"
 
