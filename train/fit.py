@@ -18,7 +18,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -103,6 +110,28 @@ class KeepBest(Callback):
             write_weights(averaged or pl_module.network, entry_of(pl_module.network), self.output / WEIGHTS)
 
 
+class Progress(TQDMProgressBar):
+    """One bar for the whole run, which knows its end and where it was resumed.
+
+    Args:
+        batches: Of the run.
+        done: Before it was resumed.
+    """
+
+    def __init__(self, batches: int, done: int) -> None:
+        super().__init__()
+        self.batches, self.done = batches, done
+
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.total, bar.initial, bar.n = self.batches, self.done, self.done
+        return bar
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description("training")
+
+
 def run(config: Config) -> dict[str, Any]:
     """Train as configured; returns the receipt, which lies beside the weights, too.
 
@@ -118,11 +147,13 @@ def run(config: Config) -> dict[str, Any]:
     training = job.training(steps_per_epoch, total_steps)
     averaging = Averaging(config.ema) if config.ema is not None else None
     keep_best = KeepBest(output, training.metric, averaging) if job.evaluation is not None else None
-    callbacks = [callback for callback in (averaging, keep_best) if callback is not None]
+    done = _steps_done(resumed_from) * config.accumulate
+    progress = Progress(total_steps * config.accumulate, done)
+    callbacks = [callback for callback in (averaging, keep_best, progress) if callback is not None]
     trainer = _trainer(config, callbacks, steps_per_epoch, total_steps)
     _say_what_happens(config, job, steps_per_epoch, total_steps, resumed_from)
     started = time.monotonic()
-    done, rank = _steps_done(resumed_from) * config.accumulate, trainer.global_rank
+    rank = trainer.global_rank
     order = BatchOrder(job.count, config.batch_size, total_steps * config.accumulate, done, config.seed, rank, world)
     loader = training_loader(job.samples, order, config.data.workers, job.collate)
     val_loader = None

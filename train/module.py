@@ -86,6 +86,10 @@ class Training(LightningModule):
             self.log(name, value, prog_bar=name == "loss")
         return loss
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a run that had reached its end go on when it is resumed with more steps."""
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
     def configure_optimizers(self) -> Any:
         options = self.config.optimisation
         rate = base_rate(self.config, self.trainer.world_size)

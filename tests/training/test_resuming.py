@@ -43,20 +43,30 @@ def test_resumed_equals_uninterrupted(arguments, tmp_path, options):
 # A run that fails in a step, as if the machine had.
 _STOPPED_AFTER = """
 import sys
-from train.module import PoseTraining
+from train.module import Training
 from train.__main__ import main
-usual = PoseTraining.training_step
+usual = Training.training_step
 def step(self, batch, index):
     if self.global_step == {step}:
         raise RuntimeError("stopped here")
     return usual(self, batch, index)
-PoseTraining.training_step = step
+Training.training_step = step
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def _step_of(folder):
     return torch.load(folder / LAST, weights_only=False)["global_step"]
+
+
+def test_finished_run_goes_on(arguments, tmp_path):
+    """With more steps than it was begun with; the rate's schedule is by epochs, so the result is the same."""
+    common = [*arguments, "checkpoint_every=2", "optimisation.schedule=steps"]
+    assert main([*common, "max_steps=6", f"output={tmp_path / 'whole'}"]) == 0
+    assert main([*common, "max_steps=4"]) == 0
+    assert main([*common, "max_steps=6", "resume=true"]) == 0
+    assert _step_of(tmp_path / "run") == 6
+    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "run")) == []
 
 
 def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
