@@ -85,6 +85,10 @@ BAD_FILES = {
     "annotation without image_id": (lambda c: first(c).pop("image_id"), "without image_id"),
     "empty list of people": (lambda c: c.update(annotations=[]), "nobody to use, the file is empty"),
     "links beyond the keypoints": (lambda c: c["categories"][0].update(keypoints=["a"], skeleton=[[1, 9]]), "link"),
+    "keypoint named twice": (
+        lambda c: c["categories"][0].update(keypoints=["nose"] * 17, skeleton=[]),
+        "a keypoint is named twice",
+    ),
     "two categories with keypoints": (
         lambda c: c["categories"].append({"id": 2, "name": "dog", "keypoints": ["tail"]}),
         "several categories have keypoints",

@@ -67,9 +67,14 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
 
     Args:
         sigmas: Empty for COCO's where the names are COCO's, and `DEFAULT_SIGMA` elsewhere.
+
+    Raises:
+        ValueError: A name twice, or links or sigmas that do not fit.
     """
     if tuple(names) == COCO17.keypoint_names:
         return COCO17
+    if len(set(names)) != len(names):
+        raise ValueError(f"a keypoint is named twice: {', '.join(names)}")
     pairs = []
     for index, left_name in enumerate(names):
         for left, right in _SIDES:
