@@ -20,6 +20,8 @@ class ConfigError(ValueError):
 
 
 class Section(BaseModel):
+    """Keys that belong together; none but these, and none that changes later."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

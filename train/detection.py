@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from tinypose_torch.data.detection_transforms import (
     resize_with_boxes,
 )
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import check_images, read_image
+from tinypose_torch.data.images import check_images, read_image, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.factory import entry_of
@@ -38,7 +37,6 @@ from train.config import Config, ConfigError, Detection
 from train.module import Job, Training
 from train.start import build_network
 
-_log = logging.getLogger(__name__)
 _DIVISOR = 32
 
 
@@ -61,17 +59,12 @@ class DetectionDataset(Dataset[Sample]):
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
-        for attempt in range(len(self)):
-            item = self.images[(index + attempt) % len(self)]
-            image = read_image(self.folder / item.file_name)
-            if image is None:
-                _log.warning("cannot decode %s; another image takes its place", self.folder / item.file_name)
-                continue
-            generator = np.random.default_rng((self.seed, epoch, index))
-            plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
-            self.transform.set_random_state(generator, plain)
-            return {**self.transform(image=image[..., ::-1].copy(), objects=item.objects), "place": place}
-        raise DatasetError(f"no image in {self.folder} can be decoded")
+        found, image = read_or_next(self.images, self.folder, index)
+        generator = np.random.default_rng((self.seed, epoch, index))
+        plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
+        self.transform.set_random_state(generator, plain)
+        drawn = self.transform(image=image[..., ::-1].copy(), objects=self.images[found].objects)
+        return {**drawn, "place": place}
 
 
 class BatchCollate:

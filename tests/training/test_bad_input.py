@@ -134,7 +134,6 @@ BAD_OPTIONS = {
     "colour with wrong arguments": (["augmentation.colour=[{name: ColorJitter, speed: 3}]"], "ColorJitter: "),
     "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
-    "detector": (["model=picodet_s_320_lcnet_pedestrian"], "is a detector"),
     "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
     "freezing everything": (["freeze=[backbone, final_conv]"], "leaves nothing to learn"),
     "no annotation file": (["data.train=gone.json"], "no annotation file 'gone.json'"),

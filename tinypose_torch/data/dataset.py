@@ -5,7 +5,6 @@ Every sample depends on (seed, epoch, index) alone: not on the number of workers
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 from collections.abc import Sequence
@@ -19,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.catalogue import PoseEntry
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import read_image
+from tinypose_torch.data.images import read_or_next
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record
 from tinypose_torch.data.transforms import Compose
@@ -30,7 +28,6 @@ from tinypose_torch.geometry.normalise import normalise
 
 Array = np.ndarray
 Sample = dict[str, Any]  # tensors, and ``index``, a number
-_log = logging.getLogger(__name__)
 
 
 class PoseDataset(Dataset[Sample]):
@@ -72,13 +69,8 @@ class PoseDataset(Dataset[Sample]):
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """A sample; an index may be (epoch, index)."""
         epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
-        for attempt in range(len(self)):
-            place = (index + attempt) % len(self)
-            image = read_image(self.folder / self.records[place].file_name)
-            if image is not None:
-                return self._sample(image, place, epoch)
-            _log.warning("cannot decode %s; another image takes its place", self.folder / self.records[place].file_name)
-        raise DatasetError(f"no image in {self.folder} can be decoded")
+        place, image = read_or_next(self.records, self.folder, index)
+        return self._sample(image, place, epoch)
 
     def draw(self, image: Array, person: Person, epoch: int, index: int) -> tuple[Array, Person]:
         """The augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its pixels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +14,31 @@ from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.records import Record
 
+_log = logging.getLogger(__name__)
+
 
 def read_image(path: Path) -> np.ndarray | None:
     """An image as ``(H, W, 3)`` BGR, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
     return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def read_or_next(items: Sequence[Record | LabelledImage], folder: Path, index: int) -> tuple[int, np.ndarray]:
+    """The image of an item, BGR; where it cannot be decoded, which the log says, that of the next item that can.
+
+    Returns:
+        The index of the item whose image it is, and the image.
+
+    Raises:
+        DatasetError: None of the images can be decoded.
+    """
+    for attempt in range(len(items)):
+        place = (index + attempt) % len(items)
+        path = folder / items[place].file_name
+        image = read_image(path)
+        if image is not None:
+            return place, image
+        _log.warning("cannot decode %s; another image takes its place", path)
+    raise DatasetError(f"no image in {folder} can be decoded")
 
 
 def check_images(records: Sequence[Record | LabelledImage], folder: str | os.PathLike[str]) -> None:
