@@ -124,7 +124,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
     add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
-    add("--limit", type=int, metavar="N", help="only the first N people")
+    add("--limit", type=int, metavar="N", help="only the first N people or images; the others count as not found")
     add("--json", metavar="FILE", help="write the figures here")
 
 

@@ -12,7 +12,6 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 RECIPES = Path(__file__).parent / "recipes"
-CONVENTIONS = ("paddle", "torch")
 
 
 class ConfigError(ValueError):

@@ -22,8 +22,7 @@ from tinypose_torch.data.detection_transforms import (
     OverlapCrop,
     resize_with_boxes,
 )
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import check_images, read_image, read_or_next
+from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.factory import entry_of
@@ -107,10 +106,7 @@ class EvaluationImages(Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self.folder / self.images[index].file_name
-        image = read_image(path)
-        if image is None:
-            raise DatasetError(f"{path}: cannot be decoded")
+        image = read_or_fail(self.images[index], self.folder)
         resized = resize_for_detector(np.ascontiguousarray(image[..., ::-1]), self.entry)
         return {"image": torch.from_numpy(normalise(resized, self.entry.mean, self.entry.std)[0]), "index": index}
 

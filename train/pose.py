@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def _with_sigmas(skeleton: Skeleton, sigmas: tuple[float, ...] | None) -> Skelet
         return skeleton
     if len(sigmas) != len(skeleton):
         raise ConfigError(f"data.sigmas: {len(sigmas)} numbers for {len(skeleton)} keypoints")
-    return Skeleton(skeleton.name, skeleton.keypoint_names, skeleton.flip_pairs, skeleton.links, sigmas)
+    return dataclasses.replace(skeleton, sigmas=sigmas)
 
 
 class PoseTraining(Training):

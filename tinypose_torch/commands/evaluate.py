@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
@@ -125,7 +124,7 @@ def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...
         return skeleton.sigmas
     if len(options.sigmas) != len(skeleton) or not np.all(np.array(options.sigmas) > 0):
         raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed")
-    return dataclasses.replace(skeleton, sigmas=tuple(options.sigmas)).sigmas
+    return tuple(options.sigmas)
 
 
 def _shown(value: float) -> str:

@@ -1,1 +1,1 @@
-"""Annotated people, and how they become training samples. The transforms need the `train` extra."""
+"""Annotated people and boxes, and how they become training samples. The transforms need the `train` extra."""

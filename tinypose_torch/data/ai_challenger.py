@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 
 Array = np.ndarray
 # AI Challenger's joints by their COCO names; the last two, head top and neck, have none.
@@ -90,10 +90,10 @@ def write_json(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
         temporary.write_text(json.dumps(content))
 
 
-def coco_category() -> dict[str, Any]:
-    """COCO's person category."""
-    links = [[a + 1, b + 1] for a, b in COCO17.links]
-    return {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names), "skeleton": links}
+def coco_category(skeleton: Skeleton = COCO17) -> dict[str, Any]:
+    """COCO's person category, with the keypoints of a skeleton."""
+    links = [[a + 1, b + 1] for a, b in skeleton.links]
+    return {"id": 1, "name": "person", "keypoints": list(skeleton.keypoint_names), "skeleton": links}
 
 
 def _annotation(identity: int, image: int, box: list[float], joints: list[float]) -> dict[str, Any]:

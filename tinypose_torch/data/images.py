@@ -22,6 +22,19 @@ def read_image(path: Path) -> np.ndarray | None:
     return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
+def read_or_fail(item: Record | LabelledImage, folder: Path) -> np.ndarray:
+    """The image of an item, BGR.
+
+    Raises:
+        DatasetError: It is missing or cannot be decoded.
+    """
+    path = folder / item.file_name
+    image = read_image(path)
+    if image is None:
+        raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
+    return image
+
+
 def read_or_next(items: Sequence[Record | LabelledImage], folder: Path, index: int) -> tuple[int, np.ndarray]:
     """The image of an item, BGR; where it cannot be decoded, which the log says, that of the next item that can.
 

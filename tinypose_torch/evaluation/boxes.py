@@ -13,8 +13,7 @@ import numpy as np
 
 from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.data.boxes import LabelledImage
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import read_image
+from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.evaluation.coco import import_pycocotools
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from tinypose_torch.runtime import Runner
@@ -82,11 +81,7 @@ def detect_in_images(
     entry = runner.metadata.entry
     assert isinstance(entry, DetectorEntry)
     for item in images:
-        path = folder / item.file_name
-        image = read_image(path)
-        if image is None:
-            raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
-        rgb = np.ascontiguousarray(image[..., ::-1])
+        rgb = np.ascontiguousarray(read_or_fail(item, folder)[..., ::-1])
         scores, boxes = runner(resize_for_detector(rgb, entry))
         found = select_detections(scores[0], boxes[0], entry, rgb.shape[:2])
         yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)

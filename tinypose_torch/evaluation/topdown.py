@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.checkpoints.catalogue import PoseEntry
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import read_image
+from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.records import Record
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
@@ -27,10 +26,7 @@ def cut_out(record: Record, folder: Path, entry: PoseEntry) -> Array:
     Raises:
         DatasetError: The image is missing or cannot be decoded.
     """
-    path = folder / record.file_name
-    image = read_image(path)
-    if image is None:
-        raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
+    image = read_or_fail(record, folder)
     height, width = entry.input_size
     person = record.person
     crops = evaluation_crops(

@@ -19,7 +19,11 @@ def pairwise_iou(one: Tensor, two: Tensor) -> Tensor:
     Returns:
         ``(..., N, M)``.
     """
-    one, two = one.unsqueeze(-2), two.unsqueeze(-3)
+    return iou(one.unsqueeze(-2), two.unsqueeze(-3))
+
+
+def iou(one: Tensor, two: Tensor) -> Tensor:
+    """Intersection over union of boxes that broadcast: ``(..., 4)``."""
     overlap = _overlap(one, two)
     return overlap / (_area(one) + _area(two) - overlap + IOU_EPSILON)
 

@@ -16,7 +16,7 @@ from tinypose_torch.losses.assigners import (
     assign_simota,
     assign_task_aligned,
 )
-from tinypose_torch.losses.boxes import distribution_focal_loss, giou
+from tinypose_torch.losses.boxes import distribution_focal_loss, giou, iou
 from tinypose_torch.losses.classification import varifocal_loss, varifocal_loss_with_logits
 from tinypose_torch.models.picodet.detector import STRIDES, decode_levels
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput
@@ -84,7 +84,7 @@ def legacy_loss(levels: Sequence[LevelOutput], targets: Targets) -> DetectionLos
         assignment = assign_simota(targets, anchors, boxes, scores)
         counted = assignment.positive.sum(dim=1).clamp(min=1).sum()
         weights = scores[assignment.positive].amax(dim=1)
-        quality = _iou(boxes[assignment.positive], assignment.boxes[assignment.positive])
+        quality = iou(boxes[assignment.positive], assignment.boxes[assignment.positive])
         full = torch.zeros_like(assignment.scores)
         full[assignment.positive] = quality
         wanted = Assignment(assignment.positive, assignment.boxes, assignment.labels, full).class_scores(
@@ -112,11 +112,3 @@ def _positive_losses(
     logits = torch.cat([level.box_logit.flatten(2).transpose(1, 2) for level in levels], dim=1)[positive]
     distribution = distribution_focal_loss(logits.reshape(-1, BINS), distances.reshape(-1)).view(-1, 4)
     return 1 - giou(boxes[positive] / strides, wanted), distribution
-
-
-def _iou(one: Tensor, two: Tensor) -> Tensor:
-    """Of boxes in pairs."""
-    sides = (torch.minimum(one[:, 2:], two[:, 2:]) - torch.maximum(one[:, :2], two[:, :2])).clamp(min=0)
-    overlap = sides.prod(dim=1)
-    areas = (one[:, 2:] - one[:, :2]).prod(dim=1) + (two[:, 2:] - two[:, :2]).prod(dim=1)
-    return overlap / (areas - overlap).clamp(min=1e-6)

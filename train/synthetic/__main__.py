@@ -9,7 +9,6 @@ pictures; picture i does not depend on N.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.data.ai_challenger import coco_category, write_json
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from train.synthetic.scenes import Annotation, draw_scene
 
@@ -72,8 +72,7 @@ def write_dataset(
             )
             part["annotations"] += [_to_coco(person, index, number, chosen) for number, person in enumerate(people)]
     for name, part in parts.items():
-        with replacing(folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps({**part, "categories": [_category(skeleton)]}))
+        write_json({**part, "categories": [coco_category(skeleton)]}, folder / f"{name}.json")
     return sum(len(part["annotations"]) for part in parts.values())
 
 
@@ -113,15 +112,6 @@ def _to_coco(person: Annotation, image: int, number: int, chosen: list[int]) -> 
         "area": person.area,
         "keypoints": keypoints.reshape(-1).tolist(),
         "num_keypoints": int((keypoints[:, 2] > 0).sum()),
-    }
-
-
-def _category(skeleton: Skeleton) -> dict[str, Any]:
-    return {
-        "id": 1,
-        "name": "person",
-        "keypoints": list(skeleton.keypoint_names),
-        "skeleton": [[a + 1, b + 1] for a, b in skeleton.links],
     }
 
 
