@@ -30,6 +30,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
@@ -72,11 +73,11 @@ class Averaging(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
             kept = min(decay, (1 + float(updates)) / (10 + float(updates)))
-            return kept * averaged + (1 - kept) * current
+            get_ema_multi_avg_fn(kept)(averaged, current, updates)
 
-        super().__init__(avg_fn=average, use_buffers=True)
+        super().__init__(multi_avg_fn=average, use_buffers=True)
 
     def averaged(self) -> nn.Module | None:
         """The network with the average, while training."""

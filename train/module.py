@@ -102,11 +102,12 @@ class Training(LightningModule):
             for decays, members in groups.items()
             if members
         ]
+        fused = self.config.precision in ("32", "64")  # mixed precision unscales gradients in between
         optimizer: torch.optim.Optimizer
         if options.optimizer == "adam":
-            optimizer = torch.optim.Adam(parameters, lr=rate)
+            optimizer = torch.optim.Adam(parameters, lr=rate, fused=fused)
         else:
-            optimizer = torch.optim.SGD(parameters, lr=rate, momentum=options.momentum)
+            optimizer = torch.optim.SGD(parameters, lr=rate, momentum=options.momentum, fused=fused)
 
         def factor(step: int) -> float:
             return rate_factor(options, step, self.steps_per_epoch, self.total_steps)

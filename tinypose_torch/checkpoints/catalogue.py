@@ -16,13 +16,13 @@ from typing import Any
 from torch import nn
 
 from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.geometry.suppression import (
     GRAPH_SUPPRESSION,
     NUMPY_SUPPRESSION,
     Suppression,
 )
-from tinypose_torch.models import LiteHRNet, PicoDet
+from tinypose_torch.models import HRNet, LiteHRNet, PicoDet
 from tinypose_torch.models.picodet.detector import STRIDES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -95,6 +95,7 @@ class PoseEntry(ModelEntry):
         udp: Whether evaluation and training cut persons out with the unbiased (UDP) transform.
         sigma: Standard deviation of the training heatmaps, cells.
         keypoint_threshold: Score from which a keypoint is worth drawing.
+        pckh: Documented PCKh@0.5 on MPII's validation part, percent, of networks that are made for it.
     """
 
     skeleton: Skeleton = COCO17
@@ -102,6 +103,7 @@ class PoseEntry(ModelEntry):
     udp: bool = False
     sigma: float = 2.0
     keypoint_threshold: float = VISIBLE
+    pckh: float | None = None
 
     @property
     def task(self) -> str:
@@ -185,6 +187,25 @@ def _lite_hrnet(name: str, variant: str, size: tuple[int, int], sigma: float, co
     )
 
 
+def _hrnet(
+    name: str,
+    size: tuple[int, int],
+    coco_ap: float | None,
+    skeleton: Skeleton = COCO17,
+    pckh: float | None = None,
+) -> PoseEntry:
+    return PoseEntry(
+        name=name,
+        network=HRNet,
+        arguments={"width": 32},
+        input_size=size,
+        weights=_official(f"{_MODEL_HOST}keypoint/{name}.pdparams"),
+        coco_ap=coco_ap,
+        skeleton=skeleton,
+        pckh=pckh,
+    )
+
+
 # Width of the backbone, width of neck and head, depth of the head's towers.
 _PICODET_SIZES = {"xs": (0.35, 96, 2), "s": (0.75, 96, 2), "m": (1.5, 128, 4), "l": (2.0, 160, 4)}
 _LEGACY_SIZES = {"s": (0.75, 96, 2), "m": (1.0, 128, 4), "l": (1.25, 160, 4)}
@@ -255,6 +276,11 @@ CATALOGUE: dict[str, PoseEntry | DetectorEntry] = {
         _lite_hrnet("lite_hrnet_30_256x192", "lite_30", (256, 192), sigma=2, coco_ap=69.4),
         _lite_hrnet("lite_hrnet_30_384x288", "lite_30", (384, 288), sigma=3, coco_ap=72.5),
         _lite_hrnet("wider_naive_hrnet_18_256x192", "wider_naive", (256, 192), 2, coco_ap=67.6),
+        _hrnet("hrnet_w32_256x192", (256, 192), coco_ap=76.9),
+        _hrnet("hrnet_w32_384x288", (384, 288), coco_ap=77.8),
+        _hrnet("dark_hrnet_w32_256x192", (256, 192), coco_ap=78.0),
+        _hrnet("dark_hrnet_w32_384x288", (384, 288), coco_ap=78.3),
+        _hrnet("hrnet_w32_256x256_mpii", (256, 256), None, MPII16, pckh=90.6),
         _pedestrian("esnet", 192, coco_ap=29.0),
         _pedestrian("esnet", 320, coco_ap=38.5),
         _pedestrian("lcnet", 192, coco_ap=31.7),

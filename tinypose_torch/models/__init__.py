@@ -1,6 +1,7 @@
 """The networks, one file or folder per family. They know nothing of files, names or images."""
 
+from tinypose_torch.models.hrnet import HRNet
 from tinypose_torch.models.lite_hrnet import LiteHRNet
 from tinypose_torch.models.picodet import PicoDet
 
-__all__ = ["LiteHRNet", "PicoDet"]
+__all__ = ["HRNet", "LiteHRNet", "PicoDet"]

@@ -51,7 +51,7 @@ class Body:
     @classmethod
     def draw(cls, generator: np.random.Generator) -> Body:
         lengths = {name: value * generator.uniform(0.9, 1.1) for name, value in LENGTHS.items()}
-        return cls(lengths, generator.uniform(0.8, 1.35))
+        return cls(lengths, generator.uniform(1.0, 1.5))
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def draw_pose(generator: np.random.Generator) -> Pose:
     elif activity == "reach":
         arms["raise_"] = (uniform(30, 170), uniform(30, 170))
         arms["elbow"] = (uniform(0, 90), uniform(0, 90))
-    yaw = normal(0, 45) if generator.random() < 0.75 else uniform(-180, 180)
-    pitch = normal(0, 8) if generator.random() < 0.95 else uniform(-60, 60)
+    yaw = normal(0, 35) if generator.random() < 0.8 else uniform(-180, 180)
+    pitch = normal(0, 8) if generator.random() < 0.95 else uniform(-45, 45)
     return Pose(yaw, pitch, normal(0, 7), lean, normal(0, 22), normal(0, 12), **arms, **legs)
 
 

@@ -18,11 +18,11 @@ Colour = tuple[float, float, float]
 # Radii of the limbs in units of the height, at their beginning and their end.
 _RADII = {
     "upper_arm": (0.036, 0.028),
-    "forearm": (0.028, 0.019),
-    "hand": (0.021, 0.014),
+    "forearm": (0.028, 0.021),
+    "hand": (0.023, 0.017),
     "thigh": (0.058, 0.04),
     "shin": (0.039, 0.024),
-    "foot": (0.026, 0.02),
+    "foot": (0.028, 0.023),
     "neck": (0.032, 0.03),
 }
 SKIN = ((236, 200, 174), (222, 178, 146), (190, 138, 104), (145, 98, 68), (104, 68, 48), (72, 48, 36))
@@ -38,6 +38,7 @@ class Clothes:
     Attributes:
         sleeves, trousers: How far down they reach: 0 none, 1 to elbow or knee, 2 all the way.
         pattern: ``"plain"``, ``"stripes"``, ``"checks"`` or ``"noise"``, of the shirt.
+        crease: How bright elbows, wrists, knees and ankles are, of the limb they join.
     """
 
     skin: Colour
@@ -49,6 +50,7 @@ class Clothes:
     trousers: int
     pattern: str
     long_hair: bool
+    crease: float
 
     @classmethod
     def draw(cls, generator: np.random.Generator) -> Clothes:
@@ -67,6 +69,7 @@ class Clothes:
             trousers=int(generator.integers(1, 3)),
             pattern=str(generator.choice(["plain", "plain", "stripes", "checks", "noise"])),
             long_hair=bool(generator.random() < 0.4),
+            crease=float(generator.uniform(0.45, 0.75)),
         )
 
 
@@ -125,10 +128,23 @@ def body_parts(
                     clothes.pattern if colour == clothes.shirt else "plain",
                 )
             )
+            if name in ("forearm", "hand", "shin", "foot"):
+                parts.append(_crease(parts[-1], colour if name in ("forearm", "shin") else above, clothes.crease))
+            above = colour
     neck = np.array([pixels["neck"], pixels["head"]])
     depth = float(space["neck"][2])
     parts.append(Part(neck, np.array(_RADII["neck"]) * size * body.girth, depth - 0.01, clothes.skin, ()))
     return sorted(parts, key=lambda part: part.depth)
+
+
+def _crease(limb: Part, colour: Colour, brightness: float) -> Part:
+    """Cloth or skin in folds where a limb begins: across it, as wide as it is and a third as long."""
+    along = limb.points[1] - limb.points[0]
+    length = float(np.hypot(*along))
+    across = np.array([-along[1], along[0]]) / max(length, 1e-6) * limb.radii[0] * 0.6
+    ends = np.array([limb.points[0] - across, limb.points[0] + across])
+    folded = tuple(brightness * channel for channel in colour)
+    return Part(ends, np.full(2, limb.radii[0] * 0.4), limb.depth + 0.001, folded, limb.joints[:1])  # type: ignore[arg-type]
 
 
 def _torso(space: dict[str, Array], pixels: dict[str, Array], size: float, body: Body, clothes: Clothes) -> Part:

@@ -15,7 +15,8 @@ Array = np.ndarray
 NAMES = COCO17.keypoint_names
 _FACE = frozenset(NAMES[:5])
 _LEAST_PIXELS = 150  # of a person, to be annotated
-_LEAST_VISIBLE = 4  # keypoints
+_LEAST_VISIBLE = 6  # keypoints
+_NEAR = 0.06  # of the height: how near its limb must be seen for a hidden joint to be guessed
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Annotation:
     """One person as COCO describes it.
 
     Attributes:
-        keypoints: ``(17, 3)``: x, y, and 2 where visible, 1 where hidden by the person's own body, 0 where not
-            labelled: hidden by something else, outside, or on the far side of the head.
+        keypoints: ``(17, 3)``: x, y, and 2 where visible, 1 where hidden by the person's own body beside a part of
+            the limb that can be seen, 0 where not labelled: deeper behind the body, hidden by something else, outside,
+            or on the far side of the head.
         bbox: x, y, width, height of what can be seen.
         area: Pixels that can be seen.
     """
@@ -41,6 +43,7 @@ class _Painted:
     pixels: dict[str, Array]
     parts: list[Part]
     space: dict[str, Array]
+    height: float
 
 
 def draw_scene(generator: np.random.Generator, size: tuple[int, int] = (240, 320)) -> tuple[Array, list[Annotation]]:
@@ -48,12 +51,13 @@ def draw_scene(generator: np.random.Generator, size: tuple[int, int] = (240, 320
     height, _ = size
     canvas = Canvas(draw_background(generator, size), _draw_light(generator))
     people = []
-    count = int(generator.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
-    # Nearer people are larger, lower, and painted later.
-    heights = np.sort(generator.uniform(0.42, 1.05, count)) * height * (1.0 if count < 3 else 0.85)
-    for owner, person_height in enumerate(heights.tolist()):
-        people.append(_paint_person(canvas, generator, owner, person_height))
-    for _ in range(int(generator.choice([0, 1, 2], p=[0.55, 0.3, 0.15]))):
+    count = int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
+    # Nearer people are larger, lower, and painted later; everybody has a place, and leaves it a little.
+    heights = np.sort(generator.uniform(0.45, 1.05, count)) * height * (1.0 if count < 3 else 0.8)
+    places = (generator.permutation(count) + 0.5 + generator.uniform(-0.4, 0.4, count)) / count
+    for owner, (person_height, place) in enumerate(zip(heights.tolist(), places.tolist(), strict=True)):
+        people.append(_paint_person(canvas, generator, owner, person_height, 0.08 + 0.84 * place))
+    for _ in range(int(generator.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))):
         _paint_thing(canvas, generator, len(people))
     annotations = [
         annotation
@@ -96,13 +100,15 @@ def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Ar
     return np.clip(image, 0, 255)
 
 
-def _paint_person(canvas: Canvas, generator: np.random.Generator, owner: int, person_height: float) -> _Painted:
+def _paint_person(
+    canvas: Canvas, generator: np.random.Generator, owner: int, person_height: float, place: float
+) -> _Painted:
     height, width = canvas.image.shape[:2]
     body, clothes, pose = Body.draw(generator), Clothes.draw(generator), draw_pose(generator)
     space = joints_in_space(body, pose)
     lowest = min(point[1] for point in space.values())
     ground = height * generator.uniform(0.82, 1.08)
-    origin = np.array([generator.uniform(0.1, 0.9) * width, ground + lowest * person_height])
+    origin = np.array([place * width, ground + lowest * person_height])
     distance = generator.uniform(2.5, 6.0)  # of the camera, in heights
     pixels = {
         name: origin + np.array([point[0], -point[1]]) * person_height * distance / (distance - point[2])
@@ -120,7 +126,7 @@ def _paint_person(canvas: Canvas, generator: np.random.Generator, owner: int, pe
         canvas.paint(part, owner, index, texture)
     if before_head == len(parts):
         head.paint(canvas, owner)
-    return _Painted(pixels, parts, space)
+    return _Painted(pixels, parts, space, person_height)
 
 
 def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> None:
@@ -152,12 +158,22 @@ def _annotate(canvas: Canvas, owner: int, person: _Painted) -> Annotation | None
             continue
         part = int(canvas.part[row, column])
         holds = name in _FACE if part == HEAD_PART else name in person.parts[part].joints
-        keypoints[index] = round(float(x), 2), round(float(y), 2), 2 if holds else 1
+        if holds or _limb_is_near(canvas, mine, name, (column, row), person):
+            keypoints[index] = round(float(x), 2), round(float(y), 2), 2 if holds else 1
     if (keypoints[:, 2] == 2).sum() < _LEAST_VISIBLE:
         return None
     rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
     x1, y1, x2, y2 = (int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     return Annotation(keypoints, (x1, y1, x2 - x1, y2 - y1), area)
+
+
+def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int], person: _Painted) -> bool:
+    """Whether the part that a hidden joint lies in can be seen close to it."""
+    reach = max(1, round(_NEAR * person.height))
+    column, row = place
+    window = np.s_[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
+    holders = [HEAD_PART] if name in _FACE else [i for i, part in enumerate(person.parts) if name in part.joints]
+    return bool((np.isin(canvas.part[window], holders) & mine[window]).any())
 
 
 def _draw_light(generator: np.random.Generator) -> Array:
@@ -171,5 +187,5 @@ def _photograph(image: Array, generator: np.random.Generator) -> Array:
     image = image * generator.uniform(0.75, 1.2) * generator.uniform(0.93, 1.07, 3) + generator.uniform(-15, 15)
     if generator.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 1.0)))
-    noise = generator.normal(0, generator.uniform(1, 7), image.shape[:2])
+    noise = generator.normal(0, generator.uniform(1, 6), image.shape[:2])
     return np.clip(image + noise[..., None], 0, 255).astype(np.uint8)

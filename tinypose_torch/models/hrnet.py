@@ -1,0 +1,113 @@
+"""HRNet with the top-down keypoint head.
+
+Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019. Blocks and fusion are
+timm's; what differs is that only the finest branch is wanted, so the last module computes no other.
+
+Module names follow timm's (and so the authors') parameter names.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tinypose_torch.models.layers import ConvNormAct
+
+MODULES_PER_STAGE = (1, 4, 3)
+BLOCKS_PER_BRANCH = 4
+_STEM = 64
+_LAYER1 = 256
+
+
+class Transition(nn.ModuleList):
+    """Adjust the widths of the existing branches and open one more at half the size."""
+
+    def __init__(self, before: list[int], after: list[int]) -> None:
+        paths: list[nn.Module] = [
+            nn.Identity() if old == new else ConvNormAct(old, new, 3) for old, new in zip(before, after, strict=False)
+        ]
+        super().__init__([*paths, ConvNormAct(before[-1], after[-1], 3, stride=2)])
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        return [path(x) for path, x in zip(self, [*xs, xs[-1]], strict=True)]
+
+
+class HRNetBackbone(nn.Module):
+    """Image ``(N, 3, H, W)`` to features ``(N, width, H/4, W/4)``; H and W divisible by 32.
+
+    Args:
+        width: Channels of the finest branch; each coarser one has twice as many.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNormAct(3, _STEM, 3, stride=2)
+        self.conv2 = ConvNormAct(_STEM, _STEM, 3, stride=2)
+        self.layer1 = _bottlenecks()
+        before = [_LAYER1]
+        for stage, modules in enumerate(MODULES_PER_STAGE):
+            channels = [width * 2**branch for branch in range(stage + 2)]
+            self.add_module(f"transition{stage + 1}", Transition(before, channels))
+            self.add_module(f"stage{stage + 2}", _stage(channels, modules, last=stage == len(MODULES_PER_STAGE) - 1))
+            before = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [self.layer1(self.conv2(self.conv1(x)))]
+        for stage in range(len(MODULES_PER_STAGE)):
+            branches = self.get_submodule(f"transition{stage + 1}")(branches)
+            # timm's module writes its branches into the list it is given
+            branches = self.get_submodule(f"stage{stage + 2}")(list(branches))
+        return branches[0]
+
+
+class HRNet(nn.Module):
+    """HRNet for top-down pose estimation.
+
+    Args:
+        width: Channels of the finest branch.
+        num_keypoints: Number K of heatmaps.
+    """
+
+    def __init__(self, width: int = 32, num_keypoints: int = 17) -> None:
+        super().__init__()
+        self.backbone = HRNetBackbone(width)
+        self.final_conv = nn.Conv2d(width, num_keypoints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised RGB crops ``(N, 3, H, W)`` to heatmaps ``(N, K, H/4, W/4)``."""
+        return self.final_conv(self.backbone(x))
+
+    @staticmethod
+    def head_prefixes() -> tuple[str, ...]:
+        """Names of the modules whose shape depends on the number of keypoints."""
+        return ("final_conv",)
+
+
+# timm takes seconds to import, which users of the other networks need not wait for.
+def _bottlenecks() -> nn.Module:
+    from timm.models.resnet import Bottleneck
+
+    quarter = _LAYER1 // Bottleneck.expansion
+    widen = nn.Sequential(nn.Conv2d(_STEM, _LAYER1, 1, bias=False), nn.BatchNorm2d(_LAYER1))
+    first = Bottleneck(_STEM, quarter, downsample=widen)
+    return nn.Sequential(first, *(Bottleneck(_LAYER1, quarter) for _ in range(3)))
+
+
+def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:
+    from timm.models.hrnet import HighResolutionModule
+    from timm.models.resnet import BasicBlock
+
+    blocks = (BLOCKS_PER_BRANCH,) * len(channels)
+    return nn.Sequential(
+        *(
+            HighResolutionModule(
+                len(channels),
+                BasicBlock,
+                blocks,
+                list(channels),
+                tuple(channels),
+                fuse_method="SUM",
+                multi_scale_output=not (last and module == modules - 1),
+            )
+            for module in range(modules)
+        )
+    )
