@@ -75,6 +75,8 @@ def test_sigmas_matter(tmp_path):
         (["--pose", "picodet_s_320_lcnet_pedestrian"], "is a detector"),
         (["--detections", "gone.json"], "gone.json"),
         (["--truth", "gone.mat"], "not an MPII annotation file"),
+        (["--truth", "gone.mat", "--limit", "1"], "MPII's truth is one of all"),
+        (["--no-shift"], "add --flip"),
     ],
 )
 def test_wrong_options(options, message, capsys):
@@ -88,6 +90,24 @@ def test_flip_of_a_file_that_decodes(exported, capsys):  # noqa: F811
     options = [*base_arguments(), "--flip", "--weights", str(exported(POSE, "torchscript"))]
     assert main(["evaluate", *options]) == 2
     assert "a flip test needs heatmaps" in capsys.readouterr().err
+
+
+def test_decoding_and_shift_matter(tmp_path):
+    """The photos' own heatmaps: DARK is finer than a quarter of a cell, and the shift belongs to the flip test."""
+    dark, plain = evaluate(tmp_path), evaluate(tmp_path, "--decoding", "plain")
+    assert dark["AP"] > plain["AP"]
+    assert (dark["decoding"], plain["decoding"]) == ("dark", "plain")
+    assert evaluate(tmp_path, "--flip", "--no-shift")["AP"] != evaluate(tmp_path, "--flip")["AP"]
+
+
+def test_limit_is_of_images(tmp_path):
+    """The people of the other images do not count as missed."""
+    content = json.loads(ANNOTATIONS.read_text())
+    first = next(a["image_id"] for a in content["annotations"] if a["num_keypoints"])
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] == first]
+    (tmp_path / "first.json").write_text(json.dumps(content))
+    alone = evaluate(tmp_path, "--annotations", tmp_path / "first.json")
+    assert evaluate(tmp_path, "--limit", 1)["AP"] == alone["AP"] > 0
 
 
 def test_other_skeleton(tmp_path, capsys):

@@ -114,6 +114,8 @@ def _add_evaluate(commands: Any) -> None:
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime")
     add("--flip", action="store_true", help="average with the mirrored image, as the original does by default")
+    add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
+    add("--decoding", choices=("dark", "plain"), help="of heatmaps (default: the network's own)")
     add("--detections", metavar="FILE", help="COCO detection file: these boxes instead of the annotated ones")
     add(
         "--detection-threshold",
@@ -124,7 +126,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
     add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
-    add("--limit", type=int, metavar="N", help="only the first N people or images; the others count as not found")
+    add("--limit", type=int, metavar="N", help="only the first N images")
     add("--json", metavar="FILE", help="write the figures here")
 
 

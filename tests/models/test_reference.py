@@ -7,6 +7,7 @@ from conftest import REFERENCE, catalogue_name, read_manifest, reference_models
 
 from convert.verify import recorded_input, verify_against_recording
 from tinypose_torch import create_model
+from tinypose_torch.evaluation.topdown import average_with_flipped
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.models.picodet import decode_levels
@@ -67,6 +68,48 @@ def test_keypoints_of_the_recorded_heatmap(folder, method):
     expected = recorded[f"kpts_{method}"]
     assert np.abs(crops.to_image(coordinates) - expected[..., :2]).max() < 1e-3
     assert np.abs(scores - expected[..., 2]).max() < 1e-6
+
+
+POSE_MODELS = [f for f in reference_models(recorded=True) if "picodet" not in f]
+
+
+def flip_tolerance(name: str) -> float:
+    """Of heatmaps: the reference README's, section 4."""
+    if name.startswith("lite_hrnet"):
+        return 5e-3 if name.startswith("lite_hrnet_30") else 1e-3
+    return 1e-4
+
+
+@pytest.mark.parametrize("folder", POSE_MODELS)
+def test_flip_test(folder, filler, tmp_path):
+    network = seeded_model(folder, filler, tmp_path)
+    manifest = read_manifest(folder)
+    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    x = torch.from_numpy(filler.manifest_input(manifest))
+    with torch.inference_mode():
+        plain, mirrored = network(x).numpy(), network(x.flip(3)).numpy()
+    skeleton = network.entry.skeleton
+    shifted = average_with_flipped(plain, mirrored, skeleton)
+    assert np.abs(shifted - recorded["heatmap_flip_shift"]).max() <= flip_tolerance(folder)
+    channels = slice(None, None, 1 if recorded["heatmap_flip_noshift"].shape[1] == len(skeleton) else 4)
+    unshifted = average_with_flipped(plain, mirrored, skeleton, shift=False)[:, channels]
+    assert np.abs(unshifted - recorded["heatmap_flip_noshift"]).max() <= flip_tolerance(folder)
+
+
+@pytest.mark.parametrize("folder", POSE_MODELS)
+@pytest.mark.parametrize(("kind", "method"), [("flip_plain", "plain"), ("flip_dark", "dark"), ("noboxes_dark", "dark")])
+def test_keypoints_of_other_recorded_heatmaps(folder, kind, method):
+    """Averaged heatmaps; and those of an image without a box, which is then the whole of it."""
+    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    heatmap = recorded["heatmap_flip_shift" if kind.startswith("flip") else "heatmap"]
+    center, scale = recorded["center"], recorded["scale"]
+    if kind == "noboxes_dark":
+        shape = recorded["im_shape"][:, ::-1]  # (h, w)
+        center, scale = np.round(shape / 2), shape / 200
+    size = heatmap.shape[2:]
+    coordinates, _ = decode_heatmaps(heatmap, method)
+    crops = evaluation_crops(center, scale, (1, 1), (size[0] * 4, size[1] * 4), size, udp=False)
+    assert np.abs(crops.to_image(coordinates) - recorded[f"kpts_{kind}"][..., :2]).max() < 2e-3
 
 
 @pytest.mark.parametrize("folder", reference_models(recorded=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -29,7 +30,11 @@ from tinypose_torch.table import format_table
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
     if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit {options.limit}; at least 1 person is needed")
+        raise ValueError(f"--limit {options.limit}; at least 1 image is needed")
+    if options.limit is not None and options.truth:
+        raise ValueError("--limit is for COCO files; MPII's truth is one of all its people")
+    if not options.shift and not options.flip:
+        raise ValueError("--no-shift is of the flip test; add --flip")
     if not options.truth:
         import_pycocotools()  # before the work, not after it
     name = options.detector or options.pose
@@ -53,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
         "backend": runner.backend,
         "precision": runner.metadata.precision,
         "flip": options.flip,
+        "shift": options.flip and options.shift,
+        "decoding": options.decoding or getattr(entry, "decoding", None),
         "annotations": options.annotations,
         "detections": options.detections,
     }
@@ -66,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Namespace) -> dict[str, float]:
-    for name in ("flip", "detections", "sigmas", "truth"):
+    for name in ("flip", "decoding", "detections", "sigmas", "truth"):
         if getattr(options, name):
             raise ValueError(f"--{name} is for pose networks")
     images, _ = read_boxes(options.annotations, entry.class_names, keep_empty=True)
@@ -76,7 +83,7 @@ def _evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Name
         print(f"not used: {len(ids)} {reason}")
     with tqdm(total=len(items), unit="image", disable=None) as bar:
         records = list(detect_in_images(runner, items, Path(options.images), images.category_ids, bar.update))
-    return box_accuracy(images.path, records, images.category_ids)
+    return box_accuracy(images.path, records, images.category_ids, [item.image_id for item in items])
 
 
 def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
@@ -95,8 +102,12 @@ def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace
         if options.detections
         else annotated_people(truth, entry.input_size)
     )
+    image_ids = None
+    if options.limit is not None:
+        image_ids = list(dict.fromkeys(record.image_id for record in people.items))[: options.limit]
+        people = dataclasses.replace(people, items=[item for item in people.items if item.image_id in set(image_ids)])
     records = keypoint_results(_predict(runner, people, options), sigmas, category_id=truth.category_id)
-    return keypoint_accuracy(truth.path, records, sigmas)
+    return keypoint_accuracy(truth.path, records, sigmas, image_ids)
 
 
 def _evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
@@ -111,12 +122,12 @@ def _evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace
 
 
 def _predict(runner: Runner, people: Records, options: argparse.Namespace) -> list[KeypointPrediction]:
-    items = people.items[: options.limit]
-    check_images(items, options.images)
+    check_images(people.items, options.images)
     for reason, ids in people.skipped.items():
         print(f"not used: {len(ids)} {reason}")
-    with tqdm(total=len(items), unit="person", disable=None) as bar:
-        return list(predict_people(runner, items, Path(options.images), options.flip, progress=bar.update))
+    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding}
+    with tqdm(total=len(people), unit="person", disable=None) as bar:
+        return list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
 
 
 def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:

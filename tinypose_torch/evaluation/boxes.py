@@ -41,13 +41,16 @@ def box_results(image_id: int, boxes: Array, scores: Array, labels: Array, categ
 
 
 def box_accuracy(
-    annotations: str | os.PathLike[str], records: list[Any], category_ids: Sequence[int] | None = None
+    annotations: str | os.PathLike[str],
+    records: list[Any],
+    category_ids: Sequence[int] | None = None,
+    image_ids: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """The twelve numbers of COCO's box evaluation; all 0 if there are no records.
 
     Args:
         annotations: COCO file.
-        category_ids: Categories that count; all of the file's unless given.
+        category_ids, image_ids: Categories and images that count; all of the file's unless given.
     """
     COCO, COCOeval = import_pycocotools()  # noqa: N806
     if not records:
@@ -57,6 +60,8 @@ def box_accuracy(
         evaluation = COCOeval(truth, truth.loadRes(records), "bbox")
         if category_ids is not None:
             evaluation.params.catIds = list(category_ids)
+        if image_ids is not None:
+            evaluation.params.imgIds = list(image_ids)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

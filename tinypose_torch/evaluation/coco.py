@@ -119,7 +119,10 @@ def keypoint_results(
 
 
 def keypoint_accuracy(
-    annotations: str | os.PathLike[str], records: list[dict[str, Any]], sigmas: Sequence[float] | None = None
+    annotations: str | os.PathLike[str],
+    records: list[dict[str, Any]],
+    sigmas: Sequence[float] | None = None,
+    image_ids: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """The ten numbers of COCO's keypoint evaluation.
 
@@ -127,6 +130,7 @@ def keypoint_accuracy(
         annotations: COCO keypoint file.
         records: From `keypoint_results`.
         sigmas: Of another skeleton than COCO's.
+        image_ids: Images that count; all of the file's unless given.
 
     Raises:
         ValueError: There are no records.
@@ -139,6 +143,8 @@ def keypoint_accuracy(
         evaluation = COCOeval(truth, truth.loadRes(records), "keypoints")
         if sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
+        if image_ids is not None:
+            evaluation.params.imgIds = list(image_ids)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -57,17 +57,20 @@ def to_predictions(
     ]
 
 
-def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton) -> Array:
-    """Mean of heatmaps and those of the mirrored images, which are mirrored back and moved one cell to the right.
+def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton, shift: bool = True) -> Array:
+    """Mean of heatmaps and those of the mirrored images, mirrored back.
 
     Args:
         plain, flipped: ``(N, K, h, w)``.
+        shift: Also move the mirrored ones one cell to the right, as the original does: a cell's centre lies left of the
+            middle of its pixels, and on the other side when mirrored.
     """
     order = np.arange(len(skeleton))
     for left, right in skeleton.flip_pairs:
         order[left], order[right] = right, left
     back = flipped[:, order, :, ::-1].copy()
-    back[..., 1:] = back[..., :-1].copy()
+    if shift:
+        back[..., 1:] = back[..., :-1].copy()
     return (plain + back) * 0.5
 
 
@@ -78,21 +81,27 @@ def predict_people(
     flip: bool = False,
     batch_size: int = 32,
     progress: Callable[[int], object] | None = None,
+    *,
+    shift: bool = True,
+    decoding: str | None = None,
 ) -> Iterator[KeypointPrediction]:
     """Run a pose network, in whatever form, over records.
 
     Args:
         flip: Average with the mirrored people.
         progress: Called with the number of people done since the last call.
+        shift: Of the flip test, see `average_with_flipped`.
+        decoding: ``"dark"`` or ``"plain"``; the network's own by default.
 
     Raises:
         DatasetError: An image is missing or cannot be decoded.
-        ValueError: A flip test of a file that decodes inside.
+        ValueError: A flip test or another decoding of a file that decodes inside.
     """
     entry = runner.metadata.entry
     assert isinstance(entry, PoseEntry)
-    if flip and runner.metadata.decodes:
-        raise ValueError(f"{entry.name}: a flip test needs heatmaps; export the file with --heatmaps")
+    if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
+        wish = "a flip test" if flip else f"{decoding} decoding"
+        raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
     for start in range(0, len(records), batch_size):
         part = records[start : start + batch_size]
         crops = np.stack([cut_out(record, folder, entry) for record in part])
@@ -102,8 +111,8 @@ def predict_people(
         else:
             if flip:
                 (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
-                output = average_with_flipped(output, mirrored, entry.skeleton)
-            coordinates, scores = decode_heatmaps(output, entry.decoding)
+                output = average_with_flipped(output, mirrored, entry.skeleton, shift)
+            coordinates, scores = decode_heatmaps(output, decoding or entry.decoding)
         yield from to_predictions(coordinates, scores, part, entry)
         if progress is not None:
             progress(len(part))
