@@ -114,6 +114,20 @@ class Detection(Section):
     flip: float = Field(0.5, ge=0, le=1)
 
 
+class Distillation(Section):
+    """A larger pose network that shows its heatmaps to the one that learns.
+
+    Attributes:
+        teacher: Catalogue name; no teacher unless given.
+        weights: Weight file of the teacher, or ``"official"``.
+        share: Of the loss against the teacher's heatmaps; the labels have the rest.
+    """
+
+    teacher: str | None = None
+    weights: str | None = None
+    share: float = Field(0.5, gt=0, le=1)
+
+
 class Config(Section):
     """A training run.
 
@@ -165,6 +179,7 @@ class Config(Section):
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     detection: Detection = Detection()
+    distillation: Distillation = Distillation()
     optimisation: Optimisation = Optimisation()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import albumentations as A
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -29,6 +30,7 @@ from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Augmentation, Config, ConfigError
+from train.distillation import Teacher, find_teacher
 from train.module import Job, Training
 from train.start import build_network
 
@@ -183,15 +185,27 @@ class PoseTraining(Training):
     """Trains a pose network on heatmaps."""
 
     def __init__(
-        self, network: nn.Module, config: Config, people: People, steps_per_epoch: int, total_steps: int
+        self,
+        network: nn.Module,
+        config: Config,
+        people: People,
+        teacher: Teacher | None,
+        steps_per_epoch: int,
+        total_steps: int,
     ) -> None:
         super().__init__(network, config, steps_per_epoch, total_steps)
-        self.people = people
+        self.people, self.teacher = people, teacher
         self.metric = "PCKh" if config.data.format == "mpii" else "AP"
         self.loss = HeatmapLoss(config.loss_scale, config.hardest_keypoints)
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
-        return {"loss": self.loss(self(batch["image"]), batch["heatmaps"], batch["weights"])}
+        heatmaps = self(batch["image"])
+        loss = self.loss(heatmaps, batch["heatmaps"], batch["weights"])
+        if self.teacher is None:
+            return {"loss": loss}
+        shown = self.config.loss_scale * F.mse_loss(heatmaps, self.teacher(batch["image"]))
+        share = self.config.distillation.share
+        return {"loss": (1 - share) * loss + share * shown, "labels": loss, "teacher": shown}
 
     def find(self, batch: Sample) -> list[KeypointPrediction]:
         entry = entry_of(self.network)
@@ -224,18 +238,20 @@ def pose_job(config: Config) -> Job:
     network = build_network(config, skeleton=people.skeleton)
     entry = entry_of(network)
     assert isinstance(entry, PoseEntry)
+    teacher = find_teacher(config.distillation, entry)
     evaluation = None
     if people.val is not None and people.val_images is not None:
         evaluation = EvaluationCrops(people.val.items, people.val_images, entry)
     rows = [
         ("model", f"{config.model}, {len(people.skeleton)} keypoints ({people.skeleton.name})"),
+        *([("teacher", config.distillation.teacher)] if config.distillation.teacher else []),
         ("training", f"{len(people.train)} people of {config.data.train}"),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
         ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> PoseTraining:
-        return PoseTraining(network, config, people, steps_per_epoch, total_steps)
+        return PoseTraining(network, config, people, teacher, steps_per_epoch, total_steps)
 
     samples = build_dataset(config, people, entry)
     return Job(network, training, samples, len(samples), collate, evaluation, rows)

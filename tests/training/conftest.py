@@ -28,7 +28,7 @@ def people(tmp_path_factory, worker_id):
 def arguments(people, tmp_path):
     """What every quick run has in common."""
     return [
-        "demo",
+        "demo_pose",
         f"data.train={people / 'train.json'}",
         f"data.images={people / 'images'}",
         f"output={tmp_path / 'run'}",

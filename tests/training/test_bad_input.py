@@ -34,7 +34,7 @@ class Workplace:
     def run(self, *overrides):
         return main(
             [
-                "demo",
+                "demo_pose",
                 f"data.train={self.file}",
                 f"data.images={self.images}",
                 f"output={self.folder / 'run'}",

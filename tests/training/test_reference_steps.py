@@ -156,10 +156,20 @@ def test_steps(reference, run, first, compared):
     assert recorded_deltas >= 5 * len(compared)
 
 
+RECIPES_WITH_RATES = [
+    "tinypose_128x96",
+    "tinypose_256x192",
+    "lite_hrnet_18_256x192",
+    "wider_naive_hrnet_18_256x192",
+    "hrnet_w32_256x192",
+    "hrnet_w32_384x288",
+    "dark_hrnet_w32_256x192",
+    "hrnet_w32_256x256_mpii",
+]
+
+
 @pytest.mark.parametrize("per_epoch", [100, 7])
-@pytest.mark.parametrize(
-    "recipe", ["tinypose_128x96", "tinypose_256x192", "lite_hrnet_18_256x192", "wider_naive_hrnet_18_256x192"]
-)
+@pytest.mark.parametrize("recipe", RECIPES_WITH_RATES)
 def test_rates(recipe, per_epoch):
     tables = json.loads((REFERENCE / "training/lr_schedules.json").read_text())
     (table,) = [

@@ -165,7 +165,7 @@ def test_samples_do_not_depend_on_workers(people):
     from train.order import training_loader
     from train.pose import build_dataset, find_people
 
-    config = load_config("demo", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
+    config = load_config("demo_pose", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
     entry = get_entry("tinypose_128x96")
     dataset = build_dataset(config, find_people(config, entry), entry)
     batches = [

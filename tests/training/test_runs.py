@@ -79,7 +79,7 @@ def test_frozen_stays(arguments, tmp_path):
     torch.manual_seed(0)
     assert main([*arguments, "max_steps=2", "freeze=[backbone.stem, backbone.stage0]"]) == 0
     trained = safetensors.torch.load_file(tmp_path / "run/weights.safetensors")
-    config = load_config("demo", [])
+    config = load_config("demo_pose", [])
     before = build_network(config, skeleton=COCO17).state_dict()
     for name, value in trained.items():
         if name.startswith(("backbone.stem.", "backbone.stage0.")):
@@ -135,7 +135,7 @@ def test_keypoints_are_taken_over_by_name():
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_recipes_are_valid(recipe):
     config = load_config(recipe, [])
-    assert config.model in recipe or recipe in ("demo", "finetune", "finetune_detector")
+    assert config.model in recipe or recipe in ("demo_pose", "demo_detector", "finetune", "finetune_detector")
 
 
 def test_rendered_people_are_reproducible(tmp_path):
