@@ -26,7 +26,16 @@ def test_table_and_json(tmp_path, capsys, monkeypatch):
     assert "executorch int8: needs --images" in output.err
 
 
-@pytest.mark.parametrize("arguments", [["tinypose_12"], ["--rounds", "0"], ["--weights", "nowhere"]])
+def test_only_some_backends(tmp_path):
+    path = tmp_path / "figures.json"
+    options = ["--backend", "torchscript", "--threads", "1", "--rounds", "1", "--json", str(path)]
+    assert main(["benchmark", *options, "tinypose_128x96"]) == 0
+    assert [row["backend"] for row in json.loads(path.read_text())] == ["torchscript"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tinypose_12"], ["--rounds", "0"], ["--backend", "onx"], ["--weights", "nowhere"]]
+)
 def test_wrong_arguments(arguments, capsys):
     assert main(["benchmark", *arguments]) == 2
     assert capsys.readouterr().err

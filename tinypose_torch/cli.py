@@ -172,6 +172,7 @@ def _add_benchmark(commands: Any) -> None:
     add("--weights", metavar="DIR", help="folder with NAME.pdparams (default: random weights, which are as fast)")
     add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
     add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
+    add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")
     add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
     add("--json", metavar="FILE", help="write the figures here")
 

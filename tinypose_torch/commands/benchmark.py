@@ -41,6 +41,8 @@ _FORMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "onnx": ("onnx", "fp32", ("onnxscript", "onnxruntime")),
 }
 
+BACKENDS = ("eager", *_FORMS, "openvino")
+
 Run = Callable[[np.ndarray], Any]
 
 
@@ -48,14 +50,20 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print a table per model, and write the JSON if asked."""
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
+    wanted = tuple(options.backend or BACKENDS)
+    unknown = [name for name in wanted if name not in BACKENDS]
+    if unknown:
+        raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
     rows: list[dict[str, Any]] = []
     for name in options.models or BENCHMARK_MODELS:
         weights = Path(options.weights, f"{name}.pdparams") if options.weights else None
         network = create_model(name, weights=weights)
         with tempfile.TemporaryDirectory() as folder:
-            files = _export_all(network, name, Path(folder), options.images)
+            files = _export_all(network, name, Path(folder), options.images, wanted)
             measured = [
-                row for threads in options.threads for row in _measure(network, name, files, threads, options.rounds)
+                row
+                for threads in options.threads
+                for row in _measure(network, name, files, wanted, threads, options.rounds)
             ]
         rows += measured
         print(f"\n{name}, float32 in and out, batch 1, median of {options.rounds} interleaved rounds\n")
@@ -67,11 +75,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _export_all(network: nn.Module, name: str, folder: Path, images: str | None) -> dict[str, Path]:
-    """The network in every form whose exporter and runtime are installed."""
+def _export_all(
+    network: nn.Module, name: str, folder: Path, images: str | None, wanted: tuple[str, ...]
+) -> dict[str, Path]:
+    """The network in every form that is wanted and whose exporter and runtime are installed."""
     files = {}
     photos = photos_for_network(images, entry_of(network)) if images else None
     for label, (format_name, precision, packages) in _FORMS.items():
+        if label not in wanted and not (label == BASELINE and "openvino" in wanted):
+            continue
         if any(importlib.util.find_spec(package) is None for package in packages):
             print(f"{label}: not installed, left out", file=sys.stderr)
             continue
@@ -85,17 +97,19 @@ def _export_all(network: nn.Module, name: str, folder: Path, images: str | None)
     return files
 
 
-def _measure(network: nn.Module, name: str, files: dict[str, Path], threads: int, rounds: int) -> list[dict[str, Any]]:
+def _measure(
+    network: nn.Module, name: str, files: dict[str, Path], wanted: tuple[str, ...], threads: int, rounds: int
+) -> list[dict[str, Any]]:
     """Times of every backend.
 
     Each round runs each once, so that a slow moment hits all alike, and in another order, as each finds the processor's
     caches as its predecessor left them.
     """
     torch.set_num_threads(threads)
-    backends: dict[str, Run] = {"eager": EagerRunner(network).run}
+    backends: dict[str, Run] = {"eager": EagerRunner(network).run} if "eager" in wanted else {}
     for label, file in files.items():
         backends[label] = open_exported(file, _FORMS[label][0], threads=threads).run
-    if BASELINE in files and importlib.util.find_spec("openvino") is not None:
+    if "openvino" in wanted and BASELINE in files and importlib.util.find_spec("openvino") is not None:
         backends["openvino"] = _openvino(files[BASELINE], threads)
     height, width = entry_of(network).input_size
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)

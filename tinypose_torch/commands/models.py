@@ -6,7 +6,7 @@ import argparse
 
 import torch
 
-from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry, list_models
+from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry, get_entry, list_models
 from tinypose_torch.table import format_table
 
 
@@ -15,10 +15,11 @@ def run(options: argparse.Namespace) -> int:
     names = list_models(options.pattern)
     if not names:
         raise ValueError(f"no model matches {options.pattern!r}")
-    header = ("model", "task", "input", "parameters", "COCO AP", "weights", "licence")
+    header = ("model", "task", "input", "parameters", "accuracy", "weights", "licence")
     print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3, 4)))
     print(
-        "\nCOCO AP as PaddleDetection documents it: keypoints with ground-truth boxes, detectors box mAP, on val2017."
+        "\nAccuracy as PaddleDetection documents it, percent: AP of keypoints with ground-truth boxes and box mAP of detectors"
+        "\non COCO val2017; PCKh@0.5 on MPII."
     )
     return 0
 
@@ -29,9 +30,18 @@ def _row(entry: ModelEntry) -> tuple[str, ...]:
         entry.task,
         f"{entry.input_size[0]}x{entry.input_size[1]}",
         f"{count_parameters(entry) / 1e6:.2f} M",
-        f"{entry.coco_ap:.1f}" if entry.coco_ap is not None else "-",
+        documented_accuracy(entry),
         ", ".join(entry.weights),
         entry.licence,
+    )
+
+
+def documented_accuracy(entry: ModelEntry) -> str:
+    """With the name of its measure."""
+    if isinstance(entry, PoseEntry) and entry.pckh is not None:
+        return f"PCKh {entry.pckh:.1f}"
+    return (
+        f"{'AP' if isinstance(entry, PoseEntry) else 'mAP'} {entry.coco_ap:.1f}" if entry.coco_ap is not None else "-"
     )
 
 

@@ -115,6 +115,7 @@ def body_parts(
             ("shin", "knee", "ankle", trouser[1], ("knee", "ankle")),
             ("foot", "ankle", "toes", clothes.shoe, ("ankle",)),
         )
+        above = clothes.shirt
         for name, start, end, colour, joints in limbs:
             ends = [f"{side}_{start}", f"{side}_{end}"]
             nearer = 0.02 if name in ("hand", "foot", "forearm") else 0.0
