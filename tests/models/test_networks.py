@@ -1,10 +1,13 @@
 """What holds for every network of the catalogue, without reference data."""
 
+import sys
+
 import pytest
 import torch
 
 from tinypose_torch import Skeleton, UnknownModelError, create_model, list_models
 from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry
+from tinypose_torch.cli import main
 from tinypose_torch.models import LiteHRNet
 from tinypose_torch.models.layers import channel_shuffle, round_channels
 
@@ -41,6 +44,14 @@ def test_catalogue_entries_are_complete():
     for entry in CATALOGUE.values():
         assert all(file.url.startswith("https://") for file in entry.weights.values())
         assert entry.coco_ap or (isinstance(entry, PoseEntry) and entry.pckh)
+
+
+def test_hrnet_without_timm(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    with pytest.raises(RuntimeError, match=r"pip install 'tinypose-torch\[hrnet\]'"):
+        create_model("hrnet_w32_256x192")
+    assert main(["models", "*hrnet_w32*"]) == 0
+    assert "PCKh 90.6" in capsys.readouterr().out
 
 
 def test_models_by_pattern():

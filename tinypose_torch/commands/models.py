@@ -29,11 +29,18 @@ def _row(entry: ModelEntry) -> tuple[str, ...]:
         entry.name,
         entry.task,
         f"{entry.input_size[0]}x{entry.input_size[1]}",
-        f"{count_parameters(entry) / 1e6:.2f} M",
+        _parameters(entry),
         documented_accuracy(entry),
         ", ".join(entry.weights),
         entry.licence,
     )
+
+
+def _parameters(entry: ModelEntry) -> str:
+    try:
+        return f"{count_parameters(entry) / 1e6:.2f} M"
+    except RuntimeError:  # a network from blocks of a package that is not installed
+        return "-"
 
 
 def documented_accuracy(entry: ModelEntry) -> str:

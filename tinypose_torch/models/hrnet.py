@@ -8,6 +8,8 @@ Module names follow timm's (and so the authors') parameter names.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from tinypose_torch.models.layers import ConvNormAct
@@ -82,27 +84,21 @@ class HRNet(nn.Module):
         return ("final_conv",)
 
 
-# timm takes seconds to import, which users of the other networks need not wait for.
 def _bottlenecks() -> nn.Module:
-    from timm.models.resnet import Bottleneck
-
-    quarter = _LAYER1 // Bottleneck.expansion
+    block = _import_timm()[1].Bottleneck
+    quarter = _LAYER1 // block.expansion
     widen = nn.Sequential(nn.Conv2d(_STEM, _LAYER1, 1, bias=False), nn.BatchNorm2d(_LAYER1))
-    first = Bottleneck(_STEM, quarter, downsample=widen)
-    return nn.Sequential(first, *(Bottleneck(_LAYER1, quarter) for _ in range(3)))
+    return nn.Sequential(block(_STEM, quarter, downsample=widen), *(block(_LAYER1, quarter) for _ in range(3)))
 
 
 def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:
-    from timm.models.hrnet import HighResolutionModule
-    from timm.models.resnet import BasicBlock
-
-    blocks = (BLOCKS_PER_BRANCH,) * len(channels)
+    hrnet, resnet = _import_timm()
     return nn.Sequential(
         *(
-            HighResolutionModule(
+            hrnet.HighResolutionModule(
                 len(channels),
-                BasicBlock,
-                blocks,
+                resnet.BasicBlock,
+                (BLOCKS_PER_BRANCH,) * len(channels),
                 list(channels),
                 tuple(channels),
                 fuse_method="SUM",
@@ -111,3 +107,16 @@ def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:
             for module in range(modules)
         )
     )
+
+
+def _import_timm() -> tuple[Any, Any]:
+    """timm's HRNet and ResNet; imported when needed, since that takes seconds and the other networks do without.
+
+    Raises:
+        RuntimeError: timm is not installed.
+    """
+    try:
+        from timm.models import hrnet, resnet
+    except ImportError as error:
+        raise RuntimeError(f"{error}; HRNet is built from timm's blocks: pip install 'tinypose-torch[hrnet]'") from None
+    return hrnet, resnet
