@@ -141,6 +141,7 @@ class Config(Section):
         batch_size: Samples per process and pass; ``accumulate`` passes make a step.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed), ``"64"``.
         ema: Decay of an average of the weights, which is then what is evaluated and saved.
+        ema_zero_start: Start that average from zero with the original's correction; see `Averaging`.
         freeze: Beginnings of the names of modules that do not learn, for example ``["backbone.stem"]``.
         batch_norm: Running variances biased as Paddle's, or unbiased as PyTorch's.
         sync_batch_norm: Share batch statistics between processes, so that their number changes nothing.
@@ -162,6 +163,7 @@ class Config(Section):
     accumulate: int = Field(1, ge=1)
     precision: Annotated[Literal["32", "bf16", "16", "64"], BeforeValidator(str)] = "32"
     ema: float | None = Field(None, gt=0, lt=1)
+    ema_zero_start: bool = False
     freeze: tuple[str, ...] = ()
     batch_norm: Literal["paddle", "torch"] = "paddle"
     sync_batch_norm: bool = True

@@ -1,4 +1,4 @@
-"""`python -m train.demo`: the whole way in a minute, without a network: rendered people, their poses, a `.pte`, a picture.
+"""`python -m train.demo`: the whole way in two minutes, without a network: rendered people, found, their poses, a `.pte`, a picture.
 
 The people are new to the demo weights, which this project trained on others like them; see weights/README.md.
 """
@@ -11,19 +11,24 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from tinypose_torch.export import ExportError, ExportOptions, export_model
+from tinypose_torch.export import ExportError, ExportOptions, export_pair
 from tinypose_torch.factory import create_model
 from tinypose_torch.images import save_png
+from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from train.synthetic.scenes import Annotation, draw_scene
 
-MODEL = "tinypose_128x96"
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights/tinypose_128x96_demo.safetensors"
+DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
+_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DETECTOR_WEIGHTS = _WEIGHTS / "picodet_s_192_demo.safetensors"
+POSE_WEIGHTS = _WEIGHTS / "tinypose_128x96_demo.safetensors"
 _SEED = 1_000_003  # far from those of training
 _PICTURES = 12
 _COLUMNS = 4
+_SAME_PERSON = 0.5  # intersection over union of a drawn and a found box
 _NEAR = 0.1  # of the box's longer side: a keypoint found
 Scenes = list[tuple[np.ndarray, list[Annotation]]]
 
@@ -38,20 +43,23 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     scenes = _draw_scenes(options.seed)
     print(f"drew {sum(len(people) for _, people in scenes)} people in {len(scenes)} pictures")
-    eager = PoseEstimator(None, MODEL, pose_weights=WEIGHTS, crop="evaluation")
-    poses = _estimate("PyTorch", eager, scenes)
+    poses = _estimate("PyTorch", PoseEstimator(DETECTOR, POSE, DETECTOR_WEIGHTS, POSE_WEIGHTS), scenes)
     picture = options.output / "demo.png"
     save_png(_contact_sheet(scenes, poses), picture)
     print(f"wrote {picture}")
     exported = options.output / "demo.pte"
     try:
-        print("exporting to ExecuTorch ...", flush=True)
-        export_model(create_model(MODEL, weights=WEIGHTS), exported, ExportOptions("executorch"))
+        print("exporting both to one ExecuTorch file ...", flush=True)
+        detector = create_model(DETECTOR, weights=DETECTOR_WEIGHTS)
+        export_pair(detector, create_model(POSE, weights=POSE_WEIGHTS), exported, ExportOptions("executorch"))
     except ExportError as error:
         print(f"no .pte: {error}")
         return 0
     print(f"wrote {exported} ({exported.stat().st_size / 1e6:.1f} MB)")
-    again = _estimate("ExecuTorch", PoseEstimator(None, MODEL, pose_weights=exported, crop="evaluation"), scenes)
+    again = _estimate("ExecuTorch", PoseEstimator(DETECTOR, POSE, exported, exported), scenes)
+    if any(len(one) != len(two) for one, two in zip(poses, again, strict=True)):
+        print("the two found different people")
+        return 1
     apart = max(float(np.abs(a.keypoints - b.keypoints).max()) for a, b in zip(poses, again, strict=True) if len(a))
     print(f"the two agree within {apart:.4f} pixel")
     return 0
@@ -70,23 +78,41 @@ def _draw_scenes(seed: int) -> Scenes:
 
 
 def _estimate(name: str, estimator: PoseEstimator, scenes: Scenes) -> list[Poses]:
-    """Poses in the drawn people's boxes; says how many keypoints are right, and how long it took."""
-    poses, right, visible = [], 0, 0
+    """Poses of all pictures; says how many people and keypoints are right, and how long it took."""
+    estimator(scenes[0][0])  # the first call is slower
     started = time.perf_counter()
-    for image, people in scenes:
-        boxes = np.array([person.bbox for person in people], np.float32)
-        boxes[:, 2:] += boxes[:, :2]
-        poses.append(estimator(image, boxes))
+    poses = [estimator(image) for image, _ in scenes]
     seconds = time.perf_counter() - started
-    for (_, people), found in zip(scenes, poses, strict=True):
-        for person, keypoints in zip(people, found.keypoints, strict=True):
+    drawn = found = visible = right = 0
+    for (_, people), there in zip(scenes, poses, strict=True):
+        for person, number in zip(people, _matches(people, there), strict=True):
+            drawn += 1
             seen = person.keypoints[:, 2] == 2
-            error = np.linalg.norm(keypoints - person.keypoints[:, :2], axis=1)
-            right += int((error[seen] <= _NEAR * max(person.bbox[2:])).sum())
             visible += int(seen.sum())
-    count = sum(len(found) for found in poses)
-    print(f"{name}: {right} of {visible} visible keypoints found, {1e3 * seconds / count:.1f} ms per person")
+            if number is None:
+                continue
+            found += 1
+            error = np.linalg.norm(there.keypoints[number] - person.keypoints[:, :2], axis=1)
+            right += int((error[seen] <= _NEAR * max(person.bbox[2:])).sum())
+    print(
+        f"{name}: {found} of {drawn} people and {right} of {visible} visible keypoints found, "
+        f"{1e3 * seconds / len(scenes):.1f} ms per picture"
+    )
     return poses
+
+
+def _matches(people: list[Annotation], poses: Poses) -> list[int | None]:
+    """For every drawn person the found one with the most similar box, if there is one."""
+    if not len(poses):
+        return [None] * len(people)
+    drawn = np.array([person.bbox for person in people], np.float32)
+    drawn[:, 2:] += drawn[:, :2]
+    overlaps = pairwise_iou(torch.from_numpy(drawn), torch.from_numpy(poses.boxes.astype(np.float32)))
+    best = overlaps.max(dim=1)
+    return [
+        index if overlap >= _SAME_PERSON else None
+        for overlap, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
 
 
 def _contact_sheet(scenes: Scenes, poses: list[Poses]) -> np.ndarray:

@@ -23,19 +23,18 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     TQDMProgressBar,
-    WeightAveraging,
 )
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
+from train.averaging import Averaging
 from train.config import Config, ConfigError, flat_items
 from train.detection import detection_job
 from train.module import Job, Training, base_rate
@@ -64,25 +63,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-
-
-class Averaging(WeightAveraging):
-    """An exponential average of the weights that follows quickly at first.
-
-    After t updates its decay is at most (1 + t) / (10 + t). Made for lightning 2.6, whose attribute it reads.
-    """
-
-    def __init__(self, decay: float) -> None:
-        def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-            kept = min(decay, (1 + float(updates)) / (10 + float(updates)))
-            get_ema_multi_avg_fn(kept)(averaged, current, updates)
-
-        super().__init__(multi_avg_fn=average, use_buffers=True)
-
-    def averaged(self) -> nn.Module | None:
-        """The network with the average, while training."""
-        model = self._average_model
-        return model.module.network if model is not None else None  # type: ignore[return-value]
 
 
 class KeepBest(Callback):
@@ -146,7 +126,7 @@ def run(config: Config) -> dict[str, Any]:
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
     total_steps = min(config.max_steps or 10**12, config.epochs * steps_per_epoch)
     training = job.training(steps_per_epoch, total_steps)
-    averaging = Averaging(config.ema) if config.ema is not None else None
+    averaging = Averaging(config.ema, zero_start=config.ema_zero_start) if config.ema is not None else None
     keep_best = KeepBest(output, training.metric, averaging) if job.evaluation is not None else None
     done = _steps_done(resumed_from) * config.accumulate
     progress = Progress(total_steps * config.accumulate, done)
