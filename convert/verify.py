@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convert.run_original import run_original
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.convolutions import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.files import find_deployed_files
@@ -93,12 +93,16 @@ def verify_against_export(
     Raises:
         CheckpointError: The exported model is of another network, or damaged.
         OriginalError: It could not be run.
+        ValueError: A bottom-up network.
     """
+    entry = entry_of(network)
+    if isinstance(entry, BottomUpEntry):
+        raise ValueError(f"{entry.name}: bottom-up networks are compared with recordings only")
     program_file, params_file = find_deployed_files(exported)
     program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
     matched = sorted(match_convolutions(network, program), key=lambda row: row[2].last.index)
     names = [norm or name for name, norm, _ in matched]
-    x, description = _input_batch(entry_of(network), images)
+    x, description = _input_batch(entry, images)
     ported = _layer_outputs(network, x, names)
     original = run_original(program_file, x, [row[2].last for row in matched])
     expected = dict(zip(names, original.layers, strict=True))
@@ -107,7 +111,7 @@ def verify_against_export(
         input=description,
         layers=[_difference(name, ported[name], expected[name]) for name in names],
         tolerance=tolerance,
-        pixels=_answer_differences(entry_of(network), ported, expected),
+        pixels=_answer_differences(entry, ported, expected),
         versions={"paddlepaddle": original.version},
     )
 

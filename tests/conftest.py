@@ -59,6 +59,7 @@ def filler() -> ModuleType:
 
 def catalogue_name(folder: str) -> str:
     """The catalogue's name of a folder in reference/models."""
+    folder = folder.replace("higherhrnet_hrnet_", "higherhrnet_")
     keep = folder.startswith(("picodet", "tinypose"))
     return folder if keep else folder.removesuffix("_coco")
 

@@ -22,6 +22,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use: `tinypose --help` and a wrong flag need not wait for torch.
 _HOMES = {
+    "BottomUpEstimator": "bottom_up",
     "COCO17": "geometry.skeletons",
     "CheckpointError": "checkpoints.errors",
     "Detections": "results",
@@ -38,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "COCO17",
+    "BottomUpEstimator",
     "CheckpointError",
     "Detections",
     "DownloadError",

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import (
+    BottomUpEntry,
     DetectorEntry,
+    Entry,
     ModelEntry,
     PoseEntry,
     get_entry,
@@ -77,10 +79,10 @@ def create_model(
     return network.eval()
 
 
-def entry_of(network: nn.Module) -> PoseEntry | DetectorEntry:
+def entry_of(network: nn.Module) -> Entry:
     """The catalogue entry that a network from `create_model` carries."""
     entry = getattr(network, "entry", None)
-    if not isinstance(entry, (PoseEntry, DetectorEntry)):
+    if not isinstance(entry, Entry):
         raise TypeError(f"{type(network).__name__} carries no catalogue entry; build it with create_model")
     return entry
 
@@ -96,18 +98,18 @@ def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, 
 
 
 def _overridden(
-    entry: PoseEntry | DetectorEntry,
+    entry: Entry,
     num_keypoints: int | None,
     skeleton: Skeleton | None,
     num_classes: int | None,
     class_names: Sequence[str] | None,
     input_size: tuple[int, int] | None,
-) -> PoseEntry | DetectorEntry:
+) -> Entry:
     if input_size is not None:
         if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
             raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
         entry = dataclasses.replace(entry, input_size=(input_size[0], input_size[1]))
-    if isinstance(entry, PoseEntry):
+    if isinstance(entry, (PoseEntry, BottomUpEntry)):
         if num_classes is not None or class_names is not None:
             raise ValueError(f"{entry.name} is a pose network; it has keypoints, not classes")
         return _with_keypoints(entry, num_keypoints, skeleton)
@@ -116,7 +118,9 @@ def _overridden(
     return _with_classes(entry, num_classes, class_names)
 
 
-def _with_keypoints(entry: PoseEntry, num_keypoints: int | None, skeleton: Skeleton | None) -> PoseEntry:
+def _with_keypoints(
+    entry: PoseEntry | BottomUpEntry, num_keypoints: int | None, skeleton: Skeleton | None
+) -> PoseEntry | BottomUpEntry:
     if skeleton is None:
         if num_keypoints is None or num_keypoints == len(entry.skeleton):
             return entry

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -76,7 +76,7 @@ def _take_over(network: nn.Module, source: nn.Module) -> None:
 def _head_names(network: nn.Module) -> tuple[str, ...]:
     """What the rows of the head's tensors are for."""
     entry = entry_of(network)
-    return entry.skeleton.keypoint_names if isinstance(entry, PoseEntry) else entry.class_names
+    return entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
 
 
 def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:

@@ -39,6 +39,10 @@ def test_activations_and_outputs(folder, filler, tmp_path):
     recorded = np.load(recording / "io.npz")
     with torch.inference_mode():
         output = network(torch.from_numpy(filler.manifest_input(manifest)))
+    if "head_tagmap" in recorded:
+        assert np.abs(output.heatmaps.numpy() - recorded["head_avg_heatmap"]).max() <= 1e-4
+        assert np.abs(output.tags.numpy() - recorded["head_tagmap"]).max() <= 1e-4
+        return
     if "heatmap" in recorded:
         limit = 20 * manifest["float32_vs_float64"]["heatmap_max_abs_diff"]
         assert np.abs(output.numpy() - recorded["heatmap"]).max() <= limit
@@ -57,7 +61,10 @@ def test_activations_and_outputs(folder, filler, tmp_path):
     assert np.abs(difference).max() <= 2e-4
 
 
-@pytest.mark.parametrize("folder", [f for f in reference_models(recorded=True) if "picodet" not in f])
+TOP_DOWN = [f for f in reference_models(recorded=True) if not f.startswith(("picodet", "higherhrnet"))]
+
+
+@pytest.mark.parametrize("folder", TOP_DOWN)
 @pytest.mark.parametrize("method", ["dark", "plain"])
 def test_keypoints_of_the_recorded_heatmap(folder, method):
     recorded = np.load(REFERENCE / "models" / folder / "io.npz")
@@ -70,9 +77,6 @@ def test_keypoints_of_the_recorded_heatmap(folder, method):
     assert np.abs(scores - expected[..., 2]).max() < 1e-6
 
 
-POSE_MODELS = [f for f in reference_models(recorded=True) if "picodet" not in f]
-
-
 def flip_tolerance(name: str) -> float:
     """Of heatmaps: the reference README's, section 4."""
     if name.startswith("lite_hrnet"):
@@ -80,7 +84,7 @@ def flip_tolerance(name: str) -> float:
     return 1e-4
 
 
-@pytest.mark.parametrize("folder", POSE_MODELS)
+@pytest.mark.parametrize("folder", TOP_DOWN)
 def test_flip_test(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
     manifest = read_manifest(folder)
@@ -96,7 +100,7 @@ def test_flip_test(folder, filler, tmp_path):
     assert np.abs(unshifted - recorded["heatmap_flip_noshift"]).max() <= flip_tolerance(folder)
 
 
-@pytest.mark.parametrize("folder", POSE_MODELS)
+@pytest.mark.parametrize("folder", TOP_DOWN)
 @pytest.mark.parametrize(("kind", "method"), [("flip_plain", "plain"), ("flip_dark", "dark"), ("noboxes_dark", "dark")])
 def test_keypoints_of_other_recorded_heatmaps(folder, kind, method):
     """Averaged heatmaps; and those of an image without a box, which is then the whole of it."""
@@ -125,7 +129,8 @@ def test_parameter_counts(folder):
 def test_every_manifest_loads_strictly(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
     entry = network.entry
-    assert list(entry.input_size) == read_manifest(folder)["facts"]["input_size_hw"]
+    facts = read_manifest(folder)["facts"]
+    assert list(entry.input_size) == facts.get("input_size_hw", [facts.get("input_size")] * 2)
 
 
 @pytest.mark.parametrize("folder", reference_models(recorded=True))

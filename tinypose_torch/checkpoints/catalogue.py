@@ -16,13 +16,14 @@ from typing import Any
 from torch import nn
 
 from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.geometry.grouping import Grouping
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.geometry.suppression import (
     GRAPH_SUPPRESSION,
     NUMPY_SUPPRESSION,
     Suppression,
 )
-from tinypose_torch.models import HRNet, LiteHRNet, PicoDet
+from tinypose_torch.models import HigherHRNet, HRNet, LiteHRNet, PicoDet
 from tinypose_torch.models.picodet.detector import STRIDES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -77,7 +78,7 @@ class ModelEntry:
 
     @property
     def task(self) -> str:
-        """``"pose"`` or ``"detection"``."""
+        """``"pose"`` (of the people in given boxes), ``"bottom-up pose"`` or ``"detection"``."""
         raise NotImplementedError
 
     def build(self) -> nn.Module:
@@ -114,6 +115,30 @@ class PoseEntry(ModelEntry):
 
 
 @dataclass(frozen=True)
+class BottomUpEntry(ModelEntry):
+    """A network that finds the keypoints of everybody in an image at once.
+
+    ``input_size`` is (s, s), where s is what the image's shorter side is resized to.
+
+    Attributes:
+        skeleton: Meaning of the heatmaps.
+        grouping: How the peaks become people.
+        keypoint_threshold: Score from which a keypoint is worth drawing.
+    """
+
+    skeleton: Skeleton = COCO17
+    grouping: Grouping = field(default_factory=Grouping)
+    keypoint_threshold: float = VISIBLE
+
+    @property
+    def task(self) -> str:
+        return "bottom-up pose"
+
+    def build(self) -> nn.Module:
+        return self.network(**self.arguments, num_keypoints=len(self.skeleton))
+
+
+@dataclass(frozen=True)
 class DetectorEntry(ModelEntry):
     """A detector.
 
@@ -138,6 +163,8 @@ class DetectorEntry(ModelEntry):
     def build(self) -> nn.Module:
         return self.network(**self.arguments, num_classes=len(self.class_names))
 
+
+Entry = PoseEntry | BottomUpEntry | DetectorEntry
 
 COCO_CLASSES = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,
@@ -206,6 +233,18 @@ def _hrnet(
     )
 
 
+def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = False) -> BottomUpEntry:
+    file = name.replace("higherhrnet_", "higherhrnet_hrnet_")
+    return BottomUpEntry(
+        name=name,
+        network=HigherHRNet,
+        arguments={"width": 32, "scale_maps": scale_maps},
+        input_size=(size, size),
+        weights=_official(f"{_MODEL_HOST}keypoint/{file}.pdparams"),
+        coco_ap=coco_ap,
+    )
+
+
 # Width of the backbone, width of neck and head, depth of the head's towers.
 _PICODET_SIZES = {"xs": (0.35, 96, 2), "s": (0.75, 96, 2), "m": (1.5, 128, 4), "l": (2.0, 160, 4)}
 _LEGACY_SIZES = {"s": (0.75, 96, 2), "m": (1.0, 128, 4), "l": (1.25, 160, 4)}
@@ -266,7 +305,7 @@ def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntr
     return _picodet(name, backbone, letter, size, url, coco_ap, COCO_CLASSES)
 
 
-CATALOGUE: dict[str, PoseEntry | DetectorEntry] = {
+CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         _tinypose(128, 96, sigma=1, coco_ap=58.4),
@@ -281,6 +320,9 @@ CATALOGUE: dict[str, PoseEntry | DetectorEntry] = {
         _hrnet("dark_hrnet_w32_256x192", (256, 192), coco_ap=78.0),
         _hrnet("dark_hrnet_w32_384x288", (384, 288), coco_ap=78.3),
         _hrnet("hrnet_w32_256x256_mpii", (256, 256), None, MPII16, pckh=90.6),
+        _higher_hrnet("higherhrnet_w32_512", 512, coco_ap=67.1),
+        _higher_hrnet("higherhrnet_w32_640", 640, coco_ap=68.3),
+        _higher_hrnet("higherhrnet_w32_512_swahr", 512, coco_ap=68.9, scale_maps=True),
         _pedestrian("esnet", 192, coco_ap=29.0),
         _pedestrian("esnet", 320, coco_ap=38.5),
         _pedestrian("lcnet", 192, coco_ap=31.7),
@@ -310,7 +352,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatch.fnmatch(name, pattern)]
 
 
-def get_entry(name: str) -> PoseEntry | DetectorEntry:
+def get_entry(name: str) -> Entry:
     """The catalogue entry of a model.
 
     Raises:
@@ -328,9 +370,10 @@ def get_pose_entry(name: str) -> PoseEntry:
 
     Raises:
         UnknownModelError: No such model.
-        ValueError: A detector.
+        ValueError: Another kind of network.
     """
     entry = get_entry(name)
     if not isinstance(entry, PoseEntry):
-        raise ValueError(f"{name} is a detector; a pose network is needed")
+        kind = "a detector" if isinstance(entry, DetectorEntry) else "a bottom-up network"
+        raise ValueError(f"{name} is {kind}; a pose network for the people in boxes is needed")
     return entry

@@ -16,7 +16,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
@@ -88,7 +88,7 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
 def describe_changes(entry: ModelEntry) -> dict[str, str]:
     """Metadata for `save_safetensors` from which `carried_changes` learns how a network differs from the catalogue."""
     facts: dict[str, Any] = {"input_size": list(entry.input_size)}
-    if isinstance(entry, PoseEntry):
+    if isinstance(entry, (PoseEntry, BottomUpEntry)):
         facts["skeleton"] = dataclasses.asdict(entry.skeleton)
     else:
         facts["class_names"] = list(entry.class_names)  # type: ignore[attr-defined]

@@ -22,26 +22,36 @@ def _counted_from_0(pattern: str) -> Callable[[re.Match[str]], str]:
     return lambda match: pattern.format(*(int(group) - 1 for group in match.groups()))
 
 
+_HRNET: tuple[_Rule, ...] = (
+    (r"\bbackbone\.la1\.block_layer2_(\d+)", _counted_from_0("backbone.layer1.{}")),
+    (r"\bbackbone\.tr(\d)\.transition_tr\d_layer_(\d)", lambda m: f"backbone.transition{m[1]}.{int(m[2]) - 1}"),
+    (r"\bstage_st\d_(\d)\b", _counted_from_0("{}")),
+    (r"\bbranches_func\.bb_st\d_\d_branch_layer_(\d)_(\d)", _counted_from_0("branches.{}.{}")),
+    (r"\bfuse_func\.residual_st\d_\d_layer_(\d)_(\d)_(\d)", _counted_from_0("fuse_layers.{}.{}.{}")),
+    (r"\bfuse_func\.residual_st\d_\d_layer_(\d)_(\d)", _counted_from_0("fuse_layers.{}.{}")),
+    (r"\bconv(\d)\.conv\b", r"conv\1"),
+    (r"\bconv(\d)\.norm\b", r"bn\1"),
+    (r"\bconv_down\.conv\b", "downsample.0"),
+    (r"\bconv_down\.norm\b", "downsample.1"),
+    (r"(fuse_layers[.\d]*)\.conv\b", r"\1.0"),
+    (r"(fuse_layers[.\d]*)\.norm\b", r"\1.1"),
+    (r"\bbackbone\.conv_layer1_(\d)", r"backbone.conv\1"),
+    # whole stages, which have no parameters of their own
+    (r"\bbackbone\.la1\b", "backbone.layer1"),
+    (r"\bbackbone\.tr(\d)\b", r"backbone.transition\1"),
+    (r"\bbackbone\.st(\d)\b", r"backbone.stage\1"),
+)
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "LiteHRNet": (),
-    "HRNet": (
-        (r"\bbackbone\.la1\.block_layer2_(\d+)", _counted_from_0("backbone.layer1.{}")),
-        (r"\bbackbone\.tr(\d)\.transition_tr\d_layer_(\d)", lambda m: f"backbone.transition{m[1]}.{int(m[2]) - 1}"),
-        (r"\bstage_st\d_(\d)\b", _counted_from_0("{}")),
-        (r"\bbranches_func\.bb_st\d_\d_branch_layer_(\d)_(\d)", _counted_from_0("branches.{}.{}")),
-        (r"\bfuse_func\.residual_st\d_\d_layer_(\d)_(\d)_(\d)", _counted_from_0("fuse_layers.{}.{}.{}")),
-        (r"\bfuse_func\.residual_st\d_\d_layer_(\d)_(\d)", _counted_from_0("fuse_layers.{}.{}")),
-        (r"\bconv(\d)\.conv\b", r"conv\1"),
-        (r"\bconv(\d)\.norm\b", r"bn\1"),
-        (r"\bconv_down\.conv\b", "downsample.0"),
-        (r"\bconv_down\.norm\b", "downsample.1"),
-        (r"(fuse_layers[.\d]*)\.conv\b", r"\1.0"),
-        (r"(fuse_layers[.\d]*)\.norm\b", r"\1.1"),
-        (r"\bbackbone\.conv_layer1_(\d)", r"backbone.conv\1"),
-        # whole stages, which have no parameters of their own
-        (r"\bbackbone\.la1\b", "backbone.layer1"),
-        (r"\bbackbone\.tr(\d)\b", r"backbone.transition\1"),
-        (r"\bbackbone\.st(\d)\b", r"backbone.stage\1"),
+    "HRNet": _HRNET,
+    "HigherHRNet": (
+        *_HRNET,
+        (r"\bhrhrnet_head\.conv1\b", "coarse"),
+        (r"\bhrhrnet_head\.conv2\b", "fine"),
+        (r"\bhrhrnet_head\.deconv\b", "upsample"),
+        (r"\bhrhrnet_head\.blocks\b", "blocks"),
+        (r"\bhrhrnet_head\.scalelayer0\b", "coarse_scale"),
+        (r"\bhrhrnet_head\.scalelayer1\b", "fine_scale"),
     ),
     "PicoDet": (
         # ESNet

@@ -11,13 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, PoseEntry, get_entry
 from tinypose_torch.data.boxes import read_boxes
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
 from tinypose_torch.data.records import Records, annotated_people, detected_people
+from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, import_pycocotools, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
@@ -41,12 +42,14 @@ def run(options: argparse.Namespace) -> int:
     task = get_entry(name).task
     if options.detector and task != "detection":
         raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
-    if not options.detector and task != "pose":
+    if not options.detector and task == "detection":
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
     entry = runner.metadata.entry
     if isinstance(entry, DetectorEntry):
         accuracy = _evaluate_boxes(runner, entry, options)
+    elif isinstance(entry, BottomUpEntry):
+        accuracy = _evaluate_bottom_up(runner, entry, options)
     elif options.truth:
         accuracy = _evaluate_mpii(runner, entry, options)
     else:
@@ -86,7 +89,23 @@ def _evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Name
     return box_accuracy(images.path, records, images.category_ids, [item.image_id for item in items])
 
 
-def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
+def _evaluate_bottom_up(runner: Runner, entry: BottomUpEntry, options: argparse.Namespace) -> dict[str, float]:
+    for name in ("decoding", "detections", "truth"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is for top-down networks; {entry.name} finds people itself")
+    if not options.shift:
+        raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
+    truth = _read_truth(entry, options)
+    sigmas = _sigmas(truth.skeleton, options)
+    images = dict(list(truth.images.items())[: options.limit])
+    folder = Path(options.images)
+    with tqdm(total=len(images), unit="image", disable=None) as bar:
+        found = find_in_images(runner, images, folder, truth.category_id, flip=options.flip, progress=bar.update)
+        return keypoint_accuracy(truth.path, list(found), sigmas, list(images))
+
+
+def _read_truth(entry: PoseEntry | BottomUpEntry, options: argparse.Namespace) -> CocoFile:
+    """The annotations, if they are of the network's keypoints."""
     truth = read_coco(options.annotations, entry.skeleton)
     skeleton = truth.skeleton
     if skeleton.keypoint_names != entry.skeleton.keypoint_names:
@@ -96,6 +115,12 @@ def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace
             f"{truth.path} names its keypoints {', '.join(skeleton.keypoint_names)}; "
             f"{entry.name} finds {', '.join(entry.skeleton.keypoint_names)}"
         )
+    return truth
+
+
+def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
+    truth = _read_truth(entry, options)
+    skeleton = truth.skeleton
     sigmas = _sigmas(skeleton, options)
     people = (
         detected_people(truth, options.detections, entry.input_size, options.detection_threshold)

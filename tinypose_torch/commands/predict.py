@@ -15,12 +15,16 @@ from typing import Any
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.bottom_up import BottomUpEstimator
+from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
+
+Estimator = PoseEstimator | BottomUpEstimator
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,25 +34,40 @@ def run(options: argparse.Namespace) -> int:
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
-        detector_weights, pose_weights, backend = _fastest(options)
-        estimator = PoseEstimator(
-            options.detector,
-            options.pose,
-            detector_weights,
-            pose_weights,
-            backend,
-            options.device,
-            detection_threshold=options.detection_threshold,
-            crop=options.crop,
-            threads=options.threads,
-        )
-        _say_what_runs(estimator, chosen=backend != "auto")
+        bottom_up = get_entry(options.pose).task == "bottom-up pose"
+        estimator = _build_bottom_up(options) if bottom_up else _build_top_down(options)
         failures += _predict_all(estimator, sources, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _build_top_down(options: argparse.Namespace) -> PoseEstimator:
+    detector_weights, pose_weights, backend = _fastest(options)
+    estimator = PoseEstimator(
+        options.detector,
+        options.pose,
+        detector_weights,
+        pose_weights,
+        backend,
+        options.device,
+        detection_threshold=options.detection_threshold,
+        crop=options.crop,
+        threads=options.threads,
+    )
+    _say_what_runs(estimator, chosen=backend != "auto")
+    return estimator
+
+
+def _build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
+    if options.backend not in (None, "auto", "eager"):
+        raise ValueError(f"--backend {options.backend}: bottom-up networks run eagerly only")
+    for name in ("detector_weights", "detection_threshold", "threads"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect on {options.pose}, which finds people itself")
+    return BottomUpEstimator(options.pose, options.pose_weights, options.device)
 
 
 def _fastest(options: argparse.Namespace) -> tuple[Any, Any, str]:
@@ -73,7 +92,7 @@ def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
     print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
 
 
-def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:
+def _predict_all(estimator: Estimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:
     output = Path(options.output or OUTPUT_FOLDER) if options.output or not options.json else None
     names = _OutputNames(output) if output is not None else None
     failures: list[tuple[str, str]] = []
@@ -91,7 +110,7 @@ def _predict_all(estimator: PoseEstimator, sources: list[str], options: argparse
     return failures
 
 
-def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
     poses = estimator(image)
     if wanted.records is not None:
@@ -104,7 +123,7 @@ def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> It
     yield f"{source}: {_people(poses)}{overlay}"
 
 
-def _predict_video(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(source))
         writer: VideoWriter | None = None

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
@@ -136,6 +136,8 @@ class _Prepared:
 
 def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
     entry = entry_of(network)
+    if isinstance(entry, BottomUpEntry):
+        raise ValueError(f"{entry.name}: bottom-up networks cannot be exported yet")
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)

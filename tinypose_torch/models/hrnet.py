@@ -109,6 +109,12 @@ def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:
     )
 
 
+def basic_blocks(width: int, count: int) -> nn.Module:
+    """timm's residual blocks of two 3x3 convolutions, one after the other."""
+    block = _import_timm()[1].BasicBlock
+    return nn.Sequential(*(block(width, width) for _ in range(count)))
+
+
 def _import_timm() -> tuple[Any, Any]:
     """timm's HRNet and ResNet; imported when needed, since that takes seconds and the other networks do without.
 

@@ -32,8 +32,8 @@ class Runner(ABC):
             images: ``(N, H, W, 3)`` uint8 RGB, N at least 1.
 
         Returns:
-            Pose networks: keypoints ``(N, K, 3)`` if ``metadata.decodes``, else heatmaps ``(N, K, h, w)``. Detectors:
-            scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the network's input.
+            Pose networks: keypoints ``(N, K, 3)`` if ``metadata.decodes``, else heatmaps ``(N, K, h, w)``; bottom-up ones
+            heatmaps and tags. Detectors: scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the network's input.
         """
         metadata = self.metadata
         entry = metadata.entry

@@ -33,7 +33,8 @@ class EagerRunner(Runner):
         if isinstance(self.metadata.entry, DetectorEntry):
             outputs = tuple(self.network.predict(x))  # type: ignore[operator]
         else:
-            outputs = (self.network(x),)
+            found = self.network(x)
+            outputs = found if isinstance(found, tuple) else (found,)
         return tuple(output.cpu().numpy() for output in outputs)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, Entry, PoseEntry, get_entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.geometry.suppression import Suppression
@@ -27,7 +27,7 @@ class ExportMetadata:
         versions: Of the packages that made the file.
     """
 
-    entry: PoseEntry | DetectorEntry
+    entry: Entry
     takes_images: bool
     decodes: bool
     batch: int | None
@@ -56,7 +56,7 @@ class ExportMetadata:
             facts["decodes"] = self.decodes
             facts["keypoint_threshold"] = entry.keypoint_threshold
             facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-        else:
+        elif isinstance(entry, DetectorEntry):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
             facts["class_names"] = list(entry.class_names)
             facts["person_class"] = entry.person_class

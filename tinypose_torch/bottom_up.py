@@ -1,0 +1,138 @@
+"""Bottom-up poses: one network for everybody in the image, at a cost that hardly depends on how many they are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, overload
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry
+from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops
+from tinypose_torch.geometry.grouping import group
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.images import load_image
+from tinypose_torch.results import Poses
+from tinypose_torch.runtime import Runner, load_runner
+
+Array = np.ndarray
+RESIZE_DIVISOR = 64
+
+
+class BottomUpEstimator:
+    """Finds people's keypoints without a detector.
+
+    Args:
+        pose: Catalogue name of a bottom-up network.
+        weights: Weight file; the official weights unless given.
+        device: For example ``"cpu"`` or ``"cuda"``.
+        flip: Average with the mirrored image, as the original does by default; twice the time.
+
+    Raises:
+        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
+        ValueError: Another kind of network, or an unknown device.
+    """
+
+    def __init__(
+        self,
+        pose: str = "higherhrnet_w32_512",
+        weights: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        *,
+        flip: bool = True,
+    ) -> None:
+        self.runner = load_runner(pose, weights, "eager", device, task="bottom-up pose")
+        entry = self.runner.metadata.entry
+        if not isinstance(entry, BottomUpEntry):
+            raise ValueError(f"{entry.name} is not a bottom-up network")
+        self.entry, self.flip = entry, flip
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Poses]: ...
+
+    @overload
+    def __call__(self, image: Any) -> Poses: ...
+
+    def __call__(self, image: Any) -> Poses | list[Poses]:
+        """Find the poses in one image, or in each of a list.
+
+        Args:
+            image: A path, an array ``(H, W, 3)`` uint8 RGB, a PIL image, or a list of them.
+
+        Returns:
+            People with their scores: the mean heat of their keypoints. A box is the extent of a person's keypoints.
+
+        Raises:
+            ImageError, FileNotFoundError: See `load_image`.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._estimate(load_image(one)) for one in image]
+        return self._estimate(load_image(image))
+
+    def _estimate(self, image: Array) -> Poses:
+        poses, scores = find_people(self.runner, image, flip=self.flip)
+        found = poses[..., 2:] > 0
+        low = np.where(found, poses[..., :2], np.inf).min(axis=1, initial=np.inf)
+        high = np.where(found, poses[..., :2], -np.inf).max(axis=1, initial=-np.inf)
+        boxes = np.concatenate([low, high], axis=1)
+        return Poses(boxes, scores, poses[..., :2], poses[..., 2], self.entry.skeleton)
+
+
+def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Array]:
+    """People in an RGB image, as the original evaluates.
+
+    Returns:
+        Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are
+        at what (0, 0) of the maps is in the image, with heat 0.
+    """
+    entry = runner.metadata.entry
+    assert isinstance(entry, BottomUpEntry)
+    height, width = resized_size(image.shape[:2], entry.input_size[0])
+    crop = _whole_image(image, (height, width))
+    shown = cv2.warpAffine(image, crop.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
+    views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
+    coarse_heatmaps, coarse_tags = runner(views)
+    heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, entry.skeleton)
+    poses, scores = group(heatmaps, tags, entry.grouping)
+    poses[..., :2] = poses[..., :2] * crop.scales[0] + crop.offsets[0]
+    return poses, scores
+
+
+def full_size_maps(heatmaps: Array, tags: Array, skeleton: Skeleton) -> tuple[Array, Array]:
+    """Maps of an image, or of it and its mirror image, at the size of the image.
+
+    Args:
+        heatmaps, tags: ``(T, K, h, w)``, T 1 or 2; the second row of the mirrored image.
+
+    Returns:
+        Heatmaps ``(K, 2h, 2w)``, the mean, and tags ``(T, K, 2h, 2w)``.
+    """
+    order = np.arange(len(skeleton))
+    for left, right in skeleton.flip_pairs:
+        order[left], order[right] = right, left
+    sized = [
+        F.interpolate(torch.from_numpy(maps), scale_factor=2.0, mode="bilinear", align_corners=False).numpy()
+        for maps in (heatmaps, tags)
+    ]
+    for maps in sized:
+        maps[1:] = maps[1:, order, :, ::-1].copy()
+    return sized[0].mean(axis=0), sized[1]
+
+
+def resized_size(image_size: tuple[int, int], short: int) -> tuple[int, int]:
+    """(height, width) of the network's input: the shorter side ``short``, the longer one up to a multiple of 64."""
+    height, width = image_size
+    long = -(-max(height, width) * short // min(height, width) // RESIZE_DIVISOR) * RESIZE_DIVISOR
+    return (short, long) if height <= width else (long, short)
+
+
+def _whole_image(image: Array, input_size: tuple[int, int]) -> Crops:
+    """The image in the middle of the input, its shorter side as long as the input's."""
+    height, width = image.shape[:2]
+    center = np.array([[round(width / 2), round(height / 2)]], np.float32)
+    factor = min(height, width) / min(input_size)
+    scale = np.array([input_size[::-1]], np.float32) * np.float32(factor / PIXEL_STD)
+    return evaluation_crops(center, scale, (height, width), input_size, input_size, udp=False)

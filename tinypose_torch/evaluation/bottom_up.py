@@ -1,0 +1,69 @@
+"""Bottom-up networks on the images of a dataset, as the original evaluates them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.bottom_up import find_people
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.images import read_image
+from tinypose_torch.runtime import Runner
+
+Array = np.ndarray
+
+
+def bottom_up_results(image_id: int, poses: Array, scores: Array, category_id: int = 1) -> list[dict[str, Any]]:
+    """People as records of COCO's result format: all of them, with the scores that they have.
+
+    Args:
+        poses: ``(P, K, 3)`` x, y, score in pixels of the image.
+        scores: ``(P,)``.
+    """
+    records = []
+    for pose, score in zip(poses.astype(float), scores.tolist(), strict=True):
+        low, high = pose[:, :2].min(axis=0), pose[:, :2].max(axis=0)
+        records.append(
+            {
+                "image_id": image_id,
+                "category_id": category_id,
+                "keypoints": pose.reshape(-1).tolist(),
+                "score": score,
+                "area": float(np.prod(high - low)),
+                "bbox": [*low.tolist(), *(high - low).tolist()],
+            }
+        )
+    return records
+
+
+def find_in_images(
+    runner: Runner,
+    images: Mapping[int, dict[str, Any]],
+    folder: Path,
+    category_id: int,
+    *,
+    flip: bool,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Run a bottom-up network over images; gives COCO records.
+
+    Args:
+        images: COCO's images by id.
+        flip: Average with the mirrored images.
+        progress: Called with 1 after every image.
+
+    Raises:
+        DatasetError: An image is missing or cannot be decoded.
+    """
+    for image_id, facts in images.items():
+        path = folder / facts["file_name"]
+        image = read_image(path)
+        if image is None:
+            raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
+        poses, scores = find_people(runner, np.ascontiguousarray(image[..., ::-1]), flip=flip)
+        yield from bottom_up_results(image_id, poses, scores, category_id)
+        if progress is not None:
+            progress(1)

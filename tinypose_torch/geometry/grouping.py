@@ -1,0 +1,171 @@
+"""From heatmaps and tags of everybody to people.
+
+Newell et al., "Associative Embedding", NeurIPS 2017, in the form that HigherHRNet gave it: peaks are taken joint by
+joint and given to the person whose mean tag is nearest, by the Hungarian method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+_PEAK_WINDOW = np.ones((5, 5), np.uint8)
+_QUARTER = 0.25
+_NO_PERSON = 1e-10  # cost of a peak that is given to nobody
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How peaks become people.
+
+    Attributes:
+        most_people: Peaks of each joint, and people among whom they are divided. More people than that can be found,
+            since a peak that fits nobody begins another one, but none of the later peaks joins those.
+        heat_threshold: Heat that a peak must exceed.
+        tag_threshold: Distance of tags below which a peak fits a person.
+    """
+
+    most_people: int = 30
+    heat_threshold: float = 0.1
+    tag_threshold: float = 1.0
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The strongest peaks of every joint.
+
+    Attributes:
+        heats: ``(K, M)``, descending; 0 where there are fewer.
+        places: ``(K, M)`` row * width + column.
+    """
+
+    heats: Array
+    places: Array
+
+
+def find_peaks(heatmaps: Array, count: int) -> Peaks:
+    """Cells that are the greatest of the 5 x 5 around them.
+
+    Args:
+        heatmaps: ``(K, h, w)`` float32.
+        count: Most peaks per joint, M.
+    """
+    shape = (len(heatmaps), count)
+    heats, places = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+    for joint, heatmap in enumerate(heatmaps):
+        found = np.flatnonzero((heatmap == cv2.dilate(heatmap, _PEAK_WINDOW)) & (heatmap > 0))
+        values = heatmap.reshape(-1)[found]
+        order = np.argsort(-values, kind="stable")[:count]
+        heats[joint, : len(order)], places[joint, : len(order)] = values[order], found[order]
+    return Peaks(heats, places)
+
+
+def group(heatmaps: Array, tags: Array, options: Grouping | None = None) -> tuple[Array, Array]:
+    """People in the maps of one image.
+
+    Args:
+        heatmaps: ``(K, h, w)`` float32.
+        tags: ``(T, K, h, w)`` float32: one value per joint and cell, or more.
+
+    Returns:
+        Poses ``(P, K, 3)`` float32: x, y in cells and heat; and scores ``(P,)`` float64: the mean heat of the joints
+        that were grouped, those that were not counting 0.
+    """
+    options = options or Grouping()
+    people = _people(heatmaps, tags, options)
+    poses = np.zeros((len(people), len(heatmaps), 3), np.float32)
+    for pose, person in zip(poses, people, strict=True):
+        for joint, (place, heat) in person.joints.items():
+            pose[joint] = *divmod(place, heatmaps.shape[2])[::-1], heat
+    scores = poses[..., 2].mean(axis=1, dtype=np.float64)
+    for pose, person in zip(poses, people, strict=True):
+        found = np.array(list(person.joints))
+        pose[found, :2] = _adjusted(heatmaps, found, pose[found, :2])
+        _fill(pose, found, heatmaps, tags)
+    return poses, scores
+
+
+class _Person:
+    """Peaks that belong together.
+
+    Attributes:
+        joints: Joint to the place and heat of its peak.
+        tags: Of the peaks.
+    """
+
+    def __init__(self) -> None:
+        self.joints: dict[int, tuple[int, float]] = {}
+        self.tags: list[Array] = []
+
+
+def _people(heatmaps: Array, tags: Array, options: Grouping) -> Sequence[_Person]:
+    peaks = find_peaks(heatmaps, options.most_people)
+    people: dict[float, _Person] = {}  # by the first value of their first tag, as the original keeps them
+    for joint in range(len(heatmaps)):
+        strong = peaks.heats[joint] > options.heat_threshold
+        heats, places = peaks.heats[joint][strong], peaks.places[joint][strong]
+        values = tags[:, joint].reshape(len(tags), -1)[:, places].T
+        chosen = _assign(list(people.values())[: options.most_people], heats, values, options)
+        for place, heat, tag, person in zip(places.tolist(), heats.tolist(), values, chosen, strict=True):
+            if person is None:
+                person = people.setdefault(float(tag[0]), _Person())
+                person.tags = []
+            person.joints[joint] = (place, heat)
+            person.tags.append(tag)
+    return list(people.values())
+
+
+def _assign(people: Sequence[_Person], heats: Array, tags: Array, options: Grouping) -> list[_Person | None]:
+    """For every peak of a joint the person whose it is; ``None`` for nobody's."""
+    from scipy.optimize import linear_sum_assignment
+
+    chosen: list[_Person | None] = [None] * len(heats)
+    if not people or not len(heats):
+        return chosen
+    means = np.stack([np.mean(person.tags, axis=0) for person in people])
+    distances = np.linalg.norm(tags[:, None] - means[None], axis=2)
+    cost = np.round(distances) * 100 - heats[:, None]
+    spare = max(0, len(heats) - len(people))
+    cost = np.concatenate([cost, np.full((len(heats), spare), _NO_PERSON)], axis=1)
+    for peak, number in zip(*linear_sum_assignment(cost), strict=True):
+        if number < len(people) and distances[peak, number] < options.tag_threshold:
+            chosen[peak] = people[number]
+    return chosen
+
+
+def _adjusted(heatmaps: Array, joints: Array, places: Array) -> Array:
+    """Places moved by a quarter of a cell towards the greater neighbour, from a cell's corner to its middle.
+
+    Args:
+        joints: ``(M,)``.
+        places: ``(M, 2)`` x, y, whole cells.
+    """
+    height, width = heatmaps.shape[1:]
+    x, y = places.astype(np.int64).T
+    right, left = heatmaps[joints, y, np.minimum(x + 1, width - 1)], heatmaps[joints, y, np.maximum(x - 1, 0)]
+    below, above = heatmaps[joints, np.minimum(y + 1, height - 1), x], heatmaps[joints, np.maximum(y - 1, 0), x]
+    moves = np.stack(
+        [np.where(right > left, _QUARTER, -_QUARTER), np.where(below > above, _QUARTER, -_QUARTER)], axis=1
+    )
+    return places + moves + 0.5
+
+
+def _fill(pose: Array, found: Array, heatmaps: Array, tags: Array) -> None:
+    """Give a person the missing joints: for each the cell with the most heat whose tag is like the person's."""
+    missing = np.setdiff1d(np.arange(len(heatmaps)), found)
+    if not len(missing):
+        return
+    width = heatmaps.shape[2]
+    columns, rows = pose[found, :2].astype(np.int64).T
+    mean = tags[:, found, rows, columns].mean(axis=1)
+    distances = np.sqrt(np.square(tags[:, missing] - mean[:, None, None, None]).sum(axis=0))
+    likely = (heatmaps[missing] - np.round(distances)).reshape(len(missing), -1)
+    best = likely.argmax(axis=1)
+    places, heats = np.stack([best % width, best // width], axis=1), likely.max(axis=1)
+    warm = heats > 0
+    pose[missing[warm], :2] = _adjusted(heatmaps, missing[warm], places[warm])
+    pose[missing[warm], 2] = heats[warm]

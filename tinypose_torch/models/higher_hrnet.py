@@ -1,0 +1,81 @@
+"""HigherHRNet: heatmaps of everybody's keypoints, and tags that tell whose they are.
+
+Cheng et al., "HigherHRNet: Scale-Aware Representation Learning for Bottom-Up Human Pose Estimation", CVPR 2020; tags
+after Newell et al., "Associative Embedding", NeurIPS 2017; scale maps after Luo et al., "Rethinking the Heatmap
+Regression for Bottom-Up Human Pose Estimation" (SWAHR), CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinypose_torch.models.hrnet import HRNetBackbone, basic_blocks
+
+_BLOCKS = 4
+_SCALE_KERNEL = 9
+
+
+class BottomUpMaps(NamedTuple):
+    """What a bottom-up network finds in images of H x W pixels.
+
+    Attributes:
+        heatmaps: ``(N, K, H/2, W/2)``.
+        tags: ``(N, K, H/2, W/2)``: alike where the keypoints are one person's.
+    """
+
+    heatmaps: Tensor
+    tags: Tensor
+
+
+class HigherHRNet(nn.Module):
+    """HigherHRNet for bottom-up pose estimation.
+
+    Args:
+        width: Channels of the finest branch.
+        num_keypoints: Number K of heatmaps.
+        scale_maps: Whether the network has SWAHR's branches, which serve only training.
+    """
+
+    def __init__(self, width: int = 32, num_keypoints: int = 17, *, scale_maps: bool = False) -> None:
+        super().__init__()
+        self.num_keypoints = num_keypoints
+        self.backbone = HRNetBackbone(width)
+        self.coarse = nn.Conv2d(width, 2 * num_keypoints, 1)
+        self.upsample = nn.Sequential(
+            nn.ConvTranspose2d(width + 2 * num_keypoints, width, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
+        self.blocks = basic_blocks(width, _BLOCKS)
+        self.fine = nn.Conv2d(width, num_keypoints, 1)
+        if scale_maps:
+            self.coarse_scale = _scale_branch(width, num_keypoints)
+            self.fine_scale = _scale_branch(width, num_keypoints)
+
+    def forward(self, x: Tensor) -> BottomUpMaps:
+        """Normalised RGB images ``(N, 3, H, W)``, H and W divisible by 32, to maps of half the size."""
+        features = self.backbone(x)
+        coarse = self.coarse(features)
+        fine = self.fine(self.blocks(self.upsample(torch.cat([features, coarse], dim=1))))
+        doubled = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        heatmaps, tags = doubled[:, : self.num_keypoints], doubled[:, self.num_keypoints :]
+        return BottomUpMaps((heatmaps + fine) / 2, tags)
+
+    @staticmethod
+    def head_prefixes() -> tuple[str, ...]:
+        """Names of the modules whose shape depends on the number of keypoints."""
+        return ("coarse", "upsample.0", "fine", "coarse_scale", "fine_scale")
+
+
+def _scale_branch(width: int, num_keypoints: int) -> nn.Module:
+    """Features to the scale of every keypoint's heatmap."""
+    return nn.Sequential(
+        nn.Conv2d(width, num_keypoints, 1),
+        nn.BatchNorm2d(num_keypoints),
+        nn.ReLU(),
+        nn.Conv2d(num_keypoints, num_keypoints, _SCALE_KERNEL, padding=_SCALE_KERNEL // 2, groups=num_keypoints),
+    )
