@@ -38,7 +38,7 @@ def test_all_kinds_of_lite_hrnet_train(variant):
 
 
 def test_catalogue_entries_are_complete():
-    assert len(CATALOGUE) >= 27
+    assert len(CATALOGUE) >= 35
     files = [file.filename for entry in CATALOGUE.values() for file in entry.weights.values()]
     assert len(files) == len(set(files)), "file names on a mirror must be unique"
     for entry in CATALOGUE.values():
