@@ -6,7 +6,7 @@ import argparse
 
 import torch
 
-from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry, get_entry, list_models
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry, get_entry, list_models
 from tinypose_torch.table import format_table
 
 
@@ -18,8 +18,8 @@ def run(options: argparse.Namespace) -> int:
     header = ("model", "task", "input", "parameters", "accuracy", "weights", "licence")
     print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3, 4)))
     print(
-        "\nAccuracy as PaddleDetection documents it, percent: AP of keypoints with ground-truth boxes and box mAP of detectors"
-        "\non COCO val2017; PCKh@0.5 on MPII."
+        "\nAccuracy as PaddleDetection documents it, percent: AP of keypoints (pose: with ground-truth boxes) and box mAP"
+        "\nof detectors on COCO val2017; PCKh@0.5 on MPII."
     )
     return 0
 
@@ -47,9 +47,8 @@ def documented_accuracy(entry: ModelEntry) -> str:
     """With the name of its measure."""
     if isinstance(entry, PoseEntry) and entry.pckh is not None:
         return f"PCKh {entry.pckh:.1f}"
-    return (
-        f"{'AP' if isinstance(entry, PoseEntry) else 'mAP'} {entry.coco_ap:.1f}" if entry.coco_ap is not None else "-"
-    )
+    measure = "mAP" if isinstance(entry, DetectorEntry) else "AP"
+    return f"{measure} {entry.coco_ap:.1f}" if entry.coco_ap is not None else "-"
 
 
 def count_parameters(entry: ModelEntry) -> int:
