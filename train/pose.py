@@ -123,6 +123,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
     return T.Compose(
         [
             T.HalfBody([names.index(name) for name in upper], width / height, p=options.half_body),
+            *([T.ShiftCenter(p=options.shift)] if options.shift else []),
             T.ScaleJitter(options.scale),
             T.RandomRotation(options.rotation, p=options.rotation_probability),
             T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0),

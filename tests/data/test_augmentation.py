@@ -20,6 +20,7 @@ from tinypose_torch.data.transforms import (
     PersonFlip,
     RandomRotation,
     ScaleJitter,
+    ShiftCenter,
 )
 from tinypose_torch.geometry.crops import person_matrix
 from tinypose_torch.geometry.encoding import encode_dark, encode_standard, encode_udp
@@ -55,6 +56,33 @@ def replay(case, arrays):
         disc = (*drawn["cutout_center_xy"], drawn["cutout_radius"])
         image = Cutout(case["trainsize_wh"][0]).apply(image, disc=disc)
     return person, image
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("number", range(4))
+def test_recorded_draws_of_hands(number):
+    """Box moved, mirrored, scaled and turned, as the original does for hands."""
+    case = json.loads((TRANSFORMS / "topdown_hand_ops.json").read_text())[number]
+    recorded = np.load(TRANSFORMS / "topdown_hand_ops.npz")
+    arrays = {key[3:]: recorded[key] for key in recorded.files if key.startswith(f"c{number}_")}
+    person, image = recorded_person(arrays), arrays["in_image"]
+    values = iter(draw["value"] for draw in case["draws"])
+    if next(values) < case["shift_prob"]:
+        person = ShiftCenter().apply_to_person(person, shift=np.array(next(values)))
+    np.testing.assert_allclose(person.center, arrays["shift_center"], atol=1e-4)
+    if next(values) > 0.5:
+        flip = PersonFlip(COCO17.flip_pairs)
+        person, image = flip.apply_to_person(person, shape=image.shape), flip.apply(image)
+    np.testing.assert_allclose(person.center, arrays["flip_center"], atol=1e-4)
+    np.testing.assert_allclose(person.joints, arrays["flip_joints"][:, :2], atol=1e-4)
+    np.testing.assert_array_equal(person.visible, arrays["flip_vis"][:, 0])
+    np.testing.assert_array_equal(image, arrays["flip_image"])
+    factor = np.clip(next(values) * 0.3 + 1, 0.7, 1.3)
+    person = ScaleJitter(0.3).apply_to_person(person, scale_factor=float(factor))
+    np.testing.assert_allclose(person.scale, arrays["scale"], rtol=1e-6)
+    degrees = np.clip(next(values) * 90, -180, 180)
+    person = RandomRotation(90).apply_to_person(person, rotation=float(degrees) if next(values) <= 0.6 else 0.0)
+    assert person.rotation == pytest.approx(float(arrays["rotate"]), abs=1e-4)
 
 
 @pytest.mark.needs_reference

@@ -38,6 +38,7 @@ __all__ = [
     "PersonTransform",
     "RandomRotation",
     "ScaleJitter",
+    "ShiftCenter",
 ]
 
 Array = np.ndarray
@@ -104,6 +105,22 @@ class HalfBody(PersonTransform):
         if not scale.all():
             return person  # all chosen keypoints in one place
         return dataclasses.replace(person, center=points.mean(axis=0).astype(np.float32), scale=scale)
+
+
+class ShiftCenter(PersonTransform):
+    """Move the box along both axes by up to ``share`` of its sides, as the original does for hands."""
+
+    def __init__(self, share: float = 0.16, p: float = 0.3) -> None:
+        super().__init__(p=p)
+        self.share = share
+
+    def get_params(self) -> dict[str, Any]:
+        return {"shift": self.random_generator.uniform(-1, 1, 2)}
+
+    def apply_to_person(self, person: Person, shift: Array | None = None, **params: Any) -> Person:
+        assert shift is not None
+        moved = person.center + self.share * PIXEL_STD * person.scale * shift
+        return dataclasses.replace(person, center=moved.astype(np.float32))
 
 
 class ScaleJitter(PersonTransform):
