@@ -1,6 +1,6 @@
 """All top-down pose networks side by side: writes docs/pose_models.md and its plot.
 
-    tinypose benchmark --backend executorch onnx --json times.json MODEL ...
+    tinypose benchmark --backend onnx --threads 1 --json times.json MODEL ...
     python benchmarks/pose_models.py times.json
 
 Times are the benchmark's (one thread, batch 1, without pre- and post-processing), as ratios to one network's, since
@@ -32,7 +32,7 @@ def main() -> None:
     """Read the times, count the rest, write page and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("times", type=Path, help="what tinypose benchmark --json wrote")
-    parser.add_argument("--backend", default="executorch", help="default: %(default)s")
+    parser.add_argument("--backend", default="onnx", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=DOCS, metavar="DIR", help="default: docs")
     options = parser.parse_args()
     rows = json.loads(options.times.read_text())
@@ -89,7 +89,7 @@ def page(entries: list[PoseEntry], ratios: dict[str, float], unit: str) -> str:
         "Made by",
         "",
         "```",
-        f"tinypose benchmark --backend executorch onnx --threads 1 --json times.json {names}",
+        f"tinypose benchmark --backend onnx --threads 1 --json times.json {names}",
         "python benchmarks/pose_models.py times.json",
         "```",
         "",

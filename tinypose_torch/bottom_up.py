@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 import cv2
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from tinypose_torch.checkpoints.catalogue import BottomUpEntry
+from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops
 from tinypose_torch.geometry.grouping import group
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -71,6 +73,17 @@ class BottomUpEstimator:
         if isinstance(image, (list, tuple)):
             return [self._estimate(load_image(one)) for one in image]
         return self._estimate(load_image(image))
+
+    def stream(
+        self, sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
+    ) -> Iterator[tuple[Frame, Poses]]:
+        """Poses in photos, folders, glob patterns, videos and cameras, one image at a time.
+
+        Args:
+            sources, on_error: See `read_frames`.
+        """
+        for frame in read_frames(sources, on_error):
+            yield frame, self._estimate(frame.image)
 
     def _estimate(self, image: Array) -> Poses:
         poses, scores = find_people(self.runner, image, flip=self.flip)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_pose_entry
 from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.images import read_image
@@ -21,6 +21,7 @@ from tinypose_torch.table import format_table
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
+from train.start import task_of
 
 SHEET = "samples.png"
 _TILES = (4, 6)
@@ -29,7 +30,7 @@ _TILE_HEIGHT = 256
 
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
-    check = _check_people if get_entry(config.model).task == "pose" else _check_boxes
+    check = _check_people if task_of(config) == "pose" else _check_boxes
     sheet, broken = check(config)
     path = Path(config.output) / SHEET
     save_png(sheet, path)

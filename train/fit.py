@@ -31,7 +31,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import ModelEntry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.averaging import Averaging
@@ -40,6 +40,7 @@ from train.detection import detection_job
 from train.module import Job, Training, base_rate
 from train.order import BatchOrder, batches_per_epoch, evaluation_loader, training_loader
 from train.pose import pose_job
+from train.start import task_of
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
@@ -120,7 +121,7 @@ def run(config: Config) -> dict[str, Any]:
         ConfigError, DatasetError, CheckpointError: Before anything is trained.
     """
     output = Path(config.output)
-    job = pose_job(config) if get_entry(config.model).task == "pose" else detection_job(config)
+    job = pose_job(config) if task_of(config) == "pose" else detection_job(config)
     resumed_from = _check_output(output, config)
     world = config.devices * config.nodes
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)

@@ -134,6 +134,7 @@ BAD_OPTIONS = {
     "colour with wrong arguments": (["augmentation.colour=[{name: ColorJitter, speed: 3}]"], "ColorJitter: "),
     "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
+    "bottom-up model": (["model=higherhrnet_w32_512"], "cannot be trained yet"),
     "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
     "freezing everything": (["freeze=[backbone, final_conv]"], "leaves nothing to learn"),
     "no annotation file": (["data.train=gone.json"], "no annotation file 'gone.json'"),
