@@ -29,6 +29,7 @@ _SEED = 1_000_003  # far from those of training
 _PICTURES = 12
 _COLUMNS = 4
 _SAME_PERSON = 0.5  # intersection over union of a drawn and a found box
+_THRESHOLD = 0.4  # score of a person
 _NEAR = 0.1  # of the box's longer side: a keypoint found
 Scenes = list[tuple[np.ndarray, list[Annotation]]]
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     scenes = _draw_scenes(options.seed)
     print(f"drew {sum(len(people) for _, people in scenes)} people in {len(scenes)} pictures")
-    poses = _estimate("PyTorch", PoseEstimator(DETECTOR, POSE, DETECTOR_WEIGHTS, POSE_WEIGHTS), scenes)
+    poses = _estimate("PyTorch", _build(DETECTOR_WEIGHTS, POSE_WEIGHTS), scenes)
     picture = options.output / "demo.png"
     save_png(_contact_sheet(scenes, poses), picture)
     print(f"wrote {picture}")
@@ -56,13 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no .pte: {error}")
         return 0
     print(f"wrote {exported} ({exported.stat().st_size / 1e6:.1f} MB)")
-    again = _estimate("ExecuTorch", PoseEstimator(DETECTOR, POSE, exported, exported), scenes)
+    again = _estimate("ExecuTorch", _build(exported, exported), scenes)
     if any(len(one) != len(two) for one, two in zip(poses, again, strict=True)):
         print("the two found different people")
         return 1
     apart = max(float(np.abs(a.keypoints - b.keypoints).max()) for a, b in zip(poses, again, strict=True) if len(a))
     print(f"the two agree within {apart:.4f} pixel")
     return 0
+
+
+def _build(detector_weights: Path, pose_weights: Path) -> PoseEstimator:
+    return PoseEstimator(DETECTOR, POSE, detector_weights, pose_weights, detection_threshold=_THRESHOLD)
 
 
 def _draw_scenes(seed: int) -> Scenes:
