@@ -1,6 +1,6 @@
 """What a training sample costs beside the decoding of its JPEG: one thread, one process, interleaved.
 
-    python benchmarks/loading.py --images DIR [--model NAME] [--rounds N]
+    PYTHONPATH=. python benchmarks/loading.py --images DIR [--model NAME] [--rounds N]
 
 Every photo of the folder is a sample with a made-up person in its middle and every augmentation on, from file to tensors.
 """

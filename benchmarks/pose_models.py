@@ -89,7 +89,7 @@ def page(entries: list[PoseEntry], ratios: dict[str, float], unit: str) -> str:
         "Made by",
         "",
         "```",
-        f"tinypose benchmark --backend onnx --threads 1 --json times.json {names}",
+        f"tinypose benchmark --backend onnx --threads 1 --rounds 30 --json times.json {names}",
         "python benchmarks/pose_models.py times.json",
         "```",
         "",

@@ -1,6 +1,6 @@
 """Where a detector's training step spends its time: data, forward, assignment, losses, backward, optimizer.
 
-    python benchmarks/training_step.py --annotations FILE --images DIR [--model NAME ...] [--batch N] [--steps N]
+    PYTHONPATH=. python benchmarks/training_step.py --annotations FILE --images DIR [--model NAME ...] [--batch N] [--steps N]
 
 One process; medians, after two steps to warm up.
 """
