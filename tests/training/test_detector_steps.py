@@ -16,6 +16,7 @@ from tinypose_torch.checkpoints.load import load_strictly
 from tinypose_torch.checkpoints.renaming import rename_state
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from train.averaging import average_step
 from train.batch_norm import use_training_batch_norm
 
 pytestmark = pytest.mark.needs_reference
@@ -77,21 +78,49 @@ def relative(one, two):
     return float(np.linalg.norm(one - two) / max(np.linalg.norm(two), 1e-300))
 
 
+def build_optimizer(reference, parameters):
+    attributes = reference.facts["param_attrs"]
+    groups = {True: [], False: []}
+    for name, parameter in parameters.items():
+        groups[attributes[reference.original_name(name)]["l2"] is None].append(parameter)
+    decays, others = ({"params": groups[key], "weight_decay": decay} for key, decay in ((True, 4e-5), (False, 0.0)))
+    return torch.optim.SGD([decays, others], lr=1.0, momentum=0.9)
+
+
+@pytest.mark.parametrize("generation", ["lcnet", "esnet"])
+def test_averaged_weights_after_five_steps(generation, references):
+    """By the fifth step rounding has grown to parts of the steps; the correction itself is 0.5 % here."""
+    reference = references[generation]
+    network = reference.network()
+    optimizer = build_optimizer(reference, dict(network.named_parameters()))
+    state = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    averaged: dict[str, torch.Tensor] = {}
+    for step, recorded in enumerate(reference.facts["runs"]["ep0_f64"][:5]):
+        for group in optimizer.param_groups:
+            group["lr"] = recorded["lr"]
+        optimizer.zero_grad()
+        reference.loss(network, "ep0_f64").total.backward()
+        optimizer.step()
+        if step == 0:
+            averaged = {name: value.detach().clone() for name, value in state.items()}
+        else:
+            average_step(list(averaged.values()), list(state.values()), step, 0.9998, zero_start=True)
+    differences = []
+    for name, average in averaged.items():
+        key = f"ep0_f64.ema_applied.{reference.renamed.sources.get(name)}"
+        if key in reference.arrays:
+            differences.append(relative(average.numpy(), reference.arrays[key]))
+    assert len(differences) > 10
+    assert np.median(differences) < 2e-3
+    assert max(differences) < 2e-2
+
+
 @pytest.mark.parametrize(("generation", "run"), RUNS)
 def test_losses_gradients_and_two_steps(generation, run, references):
     reference = references[generation]
     network = reference.network()
-    attributes = reference.facts["param_attrs"]
-    decay = 4e-5
     parameters = dict(network.named_parameters())
-    groups = {True: [], False: []}
-    for name, parameter in parameters.items():
-        groups[attributes[reference.original_name(name)]["l2"] is None].append(parameter)
-    optimizer = torch.optim.SGD(
-        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}],
-        lr=1.0,
-        momentum=0.9,
-    )
+    optimizer = build_optimizer(reference, parameters)
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     null = set(reference.facts["null_gradient_params"].get(run, []))
     for step, recorded in enumerate(reference.facts["runs"][run][:2]):
