@@ -121,7 +121,7 @@ def test_killed_at_random_moments(arguments, tmp_path):
 
 @pytest.mark.parametrize("biased", ["paddle", "torch"])
 def test_two_processes_equal_one(arguments, tmp_path, biased):
-    common = [*arguments, "max_steps=3", "precision=64", f"batch_norm={biased}", "freeze=[]"]
+    common = [*arguments, "max_steps=3", "precision=64", f"batch_norm={biased}", "sync_batch_norm=true"]
     assert main([*common, f"output={tmp_path / 'one'}", "batch_size=8"]) == 0
     command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=4", "devices=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
