@@ -123,9 +123,7 @@ def full_size_maps(heatmaps: Array, tags: Array, skeleton: Skeleton) -> tuple[Ar
     Returns:
         Heatmaps ``(K, 2h, 2w)``, the mean, and tags ``(T, K, 2h, 2w)``.
     """
-    order = np.arange(len(skeleton))
-    for left, right in skeleton.flip_pairs:
-        order[left], order[right] = right, left
+    order = skeleton.mirrored_order()
     sized = [
         F.interpolate(torch.from_numpy(maps), scale_factor=2.0, mode="bilinear", align_corners=False).numpy()
         for maps in (heatmaps, tags)

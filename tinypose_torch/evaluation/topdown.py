@@ -65,9 +65,7 @@ def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton, shift
         shift: Also move the mirrored ones one cell to the right, as the original does: a cell's centre lies left of the
             middle of its pixels, and on the other side when mirrored.
     """
-    order = np.arange(len(skeleton))
-    for left, right in skeleton.flip_pairs:
-        order[left], order[right] = right, left
+    order = skeleton.mirrored_order()
     back = flipped[:, order, :, ::-1].copy()
     if shift:
         back[..., 1:] = back[..., :-1].copy()

@@ -34,6 +34,13 @@ class Skeleton:
         if self.sigmas and len(self.sigmas) != count:
             raise ValueError(f"skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints")
 
+    def mirrored_order(self) -> list[int]:
+        """For every keypoint the index of the one that it is in a mirrored image."""
+        order = list(range(len(self)))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order
+
     def __len__(self) -> int:
         return len(self.keypoint_names)
 
