@@ -13,6 +13,7 @@ Human Pose Estimation with Information Dropping Augmentation", 2020.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -53,6 +54,11 @@ class PersonTransform(BasicTransform):
     @property
     def targets(self) -> dict[str, Callable[..., Any]]:
         return {"image": self.apply, "person": self.apply_to_person}
+
+    def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Albumentations' own looks at every key that there may be, which costs more than most of these transforms."""
+        image, person = self.apply(kwargs["image"], **params), self.apply_to_person(kwargs["person"], **params)
+        return {**kwargs, "image": image, "person": person}
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return img
@@ -169,7 +175,7 @@ class PersonFlip(PersonTransform):
 
     def apply_to_person(self, person: Person, shape: tuple[int, ...] = (), **params: Any) -> Person:
         last = np.float32(shape[1] - 1)
-        order = np.arange(len(person))
+        order = list(range(len(person)))
         for left, right in self.pairs:
             order[left], order[right] = right, left
         joints, visible = person.joints[order], person.visible[order]
@@ -215,14 +221,20 @@ class Cutout(PersonTransform):
         if disc is None:
             return img
         x, y, radius = disc
-        height, width = img.shape[:2]
-        rows = slice(*np.clip([int(np.ceil(y - radius)), int(np.floor(y + radius)) + 1], 0, height))
-        columns = slice(*np.clip([int(np.ceil(x - radius)), int(np.floor(x + radius)) + 1], 0, width))
-        dx = (np.arange(columns.start, columns.stop) - x) / radius
-        dy = (np.arange(rows.start, rows.stop) - y) / radius
+        rows, columns = _within(y, radius, img.shape[0]), _within(x, radius, img.shape[1])
+        dx, dy = (np.arange(*columns) - x) / radius, (np.arange(*rows) - y) / radius
+        inside = (dx * dx)[None] + (dy * dy)[:, None] <= 1
         img = img if self.in_place else img.copy()
-        img[rows, columns][(dx * dx)[None] + (dy * dy)[:, None] <= 1] = 0
+        if inside.size:
+            part = img[slice(*rows), slice(*columns)]
+            cv2.copyTo(np.zeros_like(part), inside.view(np.uint8), part)  # a tenth of the time of a masked assignment
         return img
+
+
+def _within(center: float, radius: float, length: int) -> tuple[int, int]:
+    """The range of pixels of an axis that are at most ``radius`` from ``center``."""
+    first = min(max(math.ceil(center - radius), 0), length)
+    return first, max(min(math.floor(center + radius) + 1, length), first)
 
 
 class _BoxDropping(PersonTransform):
