@@ -72,7 +72,7 @@ def test_recorded_flip_test(filler, tmp_path):
     network = create_model(NAME, weights=tmp_path / "x.pdparams")
     x = torch.from_numpy(filler.manifest_input(manifest))
     with torch.inference_mode():
-        heatmaps, tags = (maps.numpy() for maps in network(torch.cat([x, x.flip(3)])))
+        heatmaps, tags = (maps.numpy() for maps in network(torch.cat([x, x.flip(3)])).combined())
     plain = full_size_maps(heatmaps[:1], tags[:1], network.entry.skeleton)[0]
     assert np.abs(plain[:, ::2, ::2] - recorded["noflip.heatmap_sub2"][0]).max() < 1e-4
     mean, both = full_size_maps(heatmaps, tags, network.entry.skeleton)
@@ -179,5 +179,5 @@ def test_wrong_networks(tmp_path):
 
 def test_other_skeletons():
     network = create_model(NAME, skeleton=Skeleton("x", ("a", "b")))
-    heatmaps, tags = network(torch.zeros(1, 3, 64, 64))
+    heatmaps, tags = network(torch.zeros(1, 3, 64, 64)).combined()
     assert heatmaps.shape == tags.shape == (1, 2, 32, 32)

@@ -10,18 +10,18 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_pose_entry
-from tinypose_torch.data.boxes import LabelledImage
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry, get_pose_entry
 from tinypose_torch.data.dataset import PoseDataset
-from tinypose_torch.data.images import read_image
-from tinypose_torch.data.records import Record, Records
+from tinypose_torch.data.images import FromFile, read_image
+from tinypose_torch.data.records import Records
+from tinypose_torch.drawing import draw_poses
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.images import save_png
 from tinypose_torch.table import format_table
+from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
-from train.start import task_of
 
 SHEET = "samples.png"
 _TILES = (4, 6)
@@ -30,8 +30,8 @@ _TILE_HEIGHT = 256
 
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
-    check = _check_people if task_of(config) == "pose" else _check_boxes
-    sheet, broken = check(config)
+    checks = {"pose": _check_people, "bottom-up pose": _check_crowds, "detection": _check_boxes}
+    sheet, broken = checks[get_entry(config.model).task](config)
     path = Path(config.output) / SHEET
     save_png(sheet, path)
     print(f"wrote {path}: augmented samples with their targets")
@@ -68,6 +68,49 @@ def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
     table = [(name, str(labels[index])) for index, name in enumerate(entry.class_names)]
     print(format_table(("class", "boxes"), table, right=(1,)))
     return _draw_boxes(samples, entry.class_names), broken
+
+
+def _check_crowds(config: Config) -> tuple[np.ndarray, list[Path]]:
+    job = bottom_up_job(config)
+    for name, value in job.rows:
+        print(f"{name:>11}  {value}")
+    samples = job.samples
+    assert isinstance(samples, CrowdDataset)
+    broken = _undecodable(samples.images, samples.folder)
+    if isinstance(job.evaluation, WholeImages):
+        broken += _undecodable(job.evaluation.images, job.evaluation.folder)
+    sizes = Counter(len(item.crowd) for item in samples.images)
+    print(
+        format_table(("people in an image", "images"), [(str(n), str(sizes[n])) for n in sorted(sizes)], right=(0, 1))
+    )
+    return _draw_crowds(samples), broken
+
+
+def _draw_crowds(dataset: CrowdDataset) -> np.ndarray:
+    """Augmented images with everybody's keypoints, darker where nothing is learned, RGB."""
+    rows, columns = _TILES
+    generator = np.random.default_rng(dataset.seed)
+    chosen = generator.choice(len(dataset), rows * columns, replace=len(dataset) < rows * columns)
+    tiles: list[np.ndarray] = []
+    for epoch, index in enumerate(chosen.tolist()):
+        item = dataset.images[index]
+        image = read_image(dataset.folder / item.file_name)
+        if image is None:
+            tiles.append(np.zeros((_TILE_HEIGHT, _TILE_HEIGHT, 3), np.uint8))
+            continue
+        square, crowd = dataset.draw(image, item.crowd, epoch, index)
+        tile = cv2.resize(square, (_TILE_HEIGHT, _TILE_HEIGHT), interpolation=cv2.INTER_AREA)
+        learned = cv2.resize(crowd.masks[-1].astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST)
+        tile[learned == 0] //= 2
+        joints, visible = crowd.joints * (_TILE_HEIGHT / len(square)), crowd.visible > 0
+        seen = visible.any(axis=1)
+        joints, visible = joints[seen], visible[seen]
+        low = np.where(visible[..., None], joints, np.inf).min(axis=1, initial=np.inf)
+        high = np.where(visible[..., None], joints, -np.inf).max(axis=1, initial=-np.inf)
+        boxes = np.concatenate([low, high], axis=1)
+        tile = draw_poses(tile, boxes, np.ones(len(boxes)), joints, visible, dataset.entry.skeleton)
+        tiles.append(tile)
+    return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
 def _draw_boxes(dataset: DetectionDataset, class_names: tuple[str, ...]) -> np.ndarray:
@@ -145,7 +188,7 @@ def _print_keypoints(people: Records) -> None:
     print(format_table(("", "keypoint", "labelled", "swaps with"), rows, right=(0, 2)))
 
 
-def _undecodable(items: Sequence[Record | LabelledImage], folder: Path) -> list[Path]:
+def _undecodable(items: Sequence[FromFile], folder: Path) -> list[Path]:
     files = sorted({item.file_name for item in items})
     found = tqdm(files, desc="decoding", unit="image", disable=None, leave=False)
     return [folder / name for name in found if read_image(folder / name) is None]

@@ -54,6 +54,8 @@ class Augmentation(Section):
         upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.
         dropping: Which kind of information dropping (AID).
         shift: How often the box is moved, by up to 16 % of its sides (the original: 0.3 for hands).
+        crowd_scale, crowd_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``colour``: least
+            and greatest side of what is cut out, in shorter sides of the image, and how far it is moved, in its own sides.
         colour: Albumentations transforms of the crop, for example ``[{name: ColorJitter, p: 0.5}]``.
     """
 
@@ -67,6 +69,8 @@ class Augmentation(Section):
     dropping: Literal["cutout", "hide_and_seek", "grid_mask", "none"] = "cutout"
     dropping_probability: float = Field(0.5, ge=0, le=1)
     colour: tuple[dict[str, Any], ...] = ()
+    crowd_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    crowd_shift: float = Field(0.2, ge=0, lt=1)
 
 
 class Optimisation(Section):

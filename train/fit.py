@@ -31,16 +31,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry
+from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.averaging import Averaging
+from train.bottom_up import bottom_up_job
 from train.config import Config, ConfigError, flat_items
 from train.detection import detection_job
 from train.module import Job, Training, base_rate
 from train.order import BatchOrder, batches_per_epoch, evaluation_loader, training_loader
 from train.pose import pose_job
-from train.start import task_of
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
@@ -53,6 +53,7 @@ _MAY_CHANGE = frozenset(
         *("accelerator", "compile", "data.images", "data.val", "data.val_images", "data.detections", "data.workers"),
     )
 )
+JOBS = {"pose": pose_job, "bottom-up pose": bottom_up_job, "detection": detection_job}
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
 
@@ -121,7 +122,7 @@ def run(config: Config) -> dict[str, Any]:
         ConfigError, DatasetError, CheckpointError: Before anything is trained.
     """
     output = Path(config.output)
-    job = pose_job(config) if task_of(config) == "pose" else detection_job(config)
+    job = JOBS[get_entry(config.model).task](config)
     resumed_from = _check_output(output, config)
     world = config.devices * config.nodes
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
@@ -140,7 +141,8 @@ def run(config: Config) -> dict[str, Any]:
     loader = training_loader(job.samples, order, config.data.workers, job.collate)
     val_loader = None
     if job.evaluation is not None:
-        val_loader = evaluation_loader(job.evaluation, config.batch_size, config.data.workers, rank, world)
+        at_a_time = job.evaluation_batch or config.batch_size
+        val_loader = evaluation_loader(job.evaluation, at_a_time, config.data.workers, rank, world)
     trainer.fit(training, loader, val_loader, ckpt_path=resumed_from, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt

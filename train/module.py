@@ -147,6 +147,7 @@ class Job:
         collate: Samples to a batch.
         evaluation: Samples to evaluate on, with ``image`` and ``index``.
         rows: What to tell the user, in pairs.
+        evaluation_batch: Samples of the evaluation at a time; as many as in training unless given.
     """
 
     network: nn.Module
@@ -156,6 +157,7 @@ class Job:
     collate: Callable[[Sequence[Sample]], Any]
     evaluation: Dataset[Sample] | None
     rows: list[tuple[str, str]]
+    evaluation_batch: int | None = None
 
 
 def base_rate(config: Config, processes: int) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import albumentations as A
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +29,7 @@ from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
+from train.keypoints import build_colour, check_same_keypoints, with_sigmas
 from train.module import Job, Training
 from train.start import build_network
 
@@ -82,16 +81,13 @@ def find_people(config: Config, entry: PoseEntry) -> People:
             raise DatasetError(f"{data.truth} is of {len(mpii_truth.head_sizes)} people, {data.val} of {len(val)}")
         return People(train, folder, val, val_folder, train.skeleton, mpii_truth)
     train_file = read_coco(data.train, entry.skeleton)
-    skeleton = _with_sigmas(train_file.skeleton, data.sigmas)
+    skeleton = with_sigmas(train_file.skeleton, data.sigmas)
     train = annotated_people(train_file, entry.input_size)
     check_images(train.items, folder)
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
     truth = read_coco(data.val, train_file.skeleton)
-    if truth.skeleton.keypoint_names != skeleton.keypoint_names:
-        raise DatasetError(
-            f"{data.val} has other keypoints than {data.train}: {', '.join(truth.skeleton.keypoint_names)}"
-        )
+    check_same_keypoints(truth, train_file)
     val = (
         detected_people(truth, data.detections, entry.input_size)
         if data.detections
@@ -133,26 +129,6 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
     )
 
 
-def build_colour(options: Augmentation) -> T.Compose | None:
-    """Albumentations transforms of pixels, by name.
-
-    Raises:
-        ConfigError: No such transform, or arguments that it does not take.
-    """
-    chosen = []
-    for item in options.colour:
-        arguments = dict(item)
-        name = str(arguments.pop("name", None))
-        kind = getattr(A, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, A.ImageOnlyTransform)):
-            raise ConfigError(f"augmentation.colour: {name!r} is not one of albumentations' pixel transforms")
-        try:
-            chosen.append(kind(**arguments, strict=True))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"augmentation.colour: {name}: {error}") from None
-    return T.Compose(chosen) if chosen else None
-
-
 def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
     """Training samples."""
     transform, colour = build_transform(config.augmentation, entry), build_colour(config.augmentation)
@@ -172,14 +148,6 @@ class EvaluationCrops(Dataset[Sample]):
         crop = cut_out(self.records[index], self.folder, self.entry)
         image = normalise(crop[None], self.entry.mean, self.entry.std)[0]
         return {"image": torch.from_numpy(image), "index": index}
-
-
-def _with_sigmas(skeleton: Skeleton, sigmas: tuple[float, ...] | None) -> Skeleton:
-    if sigmas is None:
-        return skeleton
-    if len(sigmas) != len(skeleton):
-        raise ConfigError(f"data.sigmas: {len(sigmas)} numbers for {len(skeleton)} keypoints")
-    return dataclasses.replace(skeleton, sigmas=sigmas)
 
 
 class PoseTraining(Training):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -16,19 +16,6 @@ from train.config import Config, ConfigError
 
 OFFICIAL = "official"
 _RARE = 0.01
-
-
-def task_of(config: Config) -> str:
-    """``"pose"`` or ``"detection"``.
-
-    Raises:
-        UnknownModelError: No such model.
-        ConfigError: A model that cannot be trained.
-    """
-    task = get_entry(config.model).task
-    if task == "bottom-up pose":
-        raise ConfigError(f"model {config.model}: bottom-up networks cannot be trained yet")
-    return task
 
 
 def build_network(

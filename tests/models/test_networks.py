@@ -43,7 +43,13 @@ def test_catalogue_entries_are_complete():
     assert len(files) == len(set(files)), "file names on a mirror must be unique"
     for entry in CATALOGUE.values():
         assert all(file.url.startswith("https://") for file in entry.weights.values())
-        assert entry.coco_ap or (isinstance(entry, PoseEntry) and entry.pckh)
+        if entry.weights:
+            assert entry.coco_ap or (isinstance(entry, PoseEntry) and entry.pckh)
+
+
+def test_a_model_without_published_weights():
+    with pytest.raises(ValueError, match="has no published weights; pass a weight file"):
+        create_model("higherhrnet_w16_192", pretrained=True)
 
 
 def test_hrnet_without_timm(monkeypatch, capsys):

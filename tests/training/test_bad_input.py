@@ -134,7 +134,10 @@ BAD_OPTIONS = {
     "colour with wrong arguments": (["augmentation.colour=[{name: ColorJitter, speed: 3}]"], "ColorJitter: "),
     "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
-    "bottom-up model": (["model=higherhrnet_w32_512"], "cannot be trained yet"),
+    "boxes of others for a bottom-up model": (
+        ["model=higherhrnet_w16_192", "data.detections=x.json"],
+        "data.detections is for top-down networks; higherhrnet_w16_192 finds people itself",
+    ),
     "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
     "freezing everything": (["freeze=[backbone, final_conv]"], "leaves nothing to learn"),
     "no annotation file": (["data.train=gone.json"], "no annotation file 'gone.json'"),

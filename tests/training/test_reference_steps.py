@@ -165,6 +165,8 @@ RECIPES_WITH_RATES = [
     "hrnet_w32_384x288",
     "dark_hrnet_w32_256x192",
     "hrnet_w32_256x256_mpii",
+    "higherhrnet_w32_512",
+    "higherhrnet_w32_512_swahr",
 ]
 
 
@@ -175,7 +177,8 @@ def test_rates(recipe, per_epoch):
     (table,) = [
         table
         for table in tables
-        if table["config"].split("/")[-1].removesuffix(".yml").removesuffix("_coco") == recipe
+        if table["config"].split("/")[-1].removesuffix(".yml").removesuffix("_coco").replace("net_hrnet", "net")
+        == recipe
         and table["steps_per_epoch"] == per_epoch
     ]
     config = load_config(recipe, [])

@@ -245,6 +245,18 @@ def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = Fa
     )
 
 
+def _narrow_higher_hrnet(width: int, size: int) -> BottomUpEntry:
+    """This project's own, for small pictures and quick training; nobody published weights of it."""
+    return BottomUpEntry(
+        name=f"higherhrnet_w{width}_{size}",
+        network=HigherHRNet,
+        arguments={"width": width, "stem": 2 * width},
+        input_size=(size, size),
+        weights={},
+        coco_ap=None,
+    )
+
+
 # Width of the backbone, width of neck and head, depth of the head's towers.
 _PICODET_SIZES = {"xs": (0.35, 96, 2), "s": (0.75, 96, 2), "m": (1.5, 128, 4), "l": (2.0, 160, 4)}
 _LEGACY_SIZES = {"s": (0.75, 96, 2), "m": (1.0, 128, 4), "l": (1.25, 160, 4)}
@@ -323,6 +335,7 @@ CATALOGUE: dict[str, Entry] = {
         _higher_hrnet("higherhrnet_w32_512", 512, coco_ap=67.1),
         _higher_hrnet("higherhrnet_w32_640", 640, coco_ap=68.3),
         _higher_hrnet("higherhrnet_w32_512_swahr", 512, coco_ap=68.9, scale_maps=True),
+        _narrow_higher_hrnet(16, 192),
         _pedestrian("esnet", 192, coco_ap=29.0),
         _pedestrian("esnet", 320, coco_ap=38.5),
         _pedestrian("lcnet", 192, coco_ap=31.7),

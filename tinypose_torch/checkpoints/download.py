@@ -49,10 +49,12 @@ def fetch_pretrained(entry: ModelEntry, tag: str | None = None) -> Path:
         tag: One of ``entry.weights``; the first unless given.
 
     Raises:
-        ValueError: Unknown tag.
+        ValueError: Unknown tag, or a model without published weights.
         DownloadError: No network, no such file, or a transfer that failed its checks.
         CheckpointError: The file is not what the model expects.
     """
+    if not entry.weights:
+        raise ValueError(f"{entry.name} has no published weights; pass a weight file, for example of your own training")
     tag = tag or next(iter(entry.weights))
     if tag not in entry.weights:
         raise ValueError(f"{entry.name} has no weights {tag!r}; it has {', '.join(map(repr, entry.weights))}")

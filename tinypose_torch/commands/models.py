@@ -31,8 +31,8 @@ def _row(entry: ModelEntry) -> tuple[str, ...]:
         f"{entry.input_size[0]}x{entry.input_size[1]}",
         _parameters(entry),
         documented_accuracy(entry),
-        ", ".join(entry.weights),
-        entry.licence,
+        ", ".join(entry.weights) or "-",
+        entry.licence if entry.weights else "-",
     )
 
 

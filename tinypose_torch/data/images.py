@@ -6,13 +6,21 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.records import Record
+
+
+class FromFile(Protocol):
+    """Something of a dataset that is in an image file."""
+
+    @property
+    def file_name(self) -> str:
+        """Of the image, relative to the images' folder."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +34,7 @@ def read_image(path: Path) -> np.ndarray | None:
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
 
 
-def read_or_fail(item: Record | LabelledImage, folder: Path) -> np.ndarray:
+def read_or_fail(item: FromFile, folder: Path) -> np.ndarray:
     """The image of an item, BGR.
 
     Raises:
@@ -39,7 +47,7 @@ def read_or_fail(item: Record | LabelledImage, folder: Path) -> np.ndarray:
     return image
 
 
-def read_or_next(items: Sequence[Record | LabelledImage], folder: Path, index: int) -> tuple[int, np.ndarray]:
+def read_or_next(items: Sequence[FromFile], folder: Path, index: int) -> tuple[int, np.ndarray]:
     """The image of an item, BGR; where it cannot be decoded, which the log says, that of the next item that can.
 
     Returns:
@@ -58,7 +66,7 @@ def read_or_next(items: Sequence[Record | LabelledImage], folder: Path, index: i
     raise DatasetError(f"no image in {folder} can be decoded")
 
 
-def check_images(records: Sequence[Record | LabelledImage], folder: str | os.PathLike[str]) -> None:
+def check_images(records: Sequence[FromFile], folder: str | os.PathLike[str]) -> None:
     """Whether the image of every record exists.
 
     Raises:

@@ -142,6 +142,22 @@ def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size,
     return np.array(matrix, np.float32)
 
 
+def square_matrix(center: Array, side: float, degrees: float, size: int) -> Array:
+    """The ``(2, 3)`` transform of a turned square of an image to one of ``size`` pixels, the image turned clockwise.
+
+    Args:
+        center: x, y of the square's middle in the image.
+        side: Of the square in the image, pixels.
+    """
+    angle = np.deg2rad(degrees)
+    # Shift, scale and turn are held in float32, as the original does: a warp of large images shows that.
+    factor = float(np.float32(size / side))
+    shift = (size * (0.5 - np.asarray(center, np.float64) / side)).astype(np.float32).astype(np.float64)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    turn = np.array([[cos, sin], [-sin, cos]], np.float64)
+    return np.concatenate([turn * factor, (turn @ (shift - size / 2) + size / 2)[:, None]], axis=1)
+
+
 def _third_corner(one: Array, two: Array) -> Array:
     """The point to the left of ``two``, seen from ``one``, as far away from it as ``one`` is."""
     across = one - two

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.models.hrnet import HRNetBackbone, basic_blocks
+from tinypose_torch.models.hrnet import STEM, HRNetBackbone, basic_blocks
 
 _BLOCKS = 4
 _SCALE_KERNEL = 9
@@ -31,6 +31,30 @@ class BottomUpMaps(NamedTuple):
     tags: Tensor
 
 
+class BottomUpStages(NamedTuple):
+    """What a bottom-up network is trained on.
+
+    Attributes:
+        coarse_heatmaps, tags: ``(N, K, H/4, W/4)``.
+        fine_heatmaps: ``(N, K, H/2, W/2)``.
+        coarse_scales, fine_scales: Sizes as the heatmaps', of networks with scale maps in training; else ``None``.
+    """
+
+    coarse_heatmaps: Tensor
+    tags: Tensor
+    fine_heatmaps: Tensor
+    coarse_scales: Tensor | None = None
+    fine_scales: Tensor | None = None
+
+    def combined(self) -> BottomUpMaps:
+        """The mean of the heatmaps, and the tags, at the size of the finer ones."""
+        coarse, tags = (
+            F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)
+            for maps in (self.coarse_heatmaps, self.tags)
+        )
+        return BottomUpMaps((coarse + self.fine_heatmaps) / 2, tags)
+
+
 class HigherHRNet(nn.Module):
     """HigherHRNet for bottom-up pose estimation.
 
@@ -38,12 +62,13 @@ class HigherHRNet(nn.Module):
         width: Channels of the finest branch.
         num_keypoints: Number K of heatmaps.
         scale_maps: Whether the network has SWAHR's branches, which serve only training.
+        stem: See `HRNetBackbone`.
     """
 
-    def __init__(self, width: int = 32, num_keypoints: int = 17, *, scale_maps: bool = False) -> None:
+    def __init__(self, width: int = 32, num_keypoints: int = 17, *, scale_maps: bool = False, stem: int = STEM) -> None:
         super().__init__()
-        self.num_keypoints = num_keypoints
-        self.backbone = HRNetBackbone(width)
+        self.num_keypoints, self.scale_maps = num_keypoints, scale_maps
+        self.backbone = HRNetBackbone(width, stem)
         self.coarse = nn.Conv2d(width, 2 * num_keypoints, 1)
         self.upsample = nn.Sequential(
             nn.ConvTranspose2d(width + 2 * num_keypoints, width, 4, stride=2, padding=1, bias=False),
@@ -56,14 +81,16 @@ class HigherHRNet(nn.Module):
             self.coarse_scale = _scale_branch(width, num_keypoints)
             self.fine_scale = _scale_branch(width, num_keypoints)
 
-    def forward(self, x: Tensor) -> BottomUpMaps:
-        """Normalised RGB images ``(N, 3, H, W)``, H and W divisible by 32, to maps of half the size."""
+    def forward(self, x: Tensor) -> BottomUpStages:
+        """Normalised RGB images ``(N, 3, H, W)``, H and W divisible by 32, to maps of a quarter and half the size."""
         features = self.backbone(x)
         coarse = self.coarse(features)
-        fine = self.fine(self.blocks(self.upsample(torch.cat([features, coarse], dim=1))))
-        doubled = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        heatmaps, tags = doubled[:, : self.num_keypoints], doubled[:, self.num_keypoints :]
-        return BottomUpMaps((heatmaps + fine) / 2, tags)
+        finer = self.blocks(self.upsample(torch.cat([features, coarse], dim=1)))
+        heatmaps, tags = coarse[:, : self.num_keypoints], coarse[:, self.num_keypoints :]
+        stages = BottomUpStages(heatmaps, tags, self.fine(finer))
+        if not (self.scale_maps and self.training):
+            return stages
+        return stages._replace(coarse_scales=self.coarse_scale(features), fine_scales=self.fine_scale(finer))
 
     @staticmethod
     def head_prefixes() -> tuple[str, ...]:

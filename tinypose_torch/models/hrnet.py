@@ -16,8 +16,7 @@ from tinypose_torch.models.layers import ConvNormAct
 
 MODULES_PER_STAGE = (1, 4, 3)
 BLOCKS_PER_BRANCH = 4
-_STEM = 64
-_LAYER1 = 256
+STEM = 64
 
 
 class Transition(nn.ModuleList):
@@ -38,14 +37,15 @@ class HRNetBackbone(nn.Module):
 
     Args:
         width: Channels of the finest branch; each coarser one has twice as many.
+        stem: Channels before the first branch, where the published networks have 64.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stem: int = STEM) -> None:
         super().__init__()
-        self.conv1 = ConvNormAct(3, _STEM, 3, stride=2)
-        self.conv2 = ConvNormAct(_STEM, _STEM, 3, stride=2)
-        self.layer1 = _bottlenecks()
-        before = [_LAYER1]
+        self.conv1 = ConvNormAct(3, stem, 3, stride=2)
+        self.conv2 = ConvNormAct(stem, stem, 3, stride=2)
+        self.layer1, widened = _bottlenecks(stem)
+        before = [widened]
         for stage, modules in enumerate(MODULES_PER_STAGE):
             channels = [width * 2**branch for branch in range(stage + 2)]
             self.add_module(f"transition{stage + 1}", Transition(before, channels))
@@ -84,11 +84,13 @@ class HRNet(nn.Module):
         return ("final_conv",)
 
 
-def _bottlenecks() -> nn.Module:
+def _bottlenecks(stem: int) -> tuple[nn.Module, int]:
+    """Four bottleneck blocks, and how many channels they give."""
     block = _import_timm()[1].Bottleneck
-    quarter = _LAYER1 // block.expansion
-    widen = nn.Sequential(nn.Conv2d(_STEM, _LAYER1, 1, bias=False), nn.BatchNorm2d(_LAYER1))
-    return nn.Sequential(block(_STEM, quarter, downsample=widen), *(block(_LAYER1, quarter) for _ in range(3)))
+    widened = stem * block.expansion
+    widen = nn.Sequential(nn.Conv2d(stem, widened, 1, bias=False), nn.BatchNorm2d(widened))
+    first = block(stem, stem, downsample=widen)
+    return nn.Sequential(first, *(block(widened, stem) for _ in range(BLOCKS_PER_BRANCH - 1))), widened
 
 
 def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry
 from tinypose_torch.factory import entry_of
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.metadata import ExportMetadata
@@ -30,11 +30,13 @@ class EagerRunner(Runner):
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         x = torch.from_numpy(batch).to(self.device)
+        outputs: tuple[torch.Tensor, ...]
         if isinstance(self.metadata.entry, DetectorEntry):
             outputs = tuple(self.network.predict(x))  # type: ignore[operator]
+        elif isinstance(self.metadata.entry, BottomUpEntry):
+            outputs = self.network(x).combined()
         else:
-            found = self.network(x)
-            outputs = found if isinstance(found, tuple) else (found,)
+            outputs = (self.network(x),)
         return tuple(output.cpu().numpy() for output in outputs)
 
 

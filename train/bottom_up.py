@@ -1,0 +1,198 @@
+"""Training of bottom-up pose networks: images with everybody in them, samples, loss, accuracy."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from tinypose_torch.bottom_up import find_people
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, get_entry
+from tinypose_torch.data.coco import CocoFile, read_coco
+from tinypose_torch.data.crowd_transforms import MAP_STRIDES, CrowdAffine, CrowdFlip
+from tinypose_torch.data.crowds import Crowd, CrowdImage, annotated_crowds
+from tinypose_torch.data.dataset import Sample, collate
+from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
+from tinypose_torch.data.transforms import Compose
+from tinypose_torch.evaluation.bottom_up import bottom_up_results
+from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.crowd_encoding import NOBODY, encode_crowd, tag_places
+from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.losses.crowds import CrowdTargets, crowd_loss
+from tinypose_torch.runtime import EagerRunner
+from train.config import Augmentation, Config, ConfigError
+from train.keypoints import build_colour, check_same_keypoints, with_sigmas
+from train.module import Job, Training
+from train.start import build_network
+
+
+class CrowdDataset(Dataset[Sample]):
+    """Images to augmented squares with everybody's heatmaps and the places of their tags.
+
+    An item is a dict of ``image`` ``(3, S, S)``, ``coarse_heatmaps``, ``fine_heatmaps``, ``coarse_mask``, ``fine_mask`` and
+    ``places``, as in `CrowdTargets`, and ``index``. An image that cannot be decoded is replaced by the next one, and named
+    in the log.
+    """
+
+    def __init__(
+        self, images: Sequence[CrowdImage], folder: Path, entry: BottomUpEntry, options: Augmentation, seed: int
+    ) -> None:
+        self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
+        self.transform, self.colour = build_transform(options, entry), build_colour(options)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, image: np.ndarray, crowd: Crowd, epoch: int, index: int) -> tuple[np.ndarray, Crowd]:
+        """The augmented square ``(S, S, 3)`` uint8 RGB, and the people in its pixels.
+
+        Args:
+            image: BGR.
+        """
+        generator = np.random.default_rng((self.seed, epoch, index))
+        plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
+        self.transform.set_random_state(generator, plain)
+        drawn = self.transform(image=image, crowd=crowd)
+        square = np.ascontiguousarray(drawn["image"][..., ::-1])
+        if self.colour is not None:
+            self.colour.set_random_state(generator, plain)
+            square = self.colour(image=square)["image"]
+        return square, drawn["crowd"]
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
+        epoch, index = place
+        found, image = read_or_next(self.images, self.folder, index)
+        square, crowd = self.draw(image, self.images[found].crowd, epoch, index)
+        sample: Sample = {"image": torch.from_numpy(normalise(square[None], self.entry.mean, self.entry.std)[0])}
+        for name, stride, mask in zip(("coarse", "fine"), MAP_STRIDES, crowd.masks, strict=True):
+            heatmaps = encode_crowd(crowd.joints / np.float32(stride), crowd.visible, len(mask))
+            sample |= {f"{name}_heatmaps": torch.from_numpy(heatmaps), f"{name}_mask": torch.from_numpy(mask)}
+        stride = MAP_STRIDES[0]
+        places = tag_places(crowd.joints / np.float32(stride), crowd.visible, len(crowd.masks[0]))
+        return {**sample, "places": torch.from_numpy(places), "index": index}
+
+
+def build_transform(options: Augmentation, entry: BottomUpEntry) -> Compose:
+    """The geometric part of the augmentation."""
+    flip = options.flip if entry.skeleton.flip_pairs else 0.0
+    affine = CrowdAffine(entry.input_size[0], options.rotation, options.crowd_scale, options.crowd_shift)
+    return Compose([affine, CrowdFlip(entry.skeleton, p=flip)])
+
+
+def collate_crowds(samples: Sequence[Sample]) -> Sample:
+    """Samples to a batch; those with fewer people are filled up with `NOBODY`."""
+    most = max(1, *(len(sample["places"]) for sample in samples))
+    filled = []
+    for sample in samples:
+        missing = most - len(sample["places"])
+        places = torch.nn.functional.pad(sample["places"], (0, 0, 0, missing), value=NOBODY)
+        filled.append({**sample, "places": places})
+    return collate(filled)
+
+
+class WholeImages(Dataset[Sample]):
+    """Images as they are, RGB: ``image`` ``(H, W, 3)`` uint8 and ``index``."""
+
+    def __init__(self, images: Sequence[CrowdImage], folder: Path) -> None:
+        self.images, self.folder = images, folder
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = read_or_fail(self.images[index], self.folder)
+        return {"image": torch.from_numpy(np.ascontiguousarray(image[..., ::-1])), "index": index}
+
+
+class BottomUpTraining(Training):
+    """Trains a bottom-up network on everybody's heatmaps and tags."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Config,
+        val: Sequence[CrowdImage],
+        truth: CocoFile | None,
+        skeleton: Skeleton,
+        steps_per_epoch: int,
+        total_steps: int,
+    ) -> None:
+        super().__init__(network, config, steps_per_epoch, total_steps)
+        self.val, self.truth, self.sigmas = val, truth, skeleton.sigmas
+
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        targets = CrowdTargets(*(batch[name] for name in CrowdTargets._fields))
+        loss = crowd_loss(self(batch["image"]), targets)
+        return {"loss": loss.total, **loss._asdict()}
+
+    def find(self, batch: Sample) -> list[Any]:
+        assert self.truth is not None
+        runner = EagerRunner(self.network, self.device)
+        records: list[Any] = []
+        for image, index in zip(batch["image"].cpu().numpy(), batch["index"].tolist(), strict=True):
+            poses, scores = find_people(runner, image, flip=self.config.flip_test)
+            records += bottom_up_results(self.val[index].image_id, poses, scores, self.truth.category_id)
+        return records
+
+    def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
+        assert self.truth is not None
+        if not found:  # nobody yet, after the first steps
+            return dict.fromkeys(STATISTICS, 0.0)
+        return keypoint_accuracy(self.truth.path, list(found), self.sigmas)
+
+
+def bottom_up_job(config: Config) -> Job:
+    """Everything for training a bottom-up network.
+
+    Raises:
+        ConfigError, DatasetError, CheckpointError: What cannot be used.
+    """
+    data = config.data
+    if data.train is None or data.images is None:
+        raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
+    top_down = {
+        "data.format": data.format != "coco",
+        "data.detections": data.detections is not None,
+        "distillation.teacher": config.distillation.teacher is not None,
+    }
+    for key, given in top_down.items():
+        if given:
+            raise ConfigError(f"{key} is for top-down networks; {config.model} finds people itself")
+    official = get_entry(config.model)
+    assert isinstance(official, BottomUpEntry)
+    train_file = read_coco(data.train, official.skeleton)
+    skeleton = with_sigmas(train_file.skeleton, data.sigmas)
+    images = annotated_crowds(train_file)
+    check_images(images.items, data.images)
+    network = build_network(config, skeleton=skeleton)
+    entry = entry_of(network)
+    assert isinstance(entry, BottomUpEntry)
+    truth, val, evaluation = None, [], None
+    if data.val is not None:
+        truth = read_coco(data.val, train_file.skeleton)
+        check_same_keypoints(truth, train_file)
+        val = annotated_crowds(truth, keep_empty=True).items
+        folder = data.val_images or data.images
+        check_images(val, folder)
+        evaluation = WholeImages(val, Path(folder))
+    rows = [
+        ("model", f"{config.model}, {len(skeleton)} keypoints ({skeleton.name})"),
+        ("training", f"{sum(len(item.crowd) for item in images.items)} people in {len(images)} images of {data.train}"),
+        *([("not used", f"{images.empty} images without people")] if images.empty else []),
+        *(("not used", f"{len(ids)} {reason}") for reason, ids in images.skipped.items()),
+        ("evaluation", f"{len(val)} images of {data.val}" if val else "none"),
+    ]
+
+    def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:
+        return BottomUpTraining(network, config, val, truth, skeleton, steps_per_epoch, total_steps)
+
+    samples = CrowdDataset(images.items, Path(data.images), entry, config.augmentation, config.seed)
+    return Job(network, training, samples, len(samples), collate_crowds, evaluation, rows, evaluation_batch=1)
