@@ -13,7 +13,7 @@ from PIL import Image
 pytest.importorskip("timm")
 
 from tinypose_torch import BottomUpEstimator, Skeleton, create_model
-from tinypose_torch.bottom_up import _whole_image, full_size_maps, resized_size
+from tinypose_torch.bottom_up import full_size_maps, resized_size, whole_image
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
@@ -44,7 +44,7 @@ def test_recorded_groups(case):
     poses, scores = group(heatmaps, tags)
     assert len(poses) == len(expected)
     if len(poses):
-        crop = _whole_image(np.zeros((int(height), int(width), 3), np.uint8), heatmaps.shape[1:])
+        crop = whole_image(np.zeros((int(height), int(width), 3), np.uint8), heatmaps.shape[1:])
         in_image = poses[..., :2] * crop.scales[0] + crop.offsets[0]
         assert np.abs(in_image - expected[..., :2]).max() < 1e-3
         assert np.abs(poses[..., 2] - expected[..., 2]).max() < 1e-6
@@ -58,7 +58,7 @@ def test_recorded_resizing(number):
     image = recorded[f"img{number}"]
     size = resized_size(image.shape[:2], 128)
     assert size == recorded[f"out{number}"].shape[:2]
-    crop = _whole_image(image, size)
+    crop = whole_image(image, size)
     assert np.abs(crop.matrices[0] - recorded[f"matrix{number}"]).max() < 1e-4
     shown = cv2.warpAffine(image, crop.matrices[0], size[::-1], flags=cv2.INTER_LINEAR)
     assert np.abs(shown.astype(int) - recorded[f"out{number}"]).max() <= 1
@@ -152,7 +152,7 @@ def test_predict_and_evaluate(weights, tmp_path, capsys):
     assert len(record["poses"]) > 1
     assert (tmp_path / "out/photo.png").is_file()
     for wrong, message in (
-        (["--backend", "onnx"], "run eagerly only"),
+        (["--backend", "onnx"], "backend 'onnx' runs exported files"),
         (["--detection-threshold", "0.5"], "finds people itself"),
     ):
         assert main([*base, *wrong]) == 2

@@ -16,7 +16,7 @@ from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops
 from tinypose_torch.geometry.grouping import group
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.images import load_image
+from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.results import Poses
 from tinypose_torch.runtime import Runner, load_runner
 
@@ -29,9 +29,13 @@ class BottomUpEstimator:
 
     Args:
         pose: Catalogue name of a bottom-up network.
-        weights: Weight file; the official weights unless given.
+        weights: Weight file, or exported file; the official weights unless given.
+        backend: See `load_runner`.
         device: For example ``"cpu"`` or ``"cuda"``.
         flip: Average with the mirrored image, as the original does by default; twice the time.
+        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
+
+    An exported file takes images of one size: a photo is shrunk or enlarged until it fits in, with black beside it.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
@@ -42,11 +46,13 @@ class BottomUpEstimator:
         self,
         pose: str = "higherhrnet_w32_512",
         weights: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
         device: str = "cpu",
         *,
         flip: bool = True,
+        threads: int | None = None,
     ) -> None:
-        self.runner = load_runner(pose, weights, "eager", device, task="bottom-up pose")
+        self.runner = load_runner(pose, weights, backend, device, threads, task="bottom-up pose")
         entry = self.runner.metadata.entry
         if not isinstance(entry, BottomUpEntry):
             raise ValueError(f"{entry.name} is not a bottom-up network")
@@ -103,9 +109,9 @@ def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
     """
     entry = runner.metadata.entry
     assert isinstance(entry, BottomUpEntry)
-    height, width = resized_size(image.shape[:2], entry.input_size[0])
-    crop = _whole_image(image, (height, width))
-    shown = cv2.warpAffine(image, crop.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
+    size = resized_size(image.shape[:2], entry.input_size[0]) if runner.any_size else entry.input_size
+    crop = whole_image(image, size)
+    shown = cv2.warpAffine(image, crop.matrices[0], size[::-1], flags=cv2.INTER_LINEAR)
     views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
     coarse_heatmaps, coarse_tags = runner(views)
     heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, entry.skeleton)
@@ -140,10 +146,27 @@ def resized_size(image_size: tuple[int, int], short: int) -> tuple[int, int]:
     return (short, long) if height <= width else (long, short)
 
 
-def _whole_image(image: Array, input_size: tuple[int, int]) -> Crops:
-    """The image in the middle of the input, its shorter side as long as the input's."""
+def photos_for_network(folder: str | os.PathLike[str], entry: BottomUpEntry) -> Array:
+    """The photos of a folder as a file of one size sees them, ``(N, H, W, 3)`` uint8.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    files, _ = find_inputs([os.fspath(folder)])
+    if not files:
+        raise FileNotFoundError(f"no images in {folder}")
+    photos = []
+    for file in files:
+        image = load_image(file)
+        matrix = whole_image(image, entry.input_size).matrices[0]
+        photos.append(cv2.warpAffine(image, matrix, entry.input_size[::-1], flags=cv2.INTER_LINEAR))
+    return np.stack(photos)
+
+
+def whole_image(image: Array, input_size: tuple[int, int]) -> Crops:
+    """The image in the middle of the input, as large as fits; the original's `resized_size` is as wide or a bit wider."""
     height, width = image.shape[:2]
     center = np.array([[round(width / 2), round(height / 2)]], np.float32)
-    factor = min(height, width) / min(input_size)
+    factor = max(height / input_size[0], width / input_size[1])
     scale = np.array([input_size[::-1]], np.float32) * np.float32(factor / PIXEL_STD)
     return evaluation_crops(center, scale, (height, width), input_size, input_size, udp=False)

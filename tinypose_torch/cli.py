@@ -150,6 +150,13 @@ def _add_export(commands: Any) -> None:
     )
     add("--with-weights", metavar="FILE", help="its weight file")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    add(
+        "--input-size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="multiples of 32 (default: the model's; bottom-up networks want the shape of the photos, such as 512 704)",
+    )
     add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")
     add("--heatmaps", action="store_true", help="images in, but heatmaps out")
     batch = parser.add_mutually_exclusive_group()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch import defaults
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import Crops, make_crops
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
@@ -220,15 +220,12 @@ def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
     return make_crops(boxes, image.shape[:2], (height, width), heatmap, rule, entry.udp)
 
 
-def photos_for_network(folder: str | os.PathLike[str], entry: Entry) -> Array:
+def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | DetectorEntry) -> Array:
     """The photos of a folder at a network's size, ``(N, H, W, 3)`` uint8; for pose networks each is one person's box.
 
     Raises:
         FileNotFoundError: There are none.
-        ValueError: A bottom-up network, whose size depends on the photo.
     """
-    if isinstance(entry, BottomUpEntry):
-        raise ValueError(f"{entry.name} takes photos of any shape, not of one size")
     files, _ = find_inputs([os.fspath(folder)])
     if not files:
         raise FileNotFoundError(f"no images in {folder}")

@@ -1,11 +1,12 @@
 """Every network of the catalogue in every format."""
 
+from itertools import filterfalse
+
 import numpy as np
 import pytest
 import torch
 
 from tinypose_torch import create_model, list_models
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.api import example_input
 from tinypose_torch.runtime import EagerRunner, load_runner
@@ -22,14 +23,15 @@ def small(name):
     return create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
 
 
-def exportable_models():
-    return [name for name in list_models() if get_entry(name).task != "bottom-up pose"]
+def is_costly(name):
+    """HRNets take minutes; one of each kind is enough, and the narrow HigherHRNet for those with more channels."""
+    return name.startswith(("hrnet_w32_384", "dark_hrnet", "hrnet_w32_256x256", "higherhrnet_w32"))
 
 
 def distinct_models():
     """One name for each architecture in the catalogue."""
     names = {}
-    for name in exportable_models():
+    for name in filterfalse(is_costly, list_models()):
         shapes = tuple((key, tuple(value.shape)) for key, value in create_model(name).state_dict().items())
         names.setdefault(shapes, name)
     return list(names.values())
@@ -37,7 +39,7 @@ def distinct_models():
 
 @pytest.mark.parametrize(
     ("format_name", "name"),
-    [("torchscript", name) for name in exportable_models()]
+    [("torchscript", name) for name in filterfalse(is_costly, list_models())]
     + [(format_name, name) for format_name in ("executorch", "onnx") for name in distinct_models()],
 )
 def test_every_model(format_name, name, tmp_path):
@@ -52,10 +54,6 @@ def test_every_model(format_name, name, tmp_path):
     for found, expected in zip(outputs, EagerRunner(network).run(x.numpy()), strict=True):
         assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
     if format_name == "executorch":
-        assert made.facts == {"partitions": 1, "delegated share": 1.0, "outside": {}}
-
-
-def test_bottom_up_networks_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="cannot be exported yet"):
-        export_model(create_model("higherhrnet_w32_512"), tmp_path / "x.onnx", ExportOptions("onnx"))
-    assert not list(tmp_path.iterdir())
+        # of bottom-up networks the layout of an output is changed outside
+        moved = {"dim_order_ops._to_dim_order_copy.default": 1} if network.entry.task == "bottom-up pose" else {}
+        assert (made.facts["partitions"], made.facts["outside"]) == (1, moved)

@@ -11,12 +11,14 @@ from tinypose_torch.checkpoints.deployed import Convolution, link_convolutions
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.programs import Program
 
+Convolutional = nn.Conv2d | nn.ConvTranspose2d
 
-def conv_norm_pairs(network: nn.Module) -> list[tuple[str, nn.Conv2d, str | None]]:
+
+def conv_norm_pairs(network: nn.Module) -> list[tuple[str, Convolutional, str | None]]:
     """Convolutions in the order of creation, each with the batch norm that follows it."""
-    pairs: list[tuple[str, nn.Conv2d, str | None]] = []
+    pairs: list[tuple[str, Convolutional, str | None]] = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, Convolutional):
             pairs.append((name, module, None))
         elif isinstance(module, nn.BatchNorm2d):
             pairs[-1] = (*pairs[-1][:2], name)

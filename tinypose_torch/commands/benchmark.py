@@ -22,10 +22,10 @@ from torch import nn
 from tqdm import trange
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.pipeline import photos_for_network
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.table import format_table

@@ -10,10 +10,11 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.pipeline import PoseEstimator, people_for_network, photos_for_network
+from tinypose_torch.pipeline import PoseEstimator, people_for_network
 from tinypose_torch.runtime.exported import open_exported
 
 Model = tuple[nn.Module, str | None]  # and its weight file
@@ -28,8 +29,11 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--output {output} is a folder; name a file")
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
+    size = tuple(options.input_size) if options.input_size else None
+    if size and len(names) > 1:
+        raise ValueError("--input-size is for files of one network")
     models: list[Model] = [
-        (create_model(name, pretrained=file is None, weights=file), file)
+        (create_model(name, pretrained=file is None, weights=file, input_size=size), file)
         for name, file in zip(names, (options.weights, options.with_weights), strict=False)
     ]
     models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first

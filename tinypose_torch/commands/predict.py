@@ -62,12 +62,11 @@ def _build_top_down(options: argparse.Namespace) -> PoseEstimator:
 
 
 def _build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
-    if options.backend not in (None, "auto", "eager"):
-        raise ValueError(f"--backend {options.backend}: bottom-up networks run eagerly only")
-    for name in ("detector_weights", "detection_threshold", "threads"):
+    for name in ("detector_weights", "detection_threshold"):
         if getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} has no effect on {options.pose}, which finds people itself")
-    return BottomUpEstimator(options.pose, options.pose_weights, options.device)
+    backend = options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
+    return BottomUpEstimator(options.pose, options.pose_weights, backend, options.device, threads=options.threads)
 
 
 def _fastest(options: argparse.Namespace) -> tuple[Any, Any, str]:

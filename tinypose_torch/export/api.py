@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
@@ -35,7 +35,8 @@ class ExportOptions:
     Attributes:
         format: ``"torchscript"``, ``"executorch"`` or ``"onnx"``.
         images: uint8 RGB images in, normalised inside; else normalised float32 NCHW.
-        decode: Keypoints out, decoded with DARK inside; else heatmaps. Without effect on detectors.
+        decode: Keypoints out, decoded with DARK inside; else heatmaps. Without effect on detectors
+            and on bottom-up networks, which give heatmaps and tags.
         batch: Images per call; ``None`` for any number (not for ExecuTorch, which would leave the fast path).
         precision: ``"fp32"``, ``"fp16"`` (half the size; fast where the processor computes in float16), or ``"int8"``
             (ExecuTorch only), which needs ``calibration`` images.
@@ -136,8 +137,6 @@ class _Prepared:
 
 def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
     entry = entry_of(network)
-    if isinstance(entry, BottomUpEntry):
-        raise ValueError(f"{entry.name}: bottom-up networks cannot be exported yet")
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
+from tinypose_torch.models.higher_hrnet import BottomUpStages
 from tinypose_torch.models.picodet import LevelOutput
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
@@ -128,10 +129,12 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.network = network.half()
 
-    def forward(self, x: Tensor) -> Tensor | list[LevelOutput]:
+    def forward(self, x: Tensor) -> Tensor | BottomUpStages | list[LevelOutput]:
         outputs = self.network(x.half())
         if isinstance(outputs, Tensor):
             return outputs.float()
+        if isinstance(outputs, BottomUpStages):
+            return BottomUpStages(*(maps.float() for maps in outputs if maps is not None))
         return [
             LevelOutput(cls.float(), box.float(), None if align is None else align.float())
             for cls, box, align in outputs
@@ -165,10 +168,26 @@ class DetectorGraph(nn.Module):
         return self.decoding(self.network(self.input(x)))
 
 
-def build_graph(
-    network: nn.Module, entry: PoseEntry | DetectorEntry, images: bool, decode: bool
-) -> PoseGraph | DetectorGraph:
+class BottomUpGraph(nn.Module):
+    """Images to heatmaps and tags of half the size; grouping them is left to the caller."""
+
+    def __init__(self, network: nn.Module, entry: BottomUpEntry, images: bool) -> None:
+        super().__init__()
+        self.input = ImageInput(entry) if images else nn.Identity()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        heatmaps, tags = self.network(self.input(x)).combined()
+        return heatmaps, tags
+
+
+Graph = PoseGraph | BottomUpGraph | DetectorGraph
+
+
+def build_graph(network: nn.Module, entry: Entry, images: bool, decode: bool) -> Graph:
     """The graph of a network, in evaluation mode."""
     if isinstance(entry, PoseEntry):
         return PoseGraph(network, entry, images, decode).eval()
+    if isinstance(entry, BottomUpEntry):
+        return BottomUpGraph(network, entry, images).eval()
     return DetectorGraph(network, entry, images).eval()

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tinypose_torch.export.graphs import DetectorGraph, PoseGraph
+from tinypose_torch.export.graphs import Graph
 from tinypose_torch.export.quiet import quiet_exporters
 
 # Root of the sum of squared relative errors of the outputs that quantisation may cause.
-ERROR_BUDGET = {"pose": 0.04, "detection": 0.02}
+ERROR_BUDGET = {"pose": 0.04, "bottom-up pose": 0.04, "detection": 0.02}
 MOST_IMAGES = 128
 _MEASURED_IMAGES = 12
 _BATCH = 16
@@ -80,9 +80,7 @@ class Plan:
         }
 
 
-def quantised(
-    graph: PoseGraph | DetectorGraph, example: Tensor, images: np.ndarray, budget: float
-) -> tuple[nn.Module, Plan]:
+def quantised(graph: Graph, example: Tensor, images: np.ndarray, budget: float) -> tuple[nn.Module, Plan]:
     """The graph with as many convolutions in int8 as the budget allows, to be exported and lowered; and which.
 
     Args:
@@ -102,9 +100,7 @@ def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:
         return torch.export.export(graph, (example,), strict=False).module()
 
 
-def plan_quantisation(
-    graph: PoseGraph | DetectorGraph, program: torch.fx.GraphModule, images: np.ndarray, budget: float
-) -> Plan:
+def plan_quantisation(graph: Graph, program: torch.fx.GraphModule, images: np.ndarray, budget: float) -> Plan:
     """Observe, measure and choose; arguments as for `quantised`, with the graph's `exported_program`."""
     batches = torch.from_numpy(images[:MOST_IMAGES])
     inputs = [graph.input(batch) for batch in batches.split(_BATCH)]
@@ -205,7 +201,7 @@ def _convolutions(program: torch.fx.GraphModule) -> Iterator[tuple[str, torch.fx
 
 
 def _observe(
-    graph: PoseGraph | DetectorGraph, inputs: list[Tensor], relus: dict[str, bool]
+    graph: Graph, inputs: list[Tensor], relus: dict[str, bool]
 ) -> tuple[dict[str, tuple[Range, Range]], dict[str, int]]:
     """Ranges of every convolution's input and output, and its multiplications per image."""
     from torchao.quantization.pt2e import HistogramObserver

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry
 from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.runtime import EagerRunner, Runner
@@ -38,6 +38,9 @@ def compare(
     if isinstance(runner.metadata.entry, DetectorEntry):
         differences["score"] = float(np.abs(found[0] - expected[0]).max())
         differences["box, pixels"] = float(np.abs(found[1] - expected[1]).max())
+    elif isinstance(runner.metadata.entry, BottomUpEntry):
+        differences["heatmap"] = float(np.abs(found[0] - expected[0]).max())
+        differences["tag"] = float(np.abs(found[1] - expected[1]).max())
     else:
         differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
     return {

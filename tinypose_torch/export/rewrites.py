@@ -39,7 +39,8 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
             continue
         norm = network.get_submodule(norm_name)
         assert isinstance(norm, nn.BatchNorm2d)
-        network.set_submodule(name, fuse_conv_bn_eval(convolution, norm))
+        transposed = isinstance(convolution, nn.ConvTranspose2d)
+        network.set_submodule(name, fuse_conv_bn_eval(convolution, norm, transposed))
         network.set_submodule(norm_name, nn.Identity())
     return network
 

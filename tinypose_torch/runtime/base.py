@@ -16,7 +16,10 @@ class Runner(ABC):
     Attributes:
         backend: Name of the backend.
         metadata: What it is: the model's catalogue entry, and what goes in and out.
+        any_size: Whether it takes images of other sizes than the entry's.
     """
+
+    any_size = False
 
     backend: str
     metadata: ExportMetadata

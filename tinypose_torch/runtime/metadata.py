@@ -6,8 +6,9 @@ import dataclasses
 import json
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, Entry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, PoseEntry, get_entry
 from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.geometry.grouping import Grouping
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.geometry.suppression import Suppression
 
@@ -21,7 +22,8 @@ class ExportMetadata:
     Attributes:
         entry: The model's catalogue entry as it was exported.
         takes_images: uint8 ``(N, H, W, 3)`` RGB in; else normalised float32 ``(N, 3, H, W)``.
-        decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Detectors give scores and boxes.
+        decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Bottom-up networks give heatmaps and tags,
+            detectors scores and boxes.
         batch: Images per call; ``None`` for any number.
         precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
         versions: Of the packages that made the file.
@@ -56,6 +58,11 @@ class ExportMetadata:
             facts["decodes"] = self.decodes
             facts["keypoint_threshold"] = entry.keypoint_threshold
             facts["skeleton"] = dataclasses.asdict(entry.skeleton)
+        elif isinstance(entry, BottomUpEntry):
+            facts["output"] = "heatmaps and tags, stride 2, to be grouped"
+            facts["keypoint_threshold"] = entry.keypoint_threshold
+            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
+            facts["grouping"] = dataclasses.asdict(entry.grouping)
         elif isinstance(entry, DetectorEntry):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
             facts["class_names"] = list(entry.class_names)
@@ -115,8 +122,9 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
 
 
 def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    if facts["task"] == "pose":
-        return {"skeleton": Skeleton.from_json(facts["skeleton"]), "keypoint_threshold": facts["keypoint_threshold"]}
+    if facts["task"] != "detection":
+        shared = {"skeleton": Skeleton.from_json(facts["skeleton"]), "keypoint_threshold": facts["keypoint_threshold"]}
+        return shared if facts["task"] == "pose" else {**shared, "grouping": Grouping(**facts["grouping"])}
     return {
         "class_names": tuple(facts["class_names"]),
         "person_class": facts["person_class"],

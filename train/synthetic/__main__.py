@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     add("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"), help="default: 240 320")
     add("--keypoints", metavar="NAMES", help="only these of COCO's keypoints, by name, separated by commas")
+    add("--people", type=int, metavar="N", help="in every picture (default: 1 to 4, as it happens)")
+    add("--heights", type=float, nargs=2, metavar=("LEAST", "GREATEST"), help="of a person, in heights of the picture")
     add("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.images < 2:
@@ -46,21 +48,31 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--size {options.size[0]} {options.size[1]}; at least 64 64")
     if options.seed < 0:
         parser.error(f"--seed {options.seed}; expected 0 or more")
+    if options.people is not None and options.people < 1:
+        parser.error(f"--people {options.people}; at least 1")
+    if options.heights and not 0.05 <= options.heights[0] <= options.heights[1] <= 3:
+        parser.error(f"--heights {options.heights[0]} {options.heights[1]}; expected 0.05 to 3, the least first")
     try:
         skeleton = subset(options.keypoints.split(",")) if options.keypoints else COCO17
     except ValueError as error:
         parser.error(str(error))
-    people = write_dataset(options.output, options.images, options.seed, tuple(options.size), skeleton, options.workers)
+    scene = {"size": tuple(options.size), "people_count": options.people, "heights": options.heights}
+    people = write_dataset(options.output, options.images, options.seed, scene, skeleton, options.workers)
     print(f"wrote {options.images} pictures with {people} people to {options.output}")
     return 0
 
 
 def write_dataset(
-    folder: Path, images: int, seed: int, size: tuple[int, int], skeleton: Skeleton = COCO17, workers: int = 2
+    folder: Path, images: int, seed: int, scene: dict[str, Any], skeleton: Skeleton = COCO17, workers: int = 2
 ) -> int:
-    """Render pictures and write both annotation files; returns the number of people."""
+    """Render pictures and write both annotation files; returns the number of people.
+
+    Args:
+        scene: Arguments of `draw_scene`, its ``size`` among them.
+    """
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    render = partial(_render, folder / "images", seed, size)
+    height, width = scene["size"]
+    render = partial(_render, folder / "images", seed, scene)
     chosen = [COCO17.keypoint_names.index(name) for name in skeleton.keypoint_names]
     parts: dict[str, dict[str, list[Any]]] = {name: {"images": [], "annotations": []} for name in ("train", "val")}
     with ProcessPoolExecutor(workers) as pool:
@@ -68,7 +80,7 @@ def write_dataset(
         for index, people in enumerate(tqdm(drawn, total=images, desc="rendering", unit="image", disable=None)):
             part = parts["val" if index % _HELD_OUT == _HELD_OUT - 1 or index == images - 1 else "train"]
             part["images"].append(
-                {"id": index, "file_name": _file_name(index), "height": size[0], "width": size[1], "license": 0}
+                {"id": index, "file_name": _file_name(index), "height": height, "width": width, "license": 0}
             )
             part["annotations"] += [_to_coco(person, index, number, chosen) for number, person in enumerate(people)]
     for name, part in parts.items():
@@ -90,8 +102,8 @@ def subset(names: list[str]) -> Skeleton:
     return COCO17.subset(names)
 
 
-def _render(folder: Path, seed: int, size: tuple[int, int], index: int) -> list[Annotation]:
-    image, people = draw_scene(np.random.default_rng([seed, index]), size)
+def _render(folder: Path, seed: int, scene: dict[str, Any], index: int) -> list[Annotation]:
+    image, people = draw_scene(np.random.default_rng([seed, index]), **scene)
     with replacing(folder / _file_name(index)) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return people

@@ -16,6 +16,7 @@ NAMES = COCO17.keypoint_names
 _FACE = frozenset(NAMES[:5])
 _LEAST_PIXELS = 150  # of a person, to be annotated
 _LEAST_VISIBLE = 6  # keypoints
+_HEIGHTS = (0.45, 1.05)
 _NEAR = 0.06  # of the height: how near its limb must be seen for a hidden joint to be guessed
 
 
@@ -46,16 +47,27 @@ class _Painted:
     height: float
 
 
-def draw_scene(generator: np.random.Generator, size: tuple[int, int] = (240, 320)) -> tuple[Array, list[Annotation]]:
-    """A picture ``(H, W, 3)`` uint8 RGB of the given (height, width) and its people."""
+def draw_scene(
+    generator: np.random.Generator,
+    size: tuple[int, int] = (240, 320),
+    people_count: int | None = None,
+    heights: tuple[float, float] | None = None,
+) -> tuple[Array, list[Annotation]]:
+    """A picture ``(H, W, 3)`` uint8 RGB of the given (height, width) and its people.
+
+    Args:
+        people_count: How many are painted; 1 to 4 unless given. Those of whom too little can be seen are not annotated.
+        heights: Least and greatest height of a person in heights of the picture.
+    """
     height, _ = size
     canvas = Canvas(draw_background(generator, size), _draw_light(generator))
     people = []
-    count = int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
+    count = people_count or int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
+    shrunk = 0.8 if heights is None and count > 2 else 1.0
     # Nearer people are larger, lower, and painted later; everybody has a place, and leaves it a little.
-    heights = np.sort(generator.uniform(0.45, 1.05, count)) * height * (1.0 if count < 3 else 0.8)
+    in_pixels = np.sort(generator.uniform(*(heights or _HEIGHTS), count)) * height * shrunk
     places = (generator.permutation(count) + 0.5 + generator.uniform(-0.4, 0.4, count)) / count
-    for owner, (person_height, place) in enumerate(zip(heights.tolist(), places.tolist(), strict=True)):
+    for owner, (person_height, place) in enumerate(zip(in_pixels.tolist(), places.tolist(), strict=True)):
         people.append(_paint_person(canvas, generator, owner, person_height, 0.08 + 0.84 * place))
     for _ in range(int(generator.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))):
         _paint_thing(canvas, generator, len(people))

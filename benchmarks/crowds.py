@@ -1,0 +1,158 @@
+"""Bottom-up against top-down as the number of people grows: writes docs/crowds.md and its plot.
+
+    PYTHONPATH=. python benchmarks/crowds.py --weights FILE [--people N ...] [--images N]
+
+Rendered pictures with so many people each, both ways on ExecuTorch with one thread: the detector and TinyPose 128x96 of
+`weights/`, and a bottom-up network. Times are from picture to poses, interleaved, medians; AP is of COCO's kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch import BottomUpEstimator, PoseEstimator, Poses, create_model
+from tinypose_torch.evaluation.bottom_up import bottom_up_results
+from tinypose_torch.evaluation.coco import keypoint_accuracy
+from tinypose_torch.export import ExportOptions, export_model, export_pair
+from tinypose_torch.images import load_image
+from train.synthetic.__main__ import write_dataset
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+
+ROOT = Path(__file__).resolve().parent.parent
+BOTTOM_UP = "higherhrnet_w16_192"
+DETECTOR, POSE = "picodet_s_192_pedestrian", "tinypose_128x96"
+DETECTOR_WEIGHTS, POSE_WEIGHTS = (ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE))
+SIZE = (480, 960)
+HEIGHTS = (0.3, 0.55)
+SHOWN_SIZE = (192, 384)
+SEED = 2026
+
+
+def main() -> None:
+    """Render, estimate, write page and plot."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--weights", type=Path, required=True, help=f"of {BOTTOM_UP}")
+    add("--people", type=int, nargs="+", default=[1, 2, 5, 10, 20, 40], help="default: %(default)s")
+    add("--images", type=int, default=40, help="for every number of people (default: %(default)s)")
+    add("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="default: docs")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        estimators = _estimators(Path(folder), options.weights)
+        rows = [_measure(count, options.images, Path(folder) / str(count), estimators) for count in options.people]
+    command = f"PYTHONPATH=. python benchmarks/crowds.py --weights FILE --images {options.images}"
+    (options.output / "crowds.md").write_text(page(rows, command))
+    draw_plot(rows, options.output / "crowds.svg")
+
+
+def _estimators(folder: Path, weights: Path) -> dict[str, Any]:
+    both, crowd = folder / "both.pte", folder / "crowd.pte"
+    detector = create_model(DETECTOR, weights=DETECTOR_WEIGHTS)
+    export_pair(detector, create_model(POSE, weights=POSE_WEIGHTS), both, ExportOptions())
+    export_model(create_model(BOTTOM_UP, weights=weights, input_size=SHOWN_SIZE), crowd, ExportOptions())
+    return {
+        "top-down": PoseEstimator(DETECTOR, POSE, both, both, threads=1),
+        "bottom-up": BottomUpEstimator(BOTTOM_UP, crowd, flip=False, threads=1),
+    }
+
+
+def _measure(count: int, images: int, folder: Path, estimators: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds and AP of both ways on pictures with so many people."""
+    write_dataset(folder, images, SEED + count, {"size": SIZE, "people_count": count, "heights": HEIGHTS})
+    row: dict[str, Any] = {"people": count}
+    pictures, truth = _all_of(folder)
+    times: dict[str, list[float]] = {name: [] for name in estimators}
+    found: dict[str, list[Any]] = {name: [] for name in estimators}
+    for identity, file in tqdm(pictures.items(), desc=f"{count} people", unit="image"):
+        image = load_image(str(file))
+        for name, estimator in estimators.items():
+            started = time.perf_counter()
+            poses = estimator(image)
+            times[name].append(1e3 * (time.perf_counter() - started))
+            found[name] += _records(identity, poses)
+    for name in estimators:
+        row[f"{name} ms"] = statistics.median(times[name])
+        row[f"{name} AP"] = keypoint_accuracy(truth, found[name])["AP"]
+    return row
+
+
+def _all_of(folder: Path) -> tuple[dict[int, Path], Path]:
+    """The pictures by id, and a file of both parts' annotations."""
+    parts = [json.loads((folder / f"{name}.json").read_text()) for name in ("train", "val")]
+    joined = {**parts[0], **{key: parts[0][key] + parts[1][key] for key in ("images", "annotations")}}
+    (folder / "all.json").write_text(json.dumps(joined))
+    pictures = {facts["id"]: folder / "images" / facts["file_name"] for facts in joined["images"]}
+    return pictures, folder / "all.json"
+
+
+def _records(identity: int, poses: Poses) -> list[dict[str, Any]]:
+    """A top-down person scores as the box and the mean of the keypoints together; a bottom-up one has the latter only."""
+    keypoints = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
+    scores = poses.keypoint_scores.mean(axis=1) * poses.scores
+    return bottom_up_results(identity, keypoints, scores)
+
+
+def page(rows: list[dict[str, Any]], command: str) -> str:
+    """The page in Markdown."""
+    lines = [
+        "# Crowds: bottom-up against top-down",
+        "",
+        "![Time and AP against the number of people](crowds.svg)",
+        "",
+        f"Rendered pictures of {SIZE[1]}x{SIZE[0]} pixels, from picture to poses on ExecuTorch with one thread, medians.",
+        f"Top-down: `{DETECTOR}` and `{POSE}` with the weights of `weights/`. Bottom-up: `{BOTTOM_UP}` at",
+        f"{SHOWN_SIZE[1]}x{SHOWN_SIZE[0]}, without the flip test, trained by the recipe `demo_crowd`. {_crossing(rows)}",
+        "",
+        "| people | top-down ms | bottom-up ms | top-down AP | bottom-up AP |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['people']} | {row['top-down ms']:.1f} | {row['bottom-up ms']:.1f} "
+            f"| {row['top-down AP']:.3f} | {row['bottom-up AP']:.3f} |"
+        )
+    lines += ["", "Made by", "", "```", command, "```", ""]
+    return "\n".join(lines)
+
+
+def _crossing(rows: list[dict[str, Any]]) -> str:
+    for row in rows:
+        if row["bottom-up ms"] < row["top-down ms"]:
+            return f"Bottom-up is the faster one from {row['people']} people on, of the numbers tried."
+    return f"Bottom-up is slower at every number tried, up to {rows[-1]['people']}."
+
+
+def draw_plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time and AP against the number of people, as SVG that is the same for the same figures."""
+    mpl.rcParams["svg.hashsalt"] = "crowds"
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    people = [row["people"] for row in rows]
+    for axis, measure, label in zip(axes, ("ms", "AP"), ("milliseconds per picture", "AP"), strict=True):
+        for name, colour in (("top-down", "tab:blue"), ("bottom-up", "tab:orange")):
+            axis.plot(people, [row[f"{name} {measure}"] for row in rows], marker="o", color=colour, label=name)
+        axis.set_xscale("log")
+        axis.set_xticks(people, [str(count) for count in people])
+        axis.minorticks_off()
+        axis.set_xlabel("people in the picture")
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+        axis.grid(visible=True, alpha=0.3)
+        axis.legend()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""A folder's photos as a network of any kind sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinypose_torch import bottom_up, pipeline
+from tinypose_torch.checkpoints.catalogue import BottomUpEntry, Entry
+
+
+def photos_for_network(folder: str, entry: Entry) -> np.ndarray:
+    """``(N, H, W, 3)`` uint8 RGB of the network's input size.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    if isinstance(entry, BottomUpEntry):
+        return bottom_up.photos_for_network(folder, entry)
+    return pipeline.photos_for_network(folder, entry)
