@@ -13,11 +13,12 @@ from PIL import Image
 pytest.importorskip("timm")
 
 from tinypose_torch import BottomUpEstimator, Skeleton, create_model
-from tinypose_torch.bottom_up import full_size_maps, resized_size, whole_image
+from tinypose_torch.bottom_up import find_people, full_size_maps, resized_size, whole_image
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
+from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.geometry.grouping import Grouping, find_peaks, group
 
 NAME = "higherhrnet_w32_512"
@@ -181,3 +182,54 @@ def test_other_skeletons():
     network = create_model(NAME, skeleton=Skeleton("x", ("a", "b")))
     heatmaps, tags = network(torch.zeros(1, 3, 64, 64)).combined()
     assert heatmaps.shape == tags.shape == (1, 2, 32, 32)
+
+
+def test_exported_file_of_one_size(tmp_path):
+    """Photos of the file's shape give what the network gives; others are fitted in."""
+    torch.manual_seed(0)
+    weights, exported = tmp_path / "w.safetensors", tmp_path / "x.torchscript"
+    network = create_model("higherhrnet_w16_192")
+    save_safetensors(network, weights, {"model": "higherhrnet_w16_192"})
+    wide = create_model("higherhrnet_w16_192", weights=weights, input_size=(192, 256))
+    export_model(wide, exported, ExportOptions("torchscript"))
+    images = [
+        np.random.default_rng(n).integers(0, 256, size, np.uint8) for n, size in enumerate([(96, 128, 3), (128, 96, 3)])
+    ]
+    fixed = BottomUpEstimator("higherhrnet_w16_192", exported, flip=False)
+    assert fixed.runner.backend == "torchscript"
+    assert fixed.runner.metadata.entry == wide.entry
+    eager = BottomUpEstimator("higherhrnet_w16_192", weights, flip=False)
+    same, tall = (find_people(fixed.runner, image, flip=False) for image in images)
+    expected = find_people(eager.runner, images[0], flip=False)
+    assert len(same[0]) == len(expected[0]) > 0
+    assert np.abs(same[0] - expected[0]).max() < 1e-2
+    assert tall[0][..., 0].max() < 128 + 96, "in pixels of the photo, at most as far out as the black beside it"
+    with pytest.raises(ValueError, match="runs exported files"):
+        BottomUpEstimator("higherhrnet_w16_192", weights, "onnx")
+
+
+def test_export_command(tmp_path, capsys):
+    weights, output = tmp_path / "w.safetensors", tmp_path / "x.torchscript"
+    save_safetensors(create_model("higherhrnet_w16_192"), weights, {"model": "higherhrnet_w16_192"})
+    base = [
+        "export",
+        "higherhrnet_w16_192",
+        "--format",
+        "torchscript",
+        "--weights",
+        str(weights),
+        "--output",
+        str(output),
+    ]
+    assert main([*base, "--input-size", "64", "96"]) == 0
+    receipt = json.loads((tmp_path / "x.torchscript.receipt.json").read_text())
+    (network,) = receipt["networks"]
+    assert network["differences"]["heatmap"] < 1e-4
+    assert network["description"]["input"]["size"] == [64, 96]
+    assert "tags" in network["description"]["output"]
+    capsys.readouterr()
+    assert main([*base, "--input-size", "64", "100"]) == 2
+    assert "multiples of 32" in capsys.readouterr().err
+    Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(tmp_path / "black.png")
+    predict = ["predict", str(tmp_path / "black.png"), "--pose", "higherhrnet_w16_192", "--pose-weights", str(output)]
+    assert main([*predict, "--backend", "torchscript", "--json", str(tmp_path / "poses.json")]) == 0

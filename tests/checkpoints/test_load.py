@@ -52,6 +52,17 @@ def test_safetensors_carry_the_models_name(network, tmp_path):
         create_model("tinypose_256x192", weights=tmp_path / "x.safetensors")
 
 
+def test_safetensors_whose_header_is_as_long_as_pickles_begin(network, tmp_path):
+    """The file begins with its header's length: a multiple of 8, whose lowest byte may be the 0x80 of a pickle."""
+    path = tmp_path / "x.safetensors"
+    for padding in range(0, 256, 8):
+        save_safetensors(network, path, {"model": NAME, "padding": "x" * padding})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert same(create_model(NAME, weights=path), network)
+
+
 def test_saving_is_atomic(network, tmp_path):
     target = tmp_path / "x.safetensors"
     target.write_bytes(b"old")

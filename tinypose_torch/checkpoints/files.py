@@ -65,7 +65,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             start = file.read(16)
         if start[:4] == b"PK\x03\x04":
             return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch")
-        if start[:1] == b"\x80":
+        # The length that a safetensors file begins with may begin as pickles do, with 0x80.
+        header_fits = int.from_bytes(start[:8], "little") < path.stat().st_size
+        if start[:1] == b"\x80" and not header_fits:
             return Checkpoint(read_paddle_params(path.read_bytes()), "paddle")
         if start[8:9] == b"{":
             return _read_safetensors(path)
