@@ -1,0 +1,92 @@
+"""Tracking: the original's recorded sequences, and people who cross, hide and come back."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import REFERENCE
+
+from tinypose_torch.tracking.tracker import BY_BOXES, Tracker, TrackerSettings
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("sequence", ["seq0", "seq1"])
+def test_recorded_sequences(sequence):
+    arrays = np.load(REFERENCE / "postprocess/jde_tracker.npz")
+    patience = json.loads(str(arrays[f"{sequence}.settings"]))["max_time_lost"]
+    tracker = Tracker(TrackerSettings(patience=patience))
+    for frame in range(20):
+        detections, embeddings, ids, tlwh, scores, lost = (
+            arrays[f"{sequence}.frame{frame:02}.{key}"]
+            for key in ("dets", "embs", "track_ids", "tlwh", "scores", "lost_ids")
+        )
+        tracks = tracker.update(detections[:, 2:], detections[:, 1], embeddings)
+        assert [track.id for track in tracks] == ids.tolist(), frame
+        found = np.array([track.box for track in tracks]).reshape(-1, 4)
+        np.testing.assert_allclose(found[:, :2], tlwh[:, :2], atol=1e-3)
+        np.testing.assert_allclose(found[:, 2:] - found[:, :2], tlwh[:, 2:], atol=1e-3)
+        np.testing.assert_allclose([track.score for track in tracks], scores, atol=1e-6)
+        assert sorted(track.id for track in tracker.lost) == sorted(lost.tolist()), frame
+
+
+def walk(frames, starts, steps, size=(40, 90)):
+    """Boxes ``(frames, people, 4)`` of people who walk straight on."""
+    places = np.asarray(starts, float)[None] + np.arange(frames)[:, None, None] * np.asarray(steps, float)[None]
+    return np.concatenate([places, places + np.array(size)], axis=2)
+
+
+def ids_by_person(tracker, boxes, scores=None, seen=None):
+    """The id that every person has in every frame, 0 for none; whoever is not seen is left out of the detections."""
+    given = np.zeros(boxes.shape[:2], int)
+    for frame, people in enumerate(boxes):
+        there = np.flatnonzero(seen[frame]) if seen is not None else np.arange(len(people))
+        frame_scores = np.full(len(there), 0.9) if scores is None else scores[frame][there]
+        for track in tracker.update(people[there], frame_scores):
+            if track.detection is not None:
+                given[frame, there[track.detection]] = track.id
+    return given
+
+
+def test_people_who_cross_keep_their_ids():
+    boxes = walk(60, [(0, 0), (300, 6)], [(5, 0), (-5, 0)])
+    seen = np.ones((60, 2), bool)
+    seen[28:31, 1] = False  # behind the other one
+    given = ids_by_person(Tracker(BY_BOXES), boxes, seen=seen)
+    assert set(given[:, 0]) == {1}
+    assert set(given[seen[:, 1], 1]) == {2}
+
+
+def test_hidden_for_a_while_and_for_too_long():
+    boxes = walk(120, [(0, 0)], [(1, 0)])
+    for hidden, ids in ((20, {1}), (40, {1, 2})):
+        seen = np.ones((120, 1), bool)
+        seen[30 : 30 + hidden] = False
+        given = ids_by_person(Tracker(BY_BOXES), boxes, seen=seen)
+        assert set(given[given > 0]) == ids
+
+
+def test_weak_detections_go_on_a_track_but_begin_none():
+    boxes = walk(20, [(0, 0), (200, 0)], [(2, 0), (2, 0)])
+    scores = np.full((20, 2), 0.9)
+    scores[5:15, 0] = 0.2
+    scores[:, 1] = 0.2
+    given = ids_by_person(Tracker(BY_BOXES), boxes, scores)
+    assert set(given[:, 0]) == {1}
+    assert not given[:, 1].any()
+
+
+def test_one_false_detection_is_nobody():
+    boxes = walk(10, [(0, 0)], [(2, 0)])
+    tracker = Tracker(BY_BOXES)
+    for frame, people in enumerate(boxes):
+        extra = np.array([[400.0, 50, 440, 140]]) if frame == 4 else np.zeros((0, 4))
+        tracks = tracker.update(np.concatenate([people, extra]), np.full(1 + len(extra), 0.9))
+        assert [track.id for track in tracks] == [1]
+
+
+def test_empty_frames():
+    tracker = Tracker(BY_BOXES)
+    for _ in range(3):
+        assert tracker.update(np.zeros((0, 4)), np.zeros(0)) == []
+    assert len(tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))) == 0, "confirmed when seen again"
+    assert len(tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))) == 1
