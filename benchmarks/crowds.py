@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
 BOTTOM_UP = "higherhrnet_w16_192"
-DETECTOR, POSE = "picodet_s_192_pedestrian", "tinypose_128x96"
+DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 DETECTOR_WEIGHTS, POSE_WEIGHTS = (ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE))
 SIZE = (480, 960)
 HEIGHTS = (0.3, 0.55)

@@ -64,7 +64,10 @@ def _add_predict(commands: Any) -> None:
         metavar="DIR",
         help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
     )
-    add("--json", metavar="FILE", help="write boxes and keypoints here")
+    add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
+    add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
+    add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
+    add("--no-smoothing", dest="smooth", action="store_false", help="with --track: keypoints as they are found")
     add(
         "--detection-threshold",
         type=float,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -19,7 +21,7 @@ _SUBPIXEL_BITS = 4
 def draw_poses(
     image: np.ndarray,
     boxes: np.ndarray,
-    scores: np.ndarray,
+    labels: Sequence[str],
     keypoints: np.ndarray,
     visible: np.ndarray,
     skeleton: Skeleton,
@@ -28,26 +30,27 @@ def draw_poses(
 
     Args:
         image: ``(H, W, 3)`` uint8.
-        boxes, scores: ``(N, 4)`` x1, y1, x2, y2 and ``(N,)``.
+        boxes: ``(N, 4)`` x1, y1, x2, y2.
+        labels: N texts in the corners of the boxes.
         keypoints: ``(N, K, 2)`` x, y.
         visible: ``(N, K)``: keypoints that are not visible, and their bones, are left out.
     """
     canvas = np.ascontiguousarray(image).copy()
-    for box, score in zip(boxes, scores, strict=True):
-        _draw_box(canvas, box, float(score))
+    for box, label in zip(boxes, labels, strict=True):
+        _draw_box(canvas, box, label)
     for box, points, shown in zip(boxes, keypoints, visible, strict=True):
         thickness = int(np.clip(round(float(box[3] - box[1]) / 90), 1, 6))
         _draw_skeleton(canvas, points, shown, skeleton, thickness)
     return canvas
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, score: float) -> None:
+def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str) -> None:
     first, second = _fixed_point(box[:2]), _fixed_point(box[2:])
     cv2.rectangle(canvas, first, second, OUTLINE, 3, cv2.LINE_AA, _SUBPIXEL_BITS)
     cv2.rectangle(canvas, first, second, BOX, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
     corner = (max(int(box[0]), 0) + 3, max(int(box[1]), 0) + 14)
     for colour, thickness in ((OUTLINE, 3), (BOX, 1)):
-        cv2.putText(canvas, f"{score:.2f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
+        cv2.putText(canvas, label, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, thickness, cv2.LINE_AA)
 
 
 def _draw_skeleton(

@@ -161,18 +161,23 @@ class PoseEstimator:
     def _estimate(self, image: Array, boxes: Any) -> Poses:
         if boxes is not None:
             return self.estimate_keypoints(image, _check_boxes(boxes, image))
-        people = self._find_people(image)
+        people = self.find_people(image)
         return self.estimate_keypoints(image, people.boxes, people.scores)
 
-    def _find_people(self, image: Array) -> Detections:
+    def find_people(self, image: Array, threshold: float | None = None) -> Detections:
+        """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
+
+        Raises:
+            ValueError: The estimator has no detector, or one that knows no people.
+        """
         detections = self._detect(image)
         entry = self.detector_entry
         assert entry is not None
-        assert self.detection_threshold is not None
+        threshold = self.detection_threshold if threshold is None else threshold
         if entry.person_class is None:
             raise ValueError(f"{entry.name} has no class 'person' among {entry.class_names}")
         person = detections.class_ids == entry.person_class
-        return detections[person & (detections.scores > self.detection_threshold)]
+        return detections[person & (detections.scores > threshold)]
 
     def _detect(self, image: Array) -> Detections:
         if self.detector_runner is None or self.detector_entry is None:

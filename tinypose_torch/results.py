@@ -89,6 +89,7 @@ class Poses:
         keypoints: ``(N, K, 2)`` float32 x, y in pixels of the image, pixel centres at integers.
         keypoint_scores: ``(N, K)`` float32: the heatmap's peak, about 0 to 1. Above 0.2 a keypoint is usually right.
         skeleton: Meaning of the keypoints.
+        ids: ``(N,)`` int64, who is who in a video; ``None`` where nobody was followed.
     """
 
     boxes: Array
@@ -96,6 +97,7 @@ class Poses:
     keypoints: Array
     keypoint_scores: Array
     skeleton: Skeleton = field(default=COCO17)
+    ids: Array | None = None
 
     def __post_init__(self) -> None:
         count = len(self.skeleton)
@@ -104,6 +106,9 @@ class Poses:
         self.keypoints = _floats(self.keypoints, -1, count, 2)
         self.keypoint_scores = _floats(self.keypoint_scores, -1, count)
         lengths = [len(self.boxes), len(self.scores), len(self.keypoints), len(self.keypoint_scores)]
+        if self.ids is not None:
+            self.ids = np.asarray(self.ids, np.int64).reshape(-1)
+            lengths.append(len(self.ids))
         if len(set(lengths)) != 1:
             raise ValueError(f"boxes, scores, keypoints and keypoint scores of {lengths} people")
 
@@ -119,6 +124,7 @@ class Poses:
             self.keypoints[rows],
             self.keypoint_scores[rows],
             self.skeleton,
+            None if self.ids is None else self.ids[rows],
         )
 
     @classmethod
@@ -129,15 +135,17 @@ class Poses:
         )
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples."""
+        """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples; ``id`` of who was followed."""
         triples = np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=-1)
+        identities = [{}] * len(self) if self.ids is None else [{"id": identity} for identity in self.ids.tolist()]
         return [
             {
+                **identity,
                 "box": [round(float(v), 3) for v in box],
                 "score": round(float(score), 5),
                 "keypoints": [[round(x, 3), round(y, 3), round(s, 5)] for x, y, s in person.tolist()],
             }
-            for box, score, person in zip(self.boxes, self.scores, triples, strict=True)
+            for identity, box, score, person in zip(identities, self.boxes, self.scores, triples, strict=True)
         ]
 
     @classmethod
@@ -152,6 +160,7 @@ class Poses:
             triples[..., :2],
             triples[..., 2],
             skeleton,
+            np.array([record["id"] for record in records]) if "id" in records[0] else None,
         )
 
     def to_coco_results(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
@@ -215,4 +224,7 @@ class Poses:
     def draw(self, image: Array, keypoint_threshold: float = VISIBLE) -> Array:
         """A copy of the RGB image ``(H, W, 3)`` with boxes, bones and keypoints drawn on it."""
         visible = self.keypoint_scores >= keypoint_threshold
-        return draw_poses(image, self.boxes, self.scores, self.keypoints, visible, self.skeleton)
+        labels = [f"{score:.2f}" for score in self.scores]
+        if self.ids is not None:
+            labels = [f"#{identity}" for identity in self.ids]
+        return draw_poses(image, self.boxes, labels, self.keypoints, visible, self.skeleton)

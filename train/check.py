@@ -108,7 +108,7 @@ def _draw_crowds(dataset: CrowdDataset) -> np.ndarray:
         low = np.where(visible[..., None], joints, np.inf).min(axis=1, initial=np.inf)
         high = np.where(visible[..., None], joints, -np.inf).max(axis=1, initial=-np.inf)
         boxes = np.concatenate([low, high], axis=1)
-        tile = draw_poses(tile, boxes, np.ones(len(boxes)), joints, visible, dataset.entry.skeleton)
+        tile = draw_poses(tile, boxes, [""] * len(boxes), joints, visible, dataset.entry.skeleton)
         tiles.append(tile)
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 

@@ -22,6 +22,8 @@ from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
+from tinypose_torch.tracking.smoothing import Smoothing
+from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
 
 Estimator = PoseEstimator | BottomUpEstimator
@@ -31,6 +33,10 @@ def run(options: argparse.Namespace) -> int:
     """Predict on every input; failures are listed at the end and do not stop the others."""
     if not 0 <= options.keypoint_threshold <= 1:
         raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
+    if options.detect_every < 1:
+        raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
+    if not options.track and (options.detect_every > 1 or not options.smooth):
+        raise ValueError("--detect-every and --no-smoothing are for people who are followed; add --track")
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
@@ -96,8 +102,8 @@ def _predict_all(estimator: Estimator, sources: list[str], options: argparse.Nam
     names = _OutputNames(output) if output is not None else None
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:
-        records = stack.enter_context(_json_list(options.json)) if options.json else None
-        wanted = _Wanted(names, records, options.keypoint_threshold)
+        records = stack.enter_context(_records(options.json)) if options.json else None
+        wanted = _Wanted(names, records, options.keypoint_threshold, _Following.of(options) if options.track else None)
         # One photo or video needs no bar of its own; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
@@ -126,13 +132,14 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(source))
         writer: VideoWriter | None = None
+        follower = wanted.following.begin(estimator) if wanted.following is not None else None
         path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
-                poses = estimator(frame)
+                time = round(index / video.fps, 4)
+                poses = follower(frame, time) if follower is not None else estimator(frame)
                 if wanted.records is not None:
-                    time = round(index / video.fps, 4)
                     wanted.records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
                 if path is not None:
                     if writer is None:
@@ -156,11 +163,28 @@ def _without_prefix(message: str, source: str) -> str:
 
 @dataclass
 class _Wanted:
-    """What to make of every image: overlays under these names, records in this list."""
+    """What to make of every image: overlays under these names, records in this list; and how people are followed."""
 
     names: _OutputNames | None
-    records: _JsonList | None
+    records: _JsonList | _JsonLines | None
     keypoint_threshold: float
+    following: _Following | None
+
+
+@dataclass
+class _Following:
+    """How the people of a video are followed."""
+
+    detect_every: int
+    smooth: bool
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> _Following:
+        return cls(options.detect_every, options.smooth)
+
+    def begin(self, estimator: Estimator) -> VideoPoses:
+        """For the next video."""
+        return VideoPoses(estimator, self.detect_every, smoothing=Smoothing() if self.smooth else None)
 
 
 class _OutputNames:
@@ -197,8 +221,23 @@ class _JsonList:
         self._file.write("[]\n" if self._first else "\n]\n")
 
 
+class _JsonLines:
+    """Writes a record per line as soon as it is there: what was written can be read whatever happens next."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+
 @contextmanager
-def _json_list(name: str) -> Iterator[_JsonList]:
+def _records(name: str) -> Iterator[_JsonList | _JsonLines]:
+    if Path(name).suffix == ".jsonl":
+        with Path(name).open("w", encoding="utf-8") as file:
+            yield _JsonLines(file)
+        return
     with replacing(Path(name)) as temporary, temporary.open("w", encoding="utf-8") as file:
         records = _JsonList(file)
         yield records

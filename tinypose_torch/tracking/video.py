@@ -1,0 +1,131 @@
+"""Poses through time: who is who, steady keypoints, and a detector that need not look at every frame."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tinypose_torch.bottom_up import BottomUpEstimator
+from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.pipeline import PoseEstimator
+from tinypose_torch.results import Poses
+from tinypose_torch.tracking.smoothing import KeypointSmoother, Smoothing
+from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
+
+Array = np.ndarray
+_GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them
+_LEAST_FOUND = 0.25  # share of keypoints that a person must show to be followed
+_LEAST_HEAT = 0.2  # of bottom-up people, whose score is their mean heat, to begin a track
+
+
+class VideoPoses:
+    """Follows the people of one video, frame by frame.
+
+    Args:
+        estimator: What finds them.
+        detect_every: The detector looks at every so manyth frame; in between, boxes follow from the poses of the frame
+            before. More than 1 needs a `PoseEstimator` with a detector.
+        tracking: Thresholds; unless given those for boxes, with the estimator's own least score of a person.
+        smoothing: How much keypoints are smoothed; ``None``: not at all.
+
+    Raises:
+        ValueError: ``detect_every`` below 1, or above it with an estimator that has no detector.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator | BottomUpEstimator,
+        detect_every: int = 1,
+        tracking: TrackerSettings | None = None,
+        smoothing: Smoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
+    ) -> None:
+        if detect_every < 1:
+            raise ValueError(f"detect_every={detect_every}; at least 1 is needed")
+        if detect_every > 1 and isinstance(estimator, BottomUpEstimator):
+            raise ValueError(f"detect_every={detect_every}: {estimator.entry.name} has no detector")
+        self.estimator, self.detect_every, self.smoothing = estimator, detect_every, smoothing
+        self._tracking = tracking or _thresholds_of(estimator)
+        self._tracker = Tracker(self._tracking)
+        self._smoothers: dict[int, KeypointSmoother] = {}
+        self._frame = 0
+        self._before: Poses | None = None
+
+    def __call__(self, image: Array, time: float) -> Poses:
+        """People of the next frame with their ``ids``; whoever comes later than the first frame appears a frame late.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            time: Seconds, later than the frame's before.
+        """
+        estimator = self.estimator
+        if isinstance(estimator, BottomUpEstimator):
+            poses = estimator(image)
+            tracks = self._follow(poses.boxes, poses.scores)
+            poses = poses[[track.detection for track in tracks]]
+        else:
+            boxes, scores = self._boxes(estimator, image)
+            tracks = self._follow(boxes, scores)
+            rows = [track.detection for track in tracks if track.detection is not None]
+            poses = (
+                estimator.estimate_keypoints(image, boxes[rows], scores[rows])
+                if rows
+                else Poses.empty(estimator.pose_entry.skeleton)
+            )
+        poses.ids = np.array([track.id for track in tracks], np.int64)
+        self._frame, self._before = self._frame + 1, poses
+        known = poses[np.array([track.confirmed for track in tracks], bool)]
+        if self.smoothing is not None:
+            self._smooth(known, time)
+        return known
+
+    def _boxes(self, estimator: PoseEstimator, image: Array) -> tuple[Array, Array]:
+        """Where people are, and their scores: detected, or from the poses of the frame before."""
+        if self._frame % self.detect_every == 0 or self._before is None:
+            found = estimator.find_people(image, self._tracking.weak)
+            return found.boxes, found.scores
+        boxes, shown = boxes_around(self._before.keypoints, self._before.keypoint_scores > VISIBLE)
+        inside = ((boxes[:, 2:] > 0) & (boxes[:, :2] < image.shape[1::-1])).all(axis=1)
+        return boxes[shown & inside], self._before.scores[shown & inside]
+
+    def _follow(self, boxes: Array, scores: Array) -> list[Track]:
+        """The tracks, newcomers among them, that were seen."""
+        self._tracker.update(boxes, scores)
+        return [track for track in self._tracker.tracked if track.detection is not None]
+
+    def _smooth(self, poses: Poses, time: float) -> None:
+        followed = {track.id for track in (*self._tracker.tracked, *self._tracker.lost)}
+        self._smoothers = {identity: s for identity, s in self._smoothers.items() if identity in followed}
+        assert poses.ids is not None
+        for row, identity in enumerate(poses.ids.tolist()):
+            smoother = self._smoothers.setdefault(identity, KeypointSmoother(self.smoothing))
+            height = float(poses.boxes[row, 3] - poses.boxes[row, 1])
+            found = poses.keypoint_scores[row] > VISIBLE
+            poses.keypoints[row] = smoother(poses.keypoints[row], found, height, time)
+
+
+def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
+    if isinstance(estimator, BottomUpEstimator):
+        strong = _LEAST_HEAT
+    else:
+        assert estimator.detection_threshold is not None
+        strong = estimator.detection_threshold
+    return dataclasses.replace(BY_BOXES, strong=strong, weak=min(BY_BOXES.weak, strong))
+
+
+def boxes_around(keypoints: Array, found: Array) -> tuple[Array, Array]:
+    """Boxes for the next frame from the poses of this one.
+
+    Args:
+        keypoints: ``(N, K, 2)`` x, y, pixels.
+        found: ``(N, K)`` bool: those that count.
+
+    Returns:
+        Boxes ``(N, 4)`` x1, y1, x2, y2: the extent of the keypoints, grown; and ``(N,)`` bool: who shows enough of them.
+    """
+    shown = found.mean(axis=1) >= _LEAST_FOUND
+    low = np.where(found[..., None], keypoints, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(found[..., None], keypoints, -np.inf).max(axis=1, initial=-np.inf)
+    low[~shown], high[~shown] = 0, 1
+    margin = _GROWN * (high - low).max(axis=1, keepdims=True)
+    return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32), shown
