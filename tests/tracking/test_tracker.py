@@ -1,6 +1,7 @@
 """Tracking: the original's recorded sequences, and people who cross, hide and come back."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -90,3 +91,11 @@ def test_empty_frames():
         assert tracker.update(np.zeros((0, 4)), np.zeros(0)) == []
     assert len(tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))) == 0, "confirmed when seen again"
     assert len(tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))) == 1
+
+
+def test_without_scipy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    tracker = Tracker(BY_BOXES)
+    tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))
+    with pytest.raises(RuntimeError, match="pip install scipy"):
+        tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))

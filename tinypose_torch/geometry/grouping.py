@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tinypose_torch.geometry.assignment import least_cost_pairs
+
 Array = np.ndarray
 _PEAK_WINDOW = np.ones((5, 5), np.uint8)
 _QUARTER = 0.25
@@ -121,8 +123,6 @@ def _people(heatmaps: Array, tags: Array, options: Grouping) -> Sequence[_Person
 
 def _assign(people: Sequence[_Person], heats: Array, tags: Array, options: Grouping) -> list[_Person | None]:
     """For every peak of a joint the person whose it is; ``None`` for nobody's."""
-    from scipy.optimize import linear_sum_assignment
-
     chosen: list[_Person | None] = [None] * len(heats)
     if not people or not len(heats):
         return chosen
@@ -131,7 +131,7 @@ def _assign(people: Sequence[_Person], heats: Array, tags: Array, options: Group
     cost = np.round(distances) * 100 - heats[:, None]
     spare = max(0, len(heats) - len(people))
     cost = np.concatenate([cost, np.full((len(heats), spare), _NO_PERSON)], axis=1)
-    for peak, number in zip(*linear_sum_assignment(cost), strict=True):
+    for peak, number in least_cost_pairs(cost):
         if number < len(people) and distances[peak, number] < options.tag_threshold:
             chosen[peak] = people[number]
     return chosen

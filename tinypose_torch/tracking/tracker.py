@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.geometry.assignment import least_cost_pairs
 from tinypose_torch.tracking import kalman
 from tinypose_torch.tracking.kalman import Beliefs
 
@@ -193,16 +194,13 @@ def assign(cost: Array, limit: float) -> list[tuple[int, int]]:
     Args:
         cost: ``(N, M)``; infinite where a pair is impossible.
     """
-    from scipy.optimize import linear_sum_assignment
-
     rows, columns = cost.shape
     if not rows or not columns:
         return []
     extended = np.full((rows + columns, rows + columns), limit / 2)
     extended[:rows, :columns] = np.minimum(cost, _IMPOSSIBLE)
     extended[rows:, columns:] = 0
-    pairs = zip(*linear_sum_assignment(extended), strict=True)
-    return [(int(row), int(column)) for row, column in pairs if row < rows and column < columns]
+    return [(row, column) for row, column in least_cost_pairs(extended) if row < rows and column < columns]
 
 
 def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
