@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.geometry.skeletons import COCO17
-from train.synthetic.body import Body, draw_pose, joints_in_space
+from train.synthetic.body import Body, Pose, draw_pose, joints_in_space
 from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, body_parts, looks_at_camera
 
 Array = np.ndarray
@@ -38,7 +38,7 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class _Painted:
+class Painted:
     """Where a person's joints are in the picture and in space, and the parts that were painted."""
 
     pixels: dict[str, Array]
@@ -60,7 +60,7 @@ def draw_scene(
         heights: Least and greatest height of a person in heights of the picture.
     """
     height, _ = size
-    canvas = Canvas(draw_background(generator, size), _draw_light(generator))
+    canvas = Canvas(draw_background(generator, size), draw_light(generator))
     people = []
     count = people_count or int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
     shrunk = 0.8 if heights is None and count > 2 else 1.0
@@ -68,15 +68,13 @@ def draw_scene(
     in_pixels = np.sort(generator.uniform(*(heights or _HEIGHTS), count)) * height * shrunk
     places = (generator.permutation(count) + 0.5 + generator.uniform(-0.4, 0.4, count)) / count
     for owner, (person_height, place) in enumerate(zip(in_pixels.tolist(), places.tolist(), strict=True)):
-        people.append(_paint_person(canvas, generator, owner, person_height, 0.08 + 0.84 * place))
+        people.append(paint_figure(canvas, Figure.draw(generator), owner, person_height, 0.08 + 0.84 * place))
     for _ in range(int(generator.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))):
         _paint_thing(canvas, generator, len(people))
     annotations = [
-        annotation
-        for owner, person in enumerate(people)
-        if (annotation := _annotate(canvas, owner, person)) is not None
+        annotation for owner, person in enumerate(people) if (annotation := annotate(canvas, owner, person)) is not None
     ]
-    return _photograph(canvas.image, generator), annotations
+    return photograph(canvas.image, generator), annotations
 
 
 def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Array:
@@ -112,33 +110,55 @@ def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Ar
     return np.clip(image, 0, 255)
 
 
-def _paint_person(
-    canvas: Canvas, generator: np.random.Generator, owner: int, person_height: float, place: float
-) -> _Painted:
+@dataclass(frozen=True)
+class Figure:
+    """A person before they are painted.
+
+    Attributes:
+        ground: Where the lowest point of the body is, in heights of the picture.
+        distance: Of the camera, in heights of the person.
+        texture: Of the shirt.
+    """
+
+    body: Body
+    clothes: Clothes
+    pose: Pose
+    ground: float
+    distance: float
+    texture: Array
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator) -> Figure:
+        body, clothes, pose = Body.draw(generator), Clothes.draw(generator), draw_pose(generator)
+        ground, distance = generator.uniform(0.82, 1.08), generator.uniform(2.5, 6.0)
+        noise = generator.random((24, 24)).astype(np.float32)
+        texture = np.asarray(cv2.resize(noise, (96, 96), interpolation=cv2.INTER_LINEAR))
+        return cls(body, clothes, pose, ground, distance, texture)
+
+
+def paint_figure(canvas: Canvas, figure: Figure, owner: int, person_height: float, place: float) -> Painted:
+    """Paint a person of so many pixels at a place in widths of the picture."""
     height, width = canvas.image.shape[:2]
-    body, clothes, pose = Body.draw(generator), Clothes.draw(generator), draw_pose(generator)
-    space = joints_in_space(body, pose)
+    space = joints_in_space(figure.body, figure.pose)
     lowest = min(point[1] for point in space.values())
-    ground = height * generator.uniform(0.82, 1.08)
-    origin = np.array([place * width, ground + lowest * person_height])
-    distance = generator.uniform(2.5, 6.0)  # of the camera, in heights
+    origin = np.array([place * width, height * figure.ground + lowest * person_height])
+    distance = figure.distance
     pixels = {
         name: origin + np.array([point[0], -point[1]]) * person_height * distance / (distance - point[2])
         for name, point in space.items()
     }
-    texture = cv2.resize(generator.random((24, 24)).astype(np.float32), (96, 96), interpolation=cv2.INTER_LINEAR)
-    parts = body_parts(space, pixels, person_height, body, clothes)
-    head = Head(space, pixels, person_height, body, clothes)
+    parts = body_parts(space, pixels, person_height, figure.body, figure.clothes)
+    head = Head(space, pixels, person_height, figure.body, figure.clothes)
     if head.facing > 0:
         head.paint_long_hair(canvas, owner)
     before_head = sum(part.depth <= float(space["head"][2]) + 0.06 for part in parts)
     for index, part in enumerate(parts):
         if index == before_head:
             head.paint(canvas, owner)
-        canvas.paint(part, owner, index, texture)
+        canvas.paint(part, owner, index, figure.texture)
     if before_head == len(parts):
         head.paint(canvas, owner)
-    return _Painted(pixels, parts, space, person_height)
+    return Painted(pixels, parts, space, person_height)
 
 
 def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> None:
@@ -154,7 +174,8 @@ def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> 
     canvas.owner[mask > 127] = owner
 
 
-def _annotate(canvas: Canvas, owner: int, person: _Painted) -> Annotation | None:
+def annotate(canvas: Canvas, owner: int, person: Painted) -> Annotation | None:
+    """What an annotator would write down; ``None`` for somebody of whom too little can be seen."""
     height, width = canvas.image.shape[:2]
     mine = canvas.owner == owner
     area = int(mine.sum())
@@ -179,7 +200,7 @@ def _annotate(canvas: Canvas, owner: int, person: _Painted) -> Annotation | None
     return Annotation(keypoints, (x1, y1, x2 - x1, y2 - y1), area)
 
 
-def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int], person: _Painted) -> bool:
+def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int], person: Painted) -> bool:
     """Whether the part that a hidden joint lies in can be seen close to it."""
     reach = max(1, round(_NEAR * person.height))
     column, row = place
@@ -188,13 +209,13 @@ def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int]
     return bool((np.isin(canvas.part[window], holders) & mine[window]).any())
 
 
-def _draw_light(generator: np.random.Generator) -> Array:
+def draw_light(generator: np.random.Generator) -> Array:
     """Where in the picture the light comes from."""
     angle = generator.uniform(-np.pi, 0)
     return np.array([np.cos(angle), np.sin(angle)]) * generator.uniform(0.2, 1.0)
 
 
-def _photograph(image: Array, generator: np.random.Generator) -> Array:
+def photograph(image: Array, generator: np.random.Generator) -> Array:
     """Exposure, white balance, blur and noise of a camera."""
     image = image * generator.uniform(0.75, 1.2) * generator.uniform(0.93, 1.07, 3) + generator.uniform(-15, 15)
     if generator.random() < 0.4:

@@ -1,0 +1,139 @@
+"""People followed through rendered videos: writes docs/tracking.md.
+
+    PYTHONPATH=. python benchmarks/tracking.py [--videos N] [--frames N] [--people N]
+
+With the detector and TinyPose 128x96 of `weights/`. Jitter is the mean acceleration of the keypoints of somebody who stands
+still, lag the delay in frames at which the walkers' keypoints fit the truth best.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch import PoseEstimator, Poses
+from tinypose_torch.evaluation.tracking import People, match_boxes, score_tracking
+from tinypose_torch.tracking.smoothing import Smoothing
+from tinypose_torch.tracking.video import VideoPoses
+from train.synthetic.scenes import Annotation
+from train.synthetic.videos import draw_video
+
+ROOT = Path(__file__).resolve().parent.parent
+DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
+WEIGHTS = [ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE)]
+SIZE, FPS, STILL, SEED = (480, 640), 30.0, 1, 2026
+WAYS = [(every, smooth) for every in (1, 5) for smooth in (False, True)]
+LAGS = np.arange(0, 6, 0.25)
+
+Frames = list[dict[int, Annotation]]
+
+
+def main() -> None:
+    """Render, follow, print and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--videos", type=int, default=4, help="default: %(default)s")
+    add("--frames", type=int, default=300, help="of each (default: %(default)s)")
+    add("--people", type=int, default=5, help="in each (default: %(default)s)")
+    add("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="default: docs")
+    options = parser.parse_args()
+    rows: dict[tuple[int, bool], list[dict[str, float]]] = defaultdict(list)
+    estimator = PoseEstimator(DETECTOR, POSE, *WEIGHTS, backend="eager", detection_threshold=0.4)
+    for video in range(options.videos):
+        frames = draw_video(np.random.default_rng([SEED, video]), SIZE, options.people, options.frames, FPS)
+        followers = {way: VideoPoses(estimator, way[0], smoothing=Smoothing() if way[1] else None) for way in WAYS}
+        truth: Frames = []
+        found: dict[tuple[int, bool], list[Poses]] = defaultdict(list)
+        for index, (image, people) in enumerate(tqdm(frames, total=options.frames, desc=f"video {video + 1}")):
+            truth.append(people)
+            for way, follower in followers.items():
+                found[way].append(follower(image, index / FPS))
+        for way in WAYS:
+            rows[way].append(measure(truth, found[way]))
+    text = page(rows, options)
+    (options.output / "tracking.md").write_text(text)
+    print(text)
+
+
+def measure(truth: Frames, found: list[Poses]) -> dict[str, float]:
+    """The figures of one video."""
+    true = [People(np.array(list(people)), _boxes(people)) for people in truth]
+    seen = [People(poses.ids, poses.boxes.astype(float)) for poses in found]  # type: ignore[arg-type]
+    scores = score_tracking(true, seen)
+    ways: dict[int, dict[int, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
+    for index, (one, other, people, poses) in enumerate(zip(true, seen, truth, found, strict=True)):
+        for row, column in match_boxes(one.boxes, other.boxes):
+            identity = int(one.ids[row])
+            ways[identity][index] = (people[identity].keypoints, poses.keypoints[column])
+    return {
+        "IDF1": scores.idf1,
+        "switches": scores.switches,
+        "found": scores.found,
+        "jitter": _jitter(ways.pop(STILL, {})),
+        "lag": _lag(ways),
+    }
+
+
+def _boxes(people: dict[int, Annotation]) -> np.ndarray:
+    boxes = np.array([person.bbox for person in people.values()], float).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def _jitter(way: dict[int, Any]) -> float:
+    """Pixels per frame squared, of keypoints that can be seen."""
+    accelerations = []
+    for index in way:
+        if index - 1 in way and index + 1 in way:
+            seen = way[index][0][:, 2] == 2
+            before, now, after = (way[index + step][1][seen] for step in (-1, 0, 1))
+            accelerations.append(np.linalg.norm(before - 2 * now + after, axis=1))
+    return float(np.concatenate(accelerations).mean()) if accelerations else float("nan")
+
+
+def _lag(ways: dict[int, dict[int, Any]]) -> float:
+    """Frames by which what was found follows the truth: the delay at which both are nearest along x."""
+    errors = {float(lag): [] for lag in LAGS}  # type: ignore[var-annotated]
+    for way in ways.values():
+        for index in way:
+            if any(index - step not in way for step in range(7)):
+                continue
+            for lag in LAGS:
+                whole, part = int(lag), float(lag) - int(lag)
+                newer, older = way[index - whole][0], way[index - whole - 1][0]
+                seen = (newer[:, 2] == 2) & (older[:, 2] == 2) & (way[index][0][:, 2] == 2)
+                then = (1 - part) * newer[seen, 0] + part * older[seen, 0]
+                errors[float(lag)] += np.abs(way[index][1][seen, 0] - then).tolist()
+    return min(errors, key=lambda lag: float(np.median(errors[lag]))) if errors[0.0] else float("nan")
+
+
+def page(rows: dict[tuple[int, bool], list[dict[str, float]]], options: argparse.Namespace) -> str:
+    """The page in Markdown."""
+    lines = [
+        "# People followed through videos",
+        "",
+        f"{options.videos} rendered videos of {options.frames / FPS:.0f} seconds, {SIZE[1]}x{SIZE[0]} pixels, {FPS:.0f} frames per second:",
+        f"one of {options.people} people stands still in front, the others walk to and fro behind, cross, leave and return. `{DETECTOR}` and",
+        f"`{POSE}` with the weights of `weights/`, people from a score of 0.4. Found: share of the people that can be seen. Jitter: mean",
+        "acceleration of the visible keypoints of the one who stands still, pixels per frame squared. Lag: frames by which walkers' keypoints follow.",
+        "People who leave the picture for longer than a second come back under a new id, which counts as a switch.",
+        "",
+        "| detector in | smoothing | IDF1 | switches | found | jitter | lag |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for (every, smooth), figures in rows.items():
+        mean = {name: float(np.nanmean([row[name] for row in figures])) for name in figures[0]}
+        lines.append(
+            f"| {'every frame' if every == 1 else f'every {every}th'} | {'on' if smooth else 'off'} | {mean['IDF1']:.3f} "
+            f"| {sum(row['switches'] for row in figures):.0f} | {mean['found']:.3f} | {mean['jitter']:.3f} | {mean['lag']:.2f} |"
+        )
+    lines += ["", "Made by", "", "```", "PYTHONPATH=. python benchmarks/tracking.py", "```", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
