@@ -22,7 +22,7 @@ class Smoothing:
         speed_cutoff: Of the estimate of the speed, Hz.
     """
 
-    least_cutoff: float = 1.5
+    least_cutoff: float = 1.0
     speed_factor: float = 8.0
     speed_cutoff: float = 1.0
 
