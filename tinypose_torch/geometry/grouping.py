@@ -17,6 +17,7 @@ from tinypose_torch.geometry.assignment import least_cost_pairs
 Array = np.ndarray
 _PEAK_WINDOW = np.ones((5, 5), np.uint8)
 _QUARTER = 0.25
+_WARM = 0.02
 _NO_PERSON = 1e-10  # cost of a peak that is given to nobody
 
 
@@ -84,10 +85,11 @@ def group(heatmaps: Array, tags: Array, options: Grouping | None = None) -> tupl
         for joint, (place, heat) in person.joints.items():
             pose[joint] = *divmod(place, heatmaps.shape[2])[::-1], heat
     scores = poses[..., 2].mean(axis=1, dtype=np.float64)
+    warm = [_WarmCells.of(heatmap, tags[:, joint]) for joint, heatmap in enumerate(heatmaps)] if people else []
     for pose, person in zip(poses, people, strict=True):
         found = np.array(list(person.joints))
         pose[found, :2] = _adjusted(heatmaps, found, pose[found, :2])
-        _fill(pose, found, heatmaps, tags)
+        _fill(pose, found, heatmaps, tags, warm)
     return poses, scores
 
 
@@ -154,18 +156,55 @@ def _adjusted(heatmaps: Array, joints: Array, places: Array) -> Array:
     return places + moves + 0.5
 
 
-def _fill(pose: Array, found: Array, heatmaps: Array, tags: Array) -> None:
+@dataclass(frozen=True)
+class _WarmCells:
+    """The cells of a joint's map with some heat: few, among whom most searches end.
+
+    Attributes:
+        places: ``(M,)``, ascending.
+        heats: ``(M,)``, all above `_WARM`.
+        tags: ``(T, M)``.
+        hottest: Of the whole map.
+    """
+
+    places: Array
+    heats: Array
+    tags: Array
+    hottest: float
+
+    @classmethod
+    def of(cls, heatmap: Array, tags: Array) -> _WarmCells:
+        flat = heatmap.reshape(-1)
+        places = np.flatnonzero(flat > _WARM)
+        return cls(places, flat[places], tags.reshape(len(tags), -1)[:, places], float(flat.max()))
+
+    def best(self, mean: Array) -> tuple[int, float] | None:
+        """The hottest cell whose tag is within a half of ``mean`` ``(T,)`` and its heat, if no other can be better."""
+        near = np.round(np.sqrt(np.square(self.tags - mean[:, None]).sum(axis=0))) == 0
+        index = int(np.where(near, self.heats, -np.inf).argmax()) if len(near) else 0
+        if not near.any() or self.heats[index] <= self.hottest - 1:
+            return None
+        return int(self.places[index]), float(self.heats[index])
+
+
+def _fill(pose: Array, found: Array, heatmaps: Array, tags: Array, warm: Sequence[_WarmCells]) -> None:
     """Give a person the missing joints: for each the cell with the most heat whose tag is like the person's."""
-    missing = np.setdiff1d(np.arange(len(heatmaps)), found)
-    if not len(missing):
-        return
     width = heatmaps.shape[2]
     columns, rows = pose[found, :2].astype(np.int64).T
     mean = tags[:, found, rows, columns].mean(axis=1)
-    distances = np.sqrt(np.square(tags[:, missing] - mean[:, None, None, None]).sum(axis=0))
-    likely = (heatmaps[missing] - np.round(distances)).reshape(len(missing), -1)
-    best = likely.argmax(axis=1)
-    places, heats = np.stack([best % width, best // width], axis=1), likely.max(axis=1)
-    warm = heats > 0
-    pose[missing[warm], :2] = _adjusted(heatmaps, missing[warm], places[warm])
-    pose[missing[warm], 2] = heats[warm]
+    filled, places = [], []
+    for joint in np.setdiff1d(np.arange(len(heatmaps)), found).tolist():
+        place, heat = warm[joint].best(mean) or _best_of_all(heatmaps[joint], tags[:, joint], mean)
+        if heat > 0:
+            filled.append(joint)
+            places.append((place % width, place // width))
+            pose[joint, 2] = heat
+    if filled:
+        pose[filled, :2] = _adjusted(heatmaps, np.array(filled), np.array(places))
+
+
+def _best_of_all(heatmap: Array, tags: Array, mean: Array) -> tuple[int, float]:
+    """The cell with the most heat, less the rounded distance of its tag, and that difference."""
+    likely = heatmap - np.round(np.sqrt(np.square(tags - mean[:, None, None]).sum(axis=0)))
+    place = int(likely.argmax())
+    return place, float(likely.reshape(-1)[place])
