@@ -179,3 +179,17 @@ def test_bad_requests_for_people(capsys):
             synthesise(["--output", "unused", *options])
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_pictures_of_so_many_people(tmp_path, capsys):
+    """As many as asked for, but for those of whom too little can be seen; wrong numbers end with a reason."""
+    base = ["--output", str(tmp_path), "--images", "3", "--size", "240", "640", "--workers", "1"]
+    assert synthesise([*base, "--people", "5", "--heights", "0.4", "0.5"]) == 0
+    parts = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "val")]
+    boxes = [annotation["bbox"] for part in parts for annotation in part["annotations"]]
+    assert 10 <= len(boxes) <= 15
+    assert max(box[3] for box in boxes) < 0.75 * 240
+    for wrong, message in ((["--people", "0"], "--people 0"), (["--heights", "0.9", "0.2"], "the least first")):
+        with pytest.raises(SystemExit):
+            synthesise([*base, *wrong])
+        assert message in capsys.readouterr().err
