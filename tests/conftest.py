@@ -26,8 +26,13 @@ REAL_PAIRS = {
 }
 
 
+SLOW = frozenset(("export", "deploy", "training"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the reference where it is absent; in CI it must be there."""
+    """Slow folders first, so that all processes end together. Skip what needs the reference where it is absent; in CI it
+    must be there."""
+    items.sort(key=lambda item: not SLOW.intersection(item.path.parts))
     if REFERENCE.is_dir() or os.environ.get("CI"):
         return
     skip = pytest.mark.skip(reason=f"the reference data is not at {REFERENCE}")

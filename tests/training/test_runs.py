@@ -135,7 +135,13 @@ def test_keypoints_are_taken_over_by_name():
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_recipes_are_valid(recipe):
     config = load_config(recipe, [])
-    assert config.model in recipe or recipe in ("demo_pose", "demo_detector", "finetune", "finetune_detector")
+    assert config.model in recipe or recipe in (
+        "demo_pose",
+        "demo_detector",
+        "demo_crowd",
+        "finetune",
+        "finetune_detector",
+    )
 
 
 def test_rendered_people_are_reproducible(tmp_path):

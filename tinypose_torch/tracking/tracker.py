@@ -6,7 +6,7 @@ which gives weak detections to the people who are known already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,6 +156,26 @@ class Tracker:
         self.lost = [t for t in self.lost if t.lost and self._frame - t.last_seen <= settings.patience + 1] + still
         self._drop_duplicates()
         return [track for track in self.tracked if track.confirmed]
+
+    def carry(self, boxes: Mapping[int, Array]) -> None:
+        """The next frame, in which nobody looked: tracks go on where they are said to be, and no new ones begin.
+
+        Args:
+            boxes: ``(4,)`` x1, y1, x2, y2, by id. Tracks of no box are lost. A newcomer is not confirmed by this.
+        """
+        self._frame += 1
+        for track in self.lost:
+            track.detection = None
+        _predict([*self.tracked, *self.lost])
+        for index, track in enumerate(self.tracked):
+            confirmed = track.confirmed
+            if track.id in boxes:
+                track.see(np.asarray(boxes[track.id], np.float64), track.score, None, self._frame, index)
+                track.confirmed = confirmed
+            else:
+                track.detection, track.lost = None, True
+        self.lost += [track for track in self.tracked if track.lost and track.confirmed]
+        self.tracked = [track for track in self.tracked if not track.lost]
 
     def _begin(self, box: Array, score: float, appearance: Array | None, detection: int) -> Track:
         self._given += 1

@@ -7,15 +7,19 @@ import dataclasses
 import numpy as np
 
 from tinypose_torch.bottom_up import BottomUpEstimator
+from tinypose_torch.data.coco import DEFAULT_SIGMA
 from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.evaluation.coco import KeypointPrediction, rescore, suppress_duplicates
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
+from tinypose_torch.tracking import kalman
 from tinypose_torch.tracking.smoothing import KeypointSmoother, Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
 
 Array = np.ndarray
 _GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them
 _LEAST_FOUND = 0.25  # share of keypoints that a person must show to be followed
+_SAME_POSE = 0.5  # similarity above which two poses are one person's
 _LEAST_HEAT = 0.2  # of bottom-up people, whose score is their mean heat, to begin a track
 
 
@@ -30,7 +34,7 @@ class VideoPoses:
         smoothing: How much keypoints are smoothed; ``None``: not at all.
 
     Raises:
-        ValueError: ``detect_every`` below 1, or above it with an estimator that has no detector.
+        ValueError: ``detect_every`` below 1, or above it for a bottom-up network; a `PoseEstimator` without a detector.
     """
 
     def __init__(
@@ -44,12 +48,16 @@ class VideoPoses:
             raise ValueError(f"detect_every={detect_every}; at least 1 is needed")
         if detect_every > 1 and isinstance(estimator, BottomUpEstimator):
             raise ValueError(f"detect_every={detect_every}: {estimator.entry.name} has no detector")
+        if isinstance(estimator, PoseEstimator) and estimator.detector_entry is None:
+            raise ValueError("this PoseEstimator has no detector, which following people needs")
         self.estimator, self.detect_every, self.smoothing = estimator, detect_every, smoothing
         self._tracking = tracking or _thresholds_of(estimator)
         self._tracker = Tracker(self._tracking)
         self._smoothers: dict[int, KeypointSmoother] = {}
         self._frame = 0
         self._before: Poses | None = None
+        self._tracks: list[Track] = []
+        self._boxes: dict[int, Array] = {}
 
     def __call__(self, image: Array, time: float) -> Poses:
         """People of the next frame with their ``ids``; whoever comes later than the first frame appears a frame late.
@@ -59,39 +67,52 @@ class VideoPoses:
             time: Seconds, later than the frame's before.
         """
         estimator = self.estimator
+        tracker = self._tracker
         if isinstance(estimator, BottomUpEstimator):
-            poses = estimator(image)
-            tracks = self._follow(poses.boxes, poses.scores)
-            poses = poses[[track.detection for track in tracks]]
+            found = estimator(image)
+            tracker.update(found.boxes, found.scores)
+            self._tracks = [track for track in tracker.tracked if track.detection is not None]
+            poses = found[[track.detection for track in self._tracks]]
         else:
-            boxes, scores = self._boxes(estimator, image)
-            tracks = self._follow(boxes, scores)
-            rows = [track.detection for track in tracks if track.detection is not None]
-            poses = (
-                estimator.estimate_keypoints(image, boxes[rows], scores[rows])
-                if rows
-                else Poses.empty(estimator.pose_entry.skeleton)
-            )
-        poses.ids = np.array([track.id for track in tracks], np.int64)
+            self._follow(estimator, image)
+            boxes = np.array([self._boxes[track.id] for track in self._tracks]).reshape(-1, 4)
+            poses = estimator.estimate_keypoints(image, boxes, np.array([track.score for track in self._tracks]))
+        poses.ids = np.array([track.id for track in self._tracks], np.int64)
         self._frame, self._before = self._frame + 1, poses
-        known = poses[np.array([track.confirmed for track in tracks], bool)]
+        known = poses[np.array([track.confirmed for track in self._tracks], bool)]
         if self.smoothing is not None:
             self._smooth(known, time)
         return known
 
-    def _boxes(self, estimator: PoseEstimator, image: Array) -> tuple[Array, Array]:
-        """Where people are, and their scores: detected, or from the poses of the frame before."""
-        if self._frame % self.detect_every == 0 or self._before is None:
+    def _follow(self, estimator: PoseEstimator, image: Array) -> None:
+        """Where everybody is in the next frame: detected, or carried on from the poses of the frame before."""
+        tracker = self._tracker
+        if self._frame % self.detect_every == 0:
             found = estimator.find_people(image, self._tracking.weak)
-            return found.boxes, found.scores
-        boxes, shown = boxes_around(self._before.keypoints, self._before.keypoint_scores > VISIBLE)
-        inside = ((boxes[:, 2:] > 0) & (boxes[:, :2] < image.shape[1::-1])).all(axis=1)
-        return boxes[shown & inside], self._before.scores[shown & inside]
+            tracker.update(found.boxes, found.scores)
+            self._tracks = [track for track in tracker.tracked if track.detection is not None]
+            self._boxes = {track.id: found.boxes[track.detection] for track in self._tracks}
+        else:
+            self._boxes = self._carried((image.shape[1], image.shape[0]))
+            tracker.carry(self._boxes)
+            self._tracks = [track for track in tracker.tracked if track.id in self._boxes]
 
-    def _follow(self, boxes: Array, scores: Array) -> list[Track]:
-        """The tracks, newcomers among them, that were seen."""
-        self._tracker.update(boxes, scores)
-        return [track for track in self._tracker.tracked if track.detection is not None]
+    def _carried(self, image_size: tuple[int, int]) -> dict[int, Array]:
+        """Boxes of those who are still in the picture, by id.
+
+        Whose pose shows too little, or is somebody else's who hides them, goes on as before.
+        """
+        assert self._before is not None
+        poses = self._before
+        boxes, shown = boxes_around(poses.keypoints, poses.keypoint_scores > VISIBLE)
+        own = _own_poses(poses)
+        carried = {}
+        for row, track in enumerate(self._tracks):
+            trusted = shown[row] and row in own
+            box = boxes[row] if trusted else kalman.boxes_of(kalman.predict(track.belief).means)[0]
+            if (box[2:] > 0).all() and (box[:2] < image_size).all():
+                carried[track.id] = box
+        return carried
 
     def _smooth(self, poses: Poses, time: float) -> None:
         followed = {track.id for track in (*self._tracker.tracked, *self._tracker.lost)}
@@ -102,6 +123,18 @@ class VideoPoses:
             height = float(poses.boxes[row, 3] - poses.boxes[row, 1])
             found = poses.keypoint_scores[row] > VISIBLE
             poses.keypoints[row] = smoother(poses.keypoints[row], found, height, time)
+
+
+def _own_poses(poses: Poses) -> set[int]:
+    """Rows of the poses that are not too similar to a better one."""
+    if not len(poses):
+        return set()
+    triples = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
+    areas = (poses.boxes[:, 2:] - poses.boxes[:, :2]).prod(axis=1)
+    people = [KeypointPrediction(0, one, 1.0, float(area)) for one, area in zip(triples, areas, strict=True)]
+    sigmas = poses.skeleton.sigmas or (DEFAULT_SIGMA,) * len(poses.skeleton)
+    scores = np.array([rescore(person) for person in people])
+    return set(suppress_duplicates(people, scores, np.asarray(sigmas), _SAME_POSE))
 
 
 def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
