@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from tinypose_torch.geometry.assignment import least_cost_pairs
+from tinypose_torch.losses.boxes import pairwise_iou
 
 Array = np.ndarray
 _SAME = 0.5  # IoU from which a found box is somebody's
@@ -67,10 +69,6 @@ def score_tracking(truth: Sequence[People], found: Sequence[People]) -> Tracking
 
 def match_boxes(true: Array, found: Array) -> list[tuple[int, int]]:
     """Rows of boxes ``(N, 4)`` and ``(M, 4)`` that belong together: as many as overlap enough, the greatest overlaps."""
-    low = np.maximum(true[:, None, :2], found[None, :, :2])
-    high = np.minimum(true[:, None, 2:], found[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (true, found)]
-    iou = overlap / np.maximum(areas[0][:, None] + areas[1][None] - overlap, 1e-9)
+    iou = pairwise_iou(torch.from_numpy(true), torch.from_numpy(found)).numpy()
     cost = np.where(iou >= _SAME, -iou, _IMPOSSIBLE)
     return [(row, column) for row, column in least_cost_pairs(cost) if iou[row, column] >= _SAME]
