@@ -21,6 +21,7 @@ from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.models.fairmot import FairMOTMaps
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
@@ -137,7 +138,12 @@ def verify_against_recording(network: nn.Module, folder: Path, tolerance: float)
         largest = float(np.abs(value - recorded[f"act.{name}"]).max())
         layers.append(LayerDifference(path, largest, scale))
     pixels: dict[str, float] = {}
-    if "heatmap" in recorded:
+    if isinstance(outputs[""], FairMOTMaps):
+        for what, key, maps in zip(
+            ("heatmap", "size, cells", "offset, cells"), ("heatmap", "size_ltrb", "offset"), outputs[""], strict=False
+        ):
+            pixels[what] = float(np.abs(maps.numpy() - recorded[key]).max())
+    elif "heatmap" in recorded:
         pixels = _keypoint_difference(outputs[""].numpy(), recorded["heatmap"], -np.inf)
         pixels["heatmap"] = float(np.abs(outputs[""].numpy() - recorded["heatmap"]).max())
     elif "boxes_input_pixels" in recorded:
@@ -147,12 +153,17 @@ def verify_against_recording(network: nn.Module, folder: Path, tolerance: float)
 
 
 def recorded_input(spec: dict[str, Any]) -> np.ndarray:
-    """The input of a recording: coarse normal noise on a grid of 8 pixels, plus half as much fine noise."""
+    """The input of a recording: coarse normal noise on a grid of 8 pixels, plus half as much fine noise.
+
+    ``mul``, ``add`` and ``clip`` of the recording bring it into another range.
+    """
     n, c, h, w = spec["shape"]
     generator = np.random.RandomState(spec["seed"])
     coarse = generator.standard_normal((n, c, -(-h // 8), -(-w // 8)))
     fine = generator.standard_normal((n, c, h, w))
-    return (np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :h, :w] + 0.5 * fine).astype(np.float32)
+    noise = (np.repeat(np.repeat(coarse, 8, 2), 8, 3)[:, :, :h, :w] + 0.5 * fine).astype(np.float32)
+    noise = noise * np.float32(spec.get("mul", 1)) + np.float32(spec.get("add", 0))
+    return np.clip(noise, *spec["clip"]) if "clip" in spec else noise
 
 
 def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple[np.ndarray, str]:

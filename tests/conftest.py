@@ -65,6 +65,8 @@ def filler() -> ModuleType:
 def catalogue_name(folder: str) -> str:
     """The catalogue's name of a folder in reference/models."""
     folder = folder.replace("higherhrnet_hrnet_", "higherhrnet_")
+    renamed = {"ppyolov2_r50vd_dcn_365e_coco": "ppyolov2_r50vd_dcn", "fairmot_dla34_30e_1088x608": "fairmot_dla34"}
+    folder = renamed.get(folder, folder)
     keep = folder.startswith(("picodet", "tinypose"))
     return folder if keep else folder.removesuffix("_coco")
 

@@ -82,21 +82,22 @@ def test_recorded_cases(image):
 
 
 def test_nothing_above_the_threshold():
-    boxes, scores, labels = suppress(np.zeros((5, 3), np.float32), np.ones((5, 4), np.float32), Suppression())
-    assert boxes.shape == (0, 4)
-    assert scores.shape == labels.shape == (0,)
+    chosen = suppress(np.zeros((5, 3), np.float32), np.ones((5, 4), np.float32), Suppression())
+    assert chosen.boxes.shape == (0, 4)
+    assert chosen.scores.shape == chosen.class_ids.shape == chosen.rows.shape == (0,)
 
 
 def test_classes_do_not_suppress_each_other():
     boxes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (2, 1))
-    _, _, labels = suppress(np.array([[0.9, 0.0], [0.0, 0.8]], np.float32), boxes, Suppression())
-    assert labels.tolist() == [0, 1]
+    chosen = suppress(np.array([[0.9, 0.0], [0.0, 0.8]], np.float32), boxes, Suppression())
+    assert chosen.class_ids.tolist() == [0, 1]
 
 
 def test_limits_keep_the_best():
     boxes = np.stack([np.array([20 * i, 0, 20 * i + 10, 10], np.float32) for i in range(8)])
     scores = np.linspace(0.2, 0.9, 8, dtype=np.float32)[:, None]
-    _, kept, _ = suppress(scores, boxes, Suppression(max_detections=3))
-    assert np.allclose(kept, [0.9, 0.8, 0.7])
-    _, kept, _ = suppress(scores, boxes, Suppression(candidates_per_level=1), level_sizes=(4, 4))
-    assert np.allclose(kept, [0.9, 0.5])
+    chosen = suppress(scores, boxes, Suppression(max_detections=3))
+    assert np.allclose(chosen.scores, [0.9, 0.8, 0.7])
+    chosen = suppress(scores, boxes, Suppression(candidates_per_level=1), level_sizes=(4, 4))
+    assert np.allclose(chosen.scores, [0.9, 0.5])
+    assert chosen.rows.tolist() == [7, 3]

@@ -17,14 +17,18 @@ from torch import nn
 
 from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.grouping import Grouping
+from tinypose_torch.geometry.matrix_suppression import MatrixSuppression
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.geometry.suppression import (
     GRAPH_SUPPRESSION,
+    NO_SUPPRESSION,
     NUMPY_SUPPRESSION,
     Suppression,
 )
-from tinypose_torch.models import HigherHRNet, HRNet, LiteHRNet, PicoDet
+from tinypose_torch.models import FairMOT, HigherHRNet, HRNet, LiteHRNet, PicoDet, PPYOLOv2
+from tinypose_torch.models.fairmot import DOWN as FAIRMOT_STRIDE
 from tinypose_torch.models.picodet.detector import STRIDES
+from tinypose_torch.models.ppyolov2 import STRIDES as YOLO_STRIDES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -148,13 +152,17 @@ class DetectorEntry(ModelEntry):
         strides: Input pixels per cell of every pyramid level.
         suppression: How the deployed original suppresses overlapping boxes.
         person_threshold: Score from which a person's box goes to the pose network.
+        letterbox: Images keep their aspect ratio, with grey beside them; else they are stretched to the input size.
+        appearances: The network also gives an embedding per box, by which people are followed.
     """
 
     class_names: tuple[str, ...] = ("person",)
     person_class: int | None = 0
     strides: tuple[int, ...] = STRIDES
-    suppression: Suppression = GRAPH_SUPPRESSION
+    suppression: Suppression | MatrixSuppression = GRAPH_SUPPRESSION
     person_threshold: float = 0.5
+    letterbox: bool = False
+    appearances: bool = False
 
     @property
     def task(self) -> str:
@@ -317,6 +325,38 @@ def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntr
     return _picodet(name, backbone, letter, size, url, coco_ap, COCO_CLASSES)
 
 
+def _ppyolov2(coco_ap: float) -> DetectorEntry:
+    return DetectorEntry(
+        name="ppyolov2_r50vd_dcn",
+        network=PPYOLOv2,
+        arguments={},
+        input_size=(640, 640),
+        weights=_official(f"{_MODEL_HOST}ppyolov2_r50vd_dcn_365e_coco.pdparams"),
+        coco_ap=coco_ap,
+        class_names=COCO_CLASSES,
+        strides=YOLO_STRIDES,
+        suppression=MatrixSuppression(),
+    )
+
+
+def _fairmot() -> DetectorEntry:
+    return DetectorEntry(
+        name="fairmot_dla34",
+        network=FairMOT,
+        arguments={},
+        input_size=(608, 1088),
+        weights=_official(f"{_MODEL_HOST}mot/fairmot_dla34_30e_1088x608.pdparams"),
+        coco_ap=None,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        strides=(FAIRMOT_STRIDE,),
+        suppression=NO_SUPPRESSION,
+        person_threshold=0.4,
+        letterbox=True,
+        appearances=True,
+    )
+
+
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
@@ -356,6 +396,8 @@ CATALOGUE: dict[str, Entry] = {
         _coco("esnet", "l", 320, coco_ap=32.9),
         _coco("esnet", "l", 416, coco_ap=36.6),
         _coco("esnet", "l", 640, coco_ap=40.9),
+        _ppyolov2(coco_ap=49.5),
+        _fairmot(),
     )
 }
 

@@ -41,6 +41,67 @@ _HRNET: tuple[_Rule, ...] = (
     (r"\bbackbone\.tr(\d)\b", r"backbone.transition\1"),
     (r"\bbackbone\.st(\d)\b", r"backbone.stage\1"),
 )
+_PLACE = {"a": 1, "b": 2, "c": 3}
+_SIDE = {"1": "left", "2": "right", "3": "merge"}
+_PPYOLOV2: tuple[_Rule, ...] = (
+    (r"\bbackbone\.conv1\.conv1_(\d)\.conv\b", lambda m: f"backbone.stem.0.{3 * int(m[1]) - 3}"),
+    (r"\bbackbone\.conv1\.conv1_3\.norm\b", "backbone.stem.1"),
+    (r"\bbackbone\.conv1\.conv1_(\d)\.norm\b", lambda m: f"backbone.stem.0.{3 * int(m[1]) - 2}"),
+    (r"\bbackbone\.conv1\b", "backbone.stem"),
+    (r"\bbackbone\.res(\d)\b", lambda m: f"backbone.stages.{int(m[1]) - 2}"),
+    (r"\bres\d([a-f])\b", lambda m: str(ord(m[1]) - ord("a"))),
+    (r"\bshort\.(?:conv\.)?norm\b", "downsample.2"),
+    (r"\bshort\.(?:conv\.)?conv\b", "downsample.1"),
+    (r"\bbranch2b\.conv_offset\b", "conv2.offset"),
+    (r"(stages\.3\.\d)\.branch2b\.conv\b", r"\1.conv2.conv"),
+    (r"\bbranch2([abc])\.conv\b", lambda m: f"conv{_PLACE[m[1]]}"),
+    (r"\bbranch2([abc])\.norm\b", lambda m: f"bn{_PLACE[m[1]]}"),
+    (r"\bbranch2([abc])\b", lambda m: f"act{_PLACE[m[1]]}"),
+    (r"\bneck\.(fpn|pan)\.(\d)\.[01]$", r"neck.\1.\2"),  # a block of the original returns its result twice
+    (r"(\bneck\.\w+\.\d)\.conv(\d)\b", lambda m: f"{m[1]}.{_SIDE[m[2]]}"),
+    (r"\bconv_module\.spp\.conv\b", "pairs.1.1.mix"),
+    (r"\bconv_module\.spp\b", "pairs.1.1"),
+    (r"\bconv_module\b", "pairs"),
+    (r"\bbatch_norm\b", "norm"),
+    (r"\bneck\.fpn\b", "neck.down"),
+    (r"\bneck\.pan\b", "neck.up"),
+    (r"\bneck\.fpn_transition\b", "neck.narrow"),
+    (r"\bneck\.pan_transition\b", "neck.halve"),
+    (r"\byolo_head\.yolo_output\b", "outputs"),
+)
+
+
+def _aggregated(match: re.Match[str]) -> str:
+    """An entry of the list of six levels that the original's steps overwrite: untouched ones are the backbone's."""
+    step, level = int(match[1]), int(match[2])
+    first = 4 - step
+    return f"backbone.level{level}" if level < first else f"neck.steps.{step}.{level - first}"
+
+
+_FAIRMOT: tuple[_Rule, ...] = (
+    (r"^detector\.(?:head\.)?", ""),
+    (r"^reid\.classifier\b", "classifier"),
+    (r"^reid\.reid\b", "appearance"),
+    (r"^loss\.det_weight$", "detection_weight"),
+    (r"^loss\.reid_weight$", "appearance_weight"),
+    (r"^((?:heatmap|size|offset|appearance)\.\d)\.conv\b", r"\1"),
+    (r"\b((?:base_layer|level[01])\.0)\.conv\b", r"\1"),
+    (r"\b(base_layer|level[01])\.0\.norm\b", r"\1.1"),
+    (r"\bconv(\d)\.conv\b", r"conv\1"),
+    (r"\bconv(\d)\.norm\b", r"bn\1"),
+    (r"\broot\.conv\.conv\b", "root.conv"),
+    (r"\broot\.conv\.norm\b", "root.bn"),
+    (r"\bproject\.conv\b", "project.0"),
+    (r"\bproject\.norm\b", "project.1"),
+    (r"\bneck\.dla_up\.ida_(\d)\.(\d)$", _aggregated),
+    (r"\bneck\.dla_up\.ida_(\d)\b", r"neck.steps.\1"),
+    (r"\bneck\.ida_up\b", "neck.last"),
+    (r"\bproj_(\d)(?:\.0)?\b", _counted_from_0("project.{}")),
+    (r"\bup_(\d)\b", _counted_from_0("enlarge.{}")),
+    (r"\bnode_(\d)(?:\.0)?\b", _counted_from_0("merge.{}")),
+    (r"\bconv_offset\b", "offset"),
+    (r"\bconv_dcn\b", "conv"),
+)
 _RULES: dict[str, tuple[_Rule, ...]] = {
     "LiteHRNet": (),
     "HRNet": _HRNET,
@@ -95,6 +156,8 @@ _RULES: dict[str, tuple[_Rule, ...]] = {
         (r"\bbn2\b", "pointwise.norm"),
         (r"\bbn\b", "norm"),
     ),
+    "PPYOLOv2": _PPYOLOV2,
+    "FairMOT": _FAIRMOT,
 }
 _STATISTICS = ((r"\._mean$", ".running_mean"), (r"\._variance$", ".running_var"))
 
@@ -136,6 +199,9 @@ def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
     if family == "PicoDet":
         _drop_constants(kept, renamed.dropped)
         _merge_double_names(kept, renamed.dropped)
+    if family == "FairMOT":
+        _drop_projections(kept, renamed.dropped)
+        _transpose_classifier(kept)
     for name, array in kept.items():
         target = rename_path(family, name)
         if target in renamed.state:
@@ -170,3 +236,17 @@ def _merge_double_names(tensors: dict[str, np.ndarray], dropped: dict[str, str])
         if not np.array_equal(array, tensors.setdefault(listed, array)):
             raise CheckpointError(f"{name!r} and {listed!r} should be one tensor, but differ")
         dropped[name] = f"second name of {listed}"
+
+
+def _drop_projections(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> None:
+    """The outer projections of the trees of two levels."""
+    for name in [n for n in tensors if re.match(r"detector\.backbone\.level[34]\.project\.", n)]:
+        del tensors[name]
+        dropped[name] = "saved by the original, read by nothing"
+
+
+def _transpose_classifier(tensors: dict[str, np.ndarray]) -> None:
+    """The original's linear layers hold their weight as (in, out)."""
+    name = "reid.classifier.weight"
+    if name in tensors:
+        tensors[name] = np.ascontiguousarray(tensors[name].T)

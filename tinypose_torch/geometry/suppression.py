@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,8 +34,26 @@ class Suppression:
     clip: bool = False
 
 
+class Chosen(NamedTuple):
+    """Detections of one image.
+
+    Attributes:
+        boxes: ``(M, 4)`` x1, y1, x2, y2 in pixels of the image.
+        scores: ``(M,)``.
+        class_ids: ``(M,)``.
+        rows: ``(M,)``: which candidates they are.
+    """
+
+    boxes: Array
+    scores: Array
+    class_ids: Array
+    rows: Array
+
+
 # What the exported network itself does, and evaluation.
 GRAPH_SUPPRESSION = Suppression()
+# The best of them, overlapping or not.
+NO_SUPPRESSION = Suppression(score_threshold=0, iou_threshold=1, max_detections=None)
 # What PaddleDetection's deployment does after networks that were exported without post-processing.
 NUMPY_SUPPRESSION = Suppression(
     score_threshold=0.4,
@@ -54,7 +73,7 @@ def suppress(
     scale_factor: tuple[float, float] = (1.0, 1.0),
     image_size: tuple[int, int] | None = None,
     level_sizes: tuple[int, ...] = (),
-) -> tuple[Array, Array, Array]:
+) -> Chosen:
     """Choose detections among the candidates of one image.
 
     Args:
@@ -65,8 +84,7 @@ def suppress(
         level_sizes: Number of anchors per pyramid level, needed for ``rule.candidates_per_level``.
 
     Returns:
-        Boxes ``(M, 4)`` in pixels of the image, scores ``(M,)`` and class indices ``(M,)``; by class, then by falling
-        score.
+        By class, then by falling score.
     """
     keep = _level_candidates(scores, rule, level_sizes)
     scores, boxes = scores[keep], np.asarray(boxes[keep], np.float32)
@@ -88,7 +106,7 @@ def suppress(
     if rule.clip and image_size is not None:
         height, width = image_size
         results = np.clip(results, 0, np.array([width, height] * 2, np.float32)) / scale
-    return results, values, labels
+    return Chosen(results, values, labels, keep[rows])
 
 
 def _level_candidates(scores: Array, rule: Suppression, level_sizes: tuple[int, ...]) -> Array:

@@ -1,0 +1,100 @@
+"""Matrix non-maximum suppression: overlapped boxes lose score instead of going.
+
+Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinypose_torch.geometry.suppression import Chosen
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class MatrixSuppression:
+    """A rule of suppression.
+
+    Attributes:
+        score_threshold: Candidates must score more than this,
+        post_threshold: and more than this after they lost score.
+        candidates_per_class: Best candidates of each class that take part; ``None`` for all.
+        max_detections: Limit of what remains; ``None`` for none.
+        gaussian_sigma: Lose score by a Gaussian of the overlap, ``exp(sigma * (m^2 - iou^2))``; ``None``: linearly.
+        pixel_boxes: Boxes reach to the end of their last pixel, so that they are 1 larger than the difference of
+            their corners.
+    """
+
+    score_threshold: float = 0.01
+    post_threshold: float = 0.01
+    candidates_per_class: int | None = None
+    max_detections: int | None = 100
+    gaussian_sigma: float | None = None
+    pixel_boxes: bool = True
+
+
+def matrix_suppress(scores: Array, boxes: Array, rule: MatrixSuppression) -> Chosen:
+    """Choose detections among the candidates of one image.
+
+    Args:
+        scores: ``(A, C)`` in [0, 1].
+        boxes: ``(A, 4)`` x1, y1, x2, y2 in pixels of the image.
+
+    Returns:
+        By falling score.
+    """
+    rows, labels, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    for index in np.flatnonzero((scores > rule.score_threshold).any(axis=0)):
+        candidates = np.flatnonzero(scores[:, index] > rule.score_threshold)
+        order = np.argsort(-scores[candidates, index], kind="stable")[: rule.candidates_per_class]
+        candidates = candidates[order]
+        lowered = scores[candidates, index] * _decay(boxes[candidates], rule)
+        kept = lowered > rule.post_threshold
+        rows.append(candidates[kept])
+        labels.append(np.full(int(kept.sum()), index))
+        values.append(lowered[kept])
+    found, kinds, lowered = map(np.concatenate, (rows, labels, values))
+    best = np.argsort(-lowered, kind="stable")[: rule.max_detections]
+    return Chosen(np.asarray(boxes[found[best]], np.float32), lowered[best], kinds[best], found[best])
+
+
+def in_image(boxes: Array, input_size: tuple[int, int], scale_factor: tuple[float, float]) -> Array:
+    """Boxes in pixels of the network's input, as boxes inside the image.
+
+    The original computes the image's size in single precision and cuts off its fraction, which sometimes makes it one
+    pixel less than it is.
+
+    Args:
+        boxes: ``(A, 4)``.
+        input_size: (height, width).
+        scale_factor: (y, x) input pixels per image pixel.
+    """
+    sizes = [int(np.float32(size) / np.float32(scale)) for size, scale in zip(input_size, scale_factor, strict=True)]
+    height, width = sizes
+    factors = np.array([width / input_size[1], height / input_size[0]] * 2, np.float32)
+    limits = np.array([width - 1, height - 1] * 2, np.float32)
+    return np.clip(np.asarray(boxes, np.float32) * factors, 0, limits)
+
+
+def _decay(boxes: Array, rule: MatrixSuppression) -> Array:
+    """What is left ``(A,)`` of the scores of one class's candidates, by falling score."""
+    overlap = np.triu(_pairwise_overlap(boxes, 1 if rule.pixel_boxes else 0), k=1)  # [better, worse]
+    suppressed = overlap.max(axis=0, initial=0)[:, None]  # how much each is overlapped by its betters
+    if rule.gaussian_sigma is None:
+        factors = (1 - overlap) / (1 - suppressed).clip(1e-12)
+    else:
+        factors = np.exp(rule.gaussian_sigma * (suppressed**2 - overlap**2))
+    betters = np.triu(np.ones_like(overlap, bool), k=1)
+    return np.where(betters, factors, 1).min(axis=0, initial=1).astype(np.float32)
+
+
+def _pairwise_overlap(boxes: Array, extra: int) -> Array:
+    """IoU ``(A, A)``; 0 between boxes that do not touch, however little is between them."""
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    sides = np.minimum(high, boxes[None, :, 2:]) - np.maximum(low, boxes[None, :, :2])
+    shared = np.where((sides >= 0).all(axis=2), (sides + extra).prod(axis=2), 0)
+    areas = (boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1)
+    return shared / (areas[:, None] + areas - shared).clip(1e-12)

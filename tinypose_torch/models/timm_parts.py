@@ -1,0 +1,20 @@
+"""timm's modules, imported when a network needs them: that takes seconds, and most networks do without."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def timm_module(name: str) -> Any:
+    """A module of timm, for example ``"models.resnet"``.
+
+    Raises:
+        RuntimeError: timm is not installed.
+    """
+    try:
+        return importlib.import_module(f"timm.{name}")
+    except ImportError as error:
+        raise RuntimeError(
+            f"{error}; this network is built from timm's blocks: pip install 'tinypose-torch[hrnet]'"
+        ) from None
