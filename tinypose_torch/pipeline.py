@@ -17,12 +17,14 @@ from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, Pose
 from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import Crops, make_crops
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.geometry.matrix_suppression import MatrixSuppression, in_image, matrix_suppress
 from tinypose_torch.geometry.suppression import suppress
 from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.results import Detections, Poses
 from tinypose_torch.runtime import Runner, load_runner
 
 Array = np.ndarray
+_GREY = 128  # beside an image that keeps its aspect ratio
 
 
 class PoseEstimator:
@@ -183,22 +185,50 @@ class PoseEstimator:
         if self.detector_runner is None or self.detector_entry is None:
             raise ValueError("this PoseEstimator has no detector; pass boxes, or build it with one")
         entry = self.detector_entry
-        scores, boxes = self.detector_runner(resize_for_detector(image, entry))
-        return select_detections(scores[0], boxes[0], entry, image.shape[:2])
+        scores, boxes, *appearances = self.detector_runner(resize_for_detector(image, entry))
+        return select_detections(scores[0], boxes[0], entry, image.shape[:2], *(maps[0] for maps in appearances))
 
 
-def resize_for_detector(image: Array, entry: ModelEntry) -> Array:
-    """An RGB image at the detector's size, ``(1, H, W, 3)`` uint8; the aspect ratio is not kept."""
+def resize_for_detector(image: Array, entry: DetectorEntry) -> Array:
+    """An RGB image at the detector's size, ``(1, H, W, 3)`` uint8; stretched to it, or with grey beside it."""
     height, width = entry.input_size
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)[None]
+    if not entry.letterbox:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)[None]
+    inner_height, inner_width = _letter_size(image.shape[:2], entry.input_size)
+    inner = cv2.resize(image, (inner_width, inner_height), interpolation=cv2.INTER_AREA)
+    letter = np.full((1, height, width, 3), _GREY, np.uint8)
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    letter[0, top : top + inner_height, left : left + inner_width] = inner
+    return letter
 
 
-def select_detections(scores: Array, boxes: Array, entry: DetectorEntry, image_size: tuple[int, int]) -> Detections:
+def select_detections(
+    scores: Array,
+    boxes: Array,
+    entry: DetectorEntry,
+    image_size: tuple[int, int],
+    appearances: Array | None = None,
+) -> Detections:
     """The detector's raw output of one image as detections in pixels of that image."""
     height, width = entry.input_size
     scale_factor = (height / image_size[0], width / image_size[1])
-    found = suppress(scores, boxes, entry.suppression, scale_factor, image_size, _level_sizes(entry))
-    return Detections(*found, entry.class_names)
+    if entry.letterbox:
+        inner_height, inner_width = _letter_size(image_size, entry.input_size)
+        boxes = boxes - np.array([(width - inner_width) / 2, (height - inner_height) / 2] * 2, np.float32)
+        ratio = min(scale_factor)
+        scale_factor = (ratio, ratio)
+    if isinstance(entry.suppression, MatrixSuppression):
+        chosen = matrix_suppress(scores, in_image(boxes, entry.input_size, scale_factor), entry.suppression)
+    else:
+        chosen = suppress(scores, boxes, entry.suppression, scale_factor, image_size, _level_sizes(entry))
+    embeddings = None if appearances is None else appearances[chosen.rows]
+    return Detections(chosen.boxes, chosen.scores, chosen.class_ids, entry.class_names, embeddings)
+
+
+def _letter_size(image_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) of an image that is made as large as fits."""
+    ratio = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
+    return round(image_size[0] * ratio), round(image_size[1] * ratio)
 
 
 def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = slice(None)) -> Array:

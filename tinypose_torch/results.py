@@ -31,12 +31,14 @@ class Detections:
         scores: ``(N,)`` float32 in [0, 1].
         class_ids: ``(N,)`` int64.
         class_names: Meaning of the class ids.
+        appearances: ``(N, D)`` embeddings by which the same object is known again; ``None`` of most detectors.
     """
 
     boxes: Array
     scores: Array
     class_ids: Array
     class_names: tuple[str, ...] = ("person",)
+    appearances: Array | None = None
 
     def __post_init__(self) -> None:
         self.boxes = _floats(self.boxes, -1, 4)
@@ -51,7 +53,8 @@ class Detections:
     def __getitem__(self, index: Any) -> Detections:
         """Some of the detections: a slice, a mask, an index or a list of indices."""
         rows = np.atleast_1d(np.arange(len(self))[index])
-        return Detections(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.class_names)
+        appearances = None if self.appearances is None else self.appearances[rows]
+        return Detections(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.class_names, appearances)
 
     def to_coco_results(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """Rows of a COCO detection results file; box as x, y, width, height.

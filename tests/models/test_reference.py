@@ -1,5 +1,7 @@
 """Every recorded model of the catalogue: seeded weights through the .pdparams reader, activation by activation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,10 @@ from tinypose_torch import create_model
 from tinypose_torch.evaluation.topdown import average_with_flipped
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
+from tinypose_torch.geometry.matrix_suppression import in_image, matrix_suppress
+from tinypose_torch.models.fairmot import FairMOTMaps
 from tinypose_torch.models.picodet import decode_levels
+from tinypose_torch.pipeline import select_detections
 
 pytestmark = pytest.mark.needs_reference
 
@@ -44,6 +49,17 @@ def test_activations_and_outputs(folder, filler, tmp_path):
         assert np.abs(output.heatmaps.numpy() - recorded["head_avg_heatmap"]).max() <= 1e-4
         assert np.abs(output.tags.numpy() - recorded["head_tagmap"]).max() <= 1e-4
         return
+    if isinstance(output, FairMOTMaps):
+        names = {"heatmap": "heatmap", "size_ltrb": "size", "offset": "offset", "reid_feature": "reid"}
+        for (key, kind), maps in zip(names.items(), output, strict=True):
+            maps = maps[:, ::8] if kind == "reid" else maps
+            assert np.abs(maps.numpy() - recorded[key]).max() <= 20 * manifest["float32_vs_float64"][kind]
+        return
+    if folder.startswith("ppyolov2"):
+        for level, raw in enumerate(output):
+            limit = 20 * manifest["float32_vs_float64"]["head_max_abs_diff"][level]
+            assert np.abs(raw.numpy() - recorded[f"head_raw.{level}"]).max() <= limit
+        return
     if "heatmap" in recorded:
         limit = 20 * manifest["float32_vs_float64"]["heatmap_max_abs_diff"]
         assert np.abs(output.numpy() - recorded["heatmap"]).max() <= limit
@@ -62,7 +78,47 @@ def test_activations_and_outputs(folder, filler, tmp_path):
     assert np.abs(difference).max() <= 2e-4
 
 
-TOP_DOWN = [f for f in reference_models(recorded=True) if not f.startswith(("picodet", "higherhrnet"))]
+def test_detections_of_the_recorded_yolo_input(filler, tmp_path):
+    folder = "ppyolov2_r50vd_dcn_365e_coco"
+    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    network = seeded_model(folder, filler, tmp_path)
+    with torch.inference_mode():
+        scores, boxes = network.predict(torch.from_numpy(filler.manifest_input(read_manifest(folder))))
+    scale = recorded["scale_factor"][0]
+    boxes = in_image(boxes[0].numpy(), (320, 320), tuple(scale))
+    sure = recorded["decoded_score_class_max"][0] > 0
+    assert np.abs(boxes - recorded["decoded_boxes"][0])[sure].max() < 0.1
+    assert np.abs(scores[0].numpy().max(axis=1) - recorded["decoded_score_class_max"][0]).max() < 2e-4
+    found = matrix_suppress(scores[0].numpy(), boxes, network.entry.suppression)
+    rows = np.column_stack([found.class_ids, found.scores, found.boxes])
+    alike = np.abs(rows[:, None] - recorded["detections"][None]) < (0.5, 2e-4, 0.1, 0.1, 0.1, 0.1)
+    assert alike.all(axis=2).any(axis=1).all()
+    assert alike.all(axis=2).any(axis=0).all()
+
+
+def test_detections_of_the_recorded_tracking_input(filler, tmp_path):
+    folder = "fairmot_dla34_30e_1088x608"
+    recorded, manifest = np.load(REFERENCE / "models" / folder / "io.npz"), read_manifest(folder)
+    network = seeded_model(folder, filler, tmp_path)
+    with torch.inference_mode():
+        outputs = network.predict(torch.from_numpy(filler.manifest_input(manifest)))
+    entry = replace(network.entry, input_size=(160, 288))
+    image_size = tuple(np.round(recorded["im_shape"][0] / recorded["scale_factor"][0]).astype(int))
+    found = select_detections(*(output[0].numpy() for output in outputs[:2]), entry, image_size, outputs[2][0].numpy())
+    count = manifest["num_peaks"]
+    expected = recorded["detections"][:count]
+    assert len(found) == count
+    unlike = np.abs(found.boxes[:, None] - expected[None, :, 2:]).max(axis=2)
+    assert unlike.min(axis=1).max() < 0.1
+    assert np.abs(found.scores - expected[:, 1]).max() < 2e-4
+    first = unlike[:150].argmin(axis=1)
+    known = first < 150
+    assert np.abs(found.appearances[:150][known] - recorded["embeddings"][first[known]]).max() < 1e-3
+
+
+TOP_DOWN = [
+    f for f in reference_models(recorded=True) if not f.startswith(("picodet", "higherhrnet", "ppyolov2", "fairmot"))
+]
 
 
 @pytest.mark.parametrize("folder", TOP_DOWN)
@@ -119,10 +175,10 @@ def test_keypoints_of_other_recorded_heatmaps(folder, kind, method):
 
 @pytest.mark.parametrize("folder", reference_models(recorded=False))
 def test_parameter_counts(folder):
-    """The four scale_reg numbers have no effect and no counterpart."""
+    """PicoDet's four scale_reg numbers and two projections of DLA-34 have no effect and no counterpart."""
     manifest = read_manifest(folder)
     parameters = sum(p.numel() for p in create_model(catalogue_name(folder)).parameters())
-    unused = 4 if "picodet" in folder else 0
+    unused = {"picodet": 4, "fairmot": 64 * 128 + 2 * 128 + 128 * 256 + 2 * 256}.get(folder.split("_")[0], 0)
     assert parameters == manifest["num_trainable_elements"] - unused
 
 

@@ -87,7 +87,7 @@ def detect_in_images(
     assert isinstance(entry, DetectorEntry)
     for item in images:
         rgb = np.ascontiguousarray(read_or_fail(item, folder)[..., ::-1])
-        scores, boxes = runner(resize_for_detector(rgb, entry))
+        scores, boxes, *_ = runner(resize_for_detector(rgb, entry))
         found = select_detections(scores[0], boxes[0], entry, rgb.shape[:2])
         yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)
         if progress is not None:

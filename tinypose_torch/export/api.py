@@ -23,8 +23,10 @@ from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.models import FairMOT, PPYOLOv2
 from tinypose_torch.runtime.metadata import ExportMetadata
 
+_SERVER_NETWORKS = (PPYOLOv2, FairMOT)
 _PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
 
 
@@ -137,6 +139,11 @@ class _Prepared:
 
 def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
     entry = entry_of(network)
+    if issubclass(entry.network, _SERVER_NETWORKS) and (options.format == "executorch" or options.precision != "fp32"):
+        raise ValueError(
+            f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and half "
+            "precision tells their points too coarsely"
+        )
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)

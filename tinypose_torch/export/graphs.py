@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
-from tinypose_torch.models.higher_hrnet import BottomUpStages
+from tinypose_torch.models.fairmot import MAX_OBJECTS, FairMOT, decode_centres
 from tinypose_torch.models.picodet import LevelOutput
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
+from tinypose_torch.models.ppyolov2 import PPYOLOv2, decode_yolo
 
 # Where DARK reads the logarithm around the peak, as (dy, dx), and what it makes of it: central differences.
 _POINTS = (
@@ -129,16 +134,19 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.network = network.half()
 
-    def forward(self, x: Tensor) -> Tensor | BottomUpStages | list[LevelOutput]:
-        outputs = self.network(x.half())
-        if isinstance(outputs, Tensor):
-            return outputs.float()
-        if isinstance(outputs, BottomUpStages):
-            return BottomUpStages(*(maps.float() for maps in outputs if maps is not None))
-        return [
-            LevelOutput(cls.float(), box.float(), None if align is None else align.float())
-            for cls, box, align in outputs
-        ]
+    def forward(self, x: Tensor) -> Any:
+        return _in_single_precision(self.network(x.half()))
+
+
+def _in_single_precision(output: Any) -> Any:
+    """Tensors, and whatever holds some, in float32."""
+    if isinstance(output, Tensor):
+        return output.float()
+    if isinstance(output, list):
+        return [_in_single_precision(part) for part in output]
+    if isinstance(output, tuple):  # named ones all
+        return type(output)(*(_in_single_precision(part) for part in output))
+    return output
 
 
 class PoseGraph(nn.Module):
@@ -156,16 +164,27 @@ class PoseGraph(nn.Module):
 
 
 class DetectorGraph(nn.Module):
-    """Resized images to scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the input, before suppression."""
+    """Resized images to scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the input, before suppression.
+
+    With embeddings ``(N, A, 128)`` of networks that give some.
+    """
 
     def __init__(self, network: nn.Module, entry: DetectorEntry, images: bool) -> None:
         super().__init__()
         self.input = ImageInput(entry) if images else nn.Identity()
         self.network = network
-        self.decoding = BoxDecoding(entry.input_size)
+        self.decoding = _detector_decoding(entry)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.decoding(self.network(self.input(x)))
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.decoding(self.network(self.input(x))))
+
+
+def _detector_decoding(entry: DetectorEntry) -> Callable[[Any], tuple[Tensor, ...]]:
+    if entry.network is PPYOLOv2:
+        return decode_yolo
+    if entry.network is FairMOT:
+        return functools.partial(decode_centres, count=MAX_OBJECTS)
+    return BoxDecoding(entry.input_size)
 
 
 class BottomUpGraph(nn.Module):

@@ -43,8 +43,8 @@ class DeformableConv(nn.Module):
         point = torch.arange(9, device=x.device)
         row = torch.arange(rows, device=x.device) * self.stride
         column = torch.arange(columns, device=x.device) * self.stride
-        y = dy + (row.view(-1, 1) + (point // 3 - 1).view(-1, 1, 1)).to(x.dtype)
-        x_ = dx + (column + (point % 3 - 1).view(-1, 1, 1)).to(x.dtype)
-        grid = torch.stack([(2 * x_ + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+        at_y = dy + (row.view(-1, 1) + (point // 3 - 1).view(-1, 1, 1)).to(x.dtype)
+        at_x = dx + (column + (point % 3 - 1).view(-1, 1, 1)).to(x.dtype)
+        grid = torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], dim=-1)
         sampled = F.grid_sample(x, grid.reshape(n, 9 * rows, columns, 2), align_corners=False)
         return sampled.reshape(n, channels, 9, rows, columns) * moved[:, None, 18:].sigmoid()

@@ -18,6 +18,7 @@ from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.timm_parts import timm_module
 
 DOWN = 4  # input pixels per cell of the maps
+MAX_OBJECTS = 500  # that are returned of an image
 WIDTHS = (64, 128, 256, 512)  # of the backbone's features of strides 4 to 32
 
 
@@ -83,7 +84,8 @@ class FairMOTMaps(NamedTuple):
 
     Attributes:
         heatmap: Probability that an object's centre is here, one map per class.
-        size: Distances to the left, top, right and bottom of its box, cells.
+        size: Distances to the left, top, right and bottom of its box, cells; of networks that were trained so, its width
+            and height, with the cell in the middle.
         offset: x, y of the centre from the cell, cells.
         appearance: 128 numbers that tell one object from another, not normalised.
     """
@@ -114,12 +116,10 @@ class FairMOT(nn.Module):
     Args:
         num_classes: Number C of classes.
         num_identities: Of the training set: the classifier that the appearances are trained with tells so many apart.
-        max_objects: How many objects of an image are returned.
     """
 
-    def __init__(self, num_classes: int = 1, num_identities: int = 14455, max_objects: int = 500) -> None:
+    def __init__(self, num_classes: int = 1, num_identities: int = 14455) -> None:
         super().__init__()
-        self.max_objects = max_objects
         dla = timm_module("models.dla")
         self.backbone = dla.DLA(
             levels=(1, 1, 1, 2, 2, 1), channels=(16, 32, *WIDTHS), block=dla.DlaBasic, num_classes=0, global_pool=""
@@ -144,7 +144,7 @@ class FairMOT(nn.Module):
 
     def predict(self, x: Tensor) -> TrackedBoxes:
         """RGB images ``(N, 3, H, W)`` in [0, 1] to their most likely objects, by falling score."""
-        return decode_centres(self(x), self.max_objects)
+        return decode_centres(self(x), MAX_OBJECTS)
 
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
@@ -164,7 +164,8 @@ def decode_centres(maps: FairMOTMaps, count: int) -> TrackedBoxes:
     cells = peaks[0, 0].numel()
     cell = flat % cells
     x, y = (cell % width).to(heat.dtype), torch.div(cell, width, rounding_mode="floor").to(heat.dtype)
-    left, top, right, bottom = _at(maps.size, cell).unbind(dim=2)
+    sides = _at(maps.size, cell)
+    left, top, right, bottom = (sides if sides.shape[2] == 4 else torch.cat([sides, sides], dim=2) / 2).unbind(dim=2)
     dx, dy = _at(maps.offset, cell).unbind(dim=2)
     boxes = torch.stack([x + dx - left, y + dy - top, x + dx + right, y + dy + bottom], dim=2) * DOWN
     appearances = F.normalize(_at(maps.appearance, cell), dim=2)

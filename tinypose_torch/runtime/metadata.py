@@ -10,7 +10,6 @@ from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, E
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.geometry.grouping import Grouping
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.geometry.suppression import Suppression
 
 FORMAT = "tinypose-torch export 1"
 
@@ -65,6 +64,8 @@ class ExportMetadata:
             facts["grouping"] = dataclasses.asdict(entry.grouping)
         elif isinstance(entry, DetectorEntry):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
+            if entry.appearances:
+                facts["output"] += "; appearances (N, A, 128)"
             facts["class_names"] = list(entry.class_names)
             facts["person_class"] = entry.person_class
             facts["person_threshold"] = entry.person_threshold
@@ -129,5 +130,5 @@ def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
         "class_names": tuple(facts["class_names"]),
         "person_class": facts["person_class"],
         "person_threshold": facts["person_threshold"],
-        "suppression": Suppression(**facts["suppression"]),
+        "suppression": type(get_entry(facts["model"]).suppression)(**facts["suppression"]),  # type: ignore[attr-defined]
     }

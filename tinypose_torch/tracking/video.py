@@ -20,6 +20,7 @@ Array = np.ndarray
 _GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them
 _LEAST_FOUND = 0.25  # share of keypoints that a person must show to be followed
 _SAME_POSE = 0.5  # similarity above which two poses are one person's
+_LEAST_AREA, _WIDEST = 200, 1.6  # square pixels, and width to height: what the original shows of FairMOT's tracks
 _LEAST_HEAT = 0.2  # of bottom-up people, whose score is their mean heat, to begin a track
 
 
@@ -30,7 +31,8 @@ class VideoPoses:
         estimator: What finds them.
         detect_every: The detector looks at every so manyth frame; in between, boxes follow from the poses of the frame
             before. More than 1 needs a `PoseEstimator` with a detector.
-        tracking: Thresholds; unless given those for boxes, with the estimator's own least score of a person.
+        tracking: Thresholds; unless given those for boxes, or for what tells people apart by their appearance the
+            original's, with the estimator's own least score of a person.
         smoothing: How much keypoints are smoothed; ``None``: not at all.
 
     Raises:
@@ -89,8 +91,10 @@ class VideoPoses:
         tracker = self._tracker
         if self._frame % self.detect_every == 0:
             found = estimator.find_people(image, self._tracking.weak)
-            tracker.update(found.boxes, found.scores)
+            tracker.update(found.boxes, found.scores, found.appearances)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
+            if found.appearances is not None:
+                self._tracks = [track for track in self._tracks if _upright(track.box)]
             self._boxes = {track.id: found.boxes[track.detection] for track in self._tracks}
         else:
             self._boxes = self._carried((image.shape[1], image.shape[0]))
@@ -142,8 +146,17 @@ def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSetti
         strong = _LEAST_HEAT
     else:
         assert estimator.detection_threshold is not None
+        assert estimator.detector_entry is not None
         strong = estimator.detection_threshold
+        if estimator.detector_entry.appearances:
+            return TrackerSettings(strong=strong, weak=strong)
     return dataclasses.replace(BY_BOXES, strong=strong, weak=min(BY_BOXES.weak, strong))
+
+
+def _upright(box: Array) -> bool:
+    """Whether a box x1, y1, x2, y2 is large and narrow enough for somebody who walks."""
+    width, height = box[2:] - box[:2]
+    return bool(width * height > _LEAST_AREA and width <= _WIDEST * height)
 
 
 def boxes_around(keypoints: Array, found: Array) -> tuple[Array, Array]:
