@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.checkpoints.catalogue import DetectorEntry, get_entry
 from tinypose_torch.data.boxes import LabelledImage, LabelledImages, read_boxes
 from tinypose_torch.data.dataset import Sample
 from tinypose_torch.data.detection_transforms import (
@@ -29,8 +30,10 @@ from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import aligned_loss, legacy_loss
-from tinypose_torch.models import PicoDet
-from tinypose_torch.models.picodet.detector import decode_levels
+from tinypose_torch.losses.yolo import assign_to_anchors, yolo_loss
+from tinypose_torch.models import PicoDet, PPYOLOv2
+from tinypose_torch.models.picodet import DecodedBoxes, decode_levels
+from tinypose_torch.models.ppyolov2 import decode_yolo
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from train.config import Config, ConfigError, Detection
 from train.module import Job, Training
@@ -112,13 +115,38 @@ class EvaluationImages(Dataset[Sample]):
 
 
 class DetectorTraining(Training):
-    """Trains a detector on boxes."""
+    """Trains a detector on boxes; of every family there is one below."""
 
     def __init__(
         self, network: nn.Module, config: Config, val: LabelledImages | None, steps_per_epoch: int, total_steps: int
     ) -> None:
         super().__init__(network, config, steps_per_epoch, total_steps)
         self.val = val
+
+    @abstractmethod
+    def decoded(self, outputs: Any) -> DecodedBoxes:
+        """Scores and boxes of what the network gives."""
+
+    def find(self, batch: Sample) -> list[Any]:
+        assert self.val is not None
+        entry = entry_of(self.network)
+        assert isinstance(entry, DetectorEntry)
+        scores, boxes = (output.float().cpu().numpy() for output in self.decoded(self(batch["image"])))
+        records = []
+        for row, index in enumerate(batch["index"].tolist()):
+            item = self.val.items[index]
+            found = select_detections(scores[row], boxes[row], entry, item.size)
+            ids = self.val.category_ids
+            records += box_results(item.image_id, found.boxes, found.scores, found.class_ids, ids)
+        return records
+
+    def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
+        assert self.val is not None
+        return box_accuracy(self.val.path, list(found), self.val.category_ids)
+
+
+class PicoDetTraining(DetectorTraining):
+    """Trains a PicoDet of either generation."""
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         levels = self(batch["image"])
@@ -139,22 +167,30 @@ class DetectorTraining(Training):
         in_neck = self.network.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
         return not (name.startswith(("backbone.", "head.towers.")) or in_neck)
 
-    def find(self, batch: Sample) -> list[Any]:
-        assert self.val is not None
-        entry = entry_of(self.network)
-        assert isinstance(entry, DetectorEntry)
-        scores, boxes = (output.float().cpu().numpy() for output in decode_levels(self(batch["image"])))
-        records = []
-        for row, index in enumerate(batch["index"].tolist()):
-            item = self.val.items[index]
-            found = select_detections(scores[row], boxes[row], entry, item.size)
-            ids = self.val.category_ids
-            records += box_results(item.image_id, found.boxes, found.scores, found.class_ids, ids)
-        return records
+    def decoded(self, outputs: Any) -> DecodedBoxes:
+        return decode_levels(outputs)
 
-    def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
-        assert self.val is not None
-        return box_accuracy(self.val.path, list(found), self.val.category_ids)
+
+class YoloTraining(DetectorTraining):
+    """Trains PP-YOLOv2."""
+
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+        height, width = batch["image"].shape[2:]
+        assert isinstance(self.network, PPYOLOv2)
+        wanted = assign_to_anchors(targets, (height, width), self.network.num_classes)
+        loss = yolo_loss([raw.float() for raw in self(batch["image"])], targets, wanted)
+        return {"loss": loss.total, **loss._asdict()}
+
+    def decays(self, name: str) -> bool:
+        """All but the batch norms."""
+        return not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
+
+    def decoded(self, outputs: Any) -> DecodedBoxes:
+        return decode_yolo(outputs)
+
+
+TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTraining, PPYOLOv2: YoloTraining}
 
 
 def detection_job(config: Config) -> Job:
@@ -166,6 +202,9 @@ def detection_job(config: Config) -> Job:
     data = config.data
     if data.train is None or data.images is None:
         raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
+    trainable = TRAININGS.get(get_entry(config.model).network)
+    if trainable is None:
+        raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
     wrong = [size for size in config.detection.sizes if size < _DIVISOR or size % _DIVISOR]
     if wrong:
         raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
@@ -189,7 +228,7 @@ def detection_job(config: Config) -> Job:
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:
-        return DetectorTraining(network, config, val, steps_per_epoch, total_steps)
+        return trainable(network, config, val, steps_per_epoch, total_steps)
 
     samples = DetectionDataset(images.items, Path(data.images), config.detection, config.seed)
     collate = BatchCollate(config.detection.sizes or (entry.input_size[0],), entry, config.seed)

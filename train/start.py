@@ -11,6 +11,7 @@ from tinypose_torch.checkpoints.catalogue import DetectorEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models import PPYOLOv2
 from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
@@ -46,16 +47,19 @@ def _start_head(network: nn.Module) -> None:
 
     Sun et al., "HRNet", CVPR 2019; Lin et al., "Focal Loss", ICCV 2017.
     """
-    entry = entry_of(network)
-    rare = len(entry.class_names) if isinstance(entry, DetectorEntry) else 0
+    is_detector = isinstance(entry_of(network), DetectorEntry)
+    rare = [row for index in range(len(_head_names(network))) for row in _rows_about(network, index)]
+    if isinstance(network, PPYOLOv2):
+        rare += network.object_rows()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if is_head(network, name):
                 if parameter.dim() > 1:
-                    parameter.normal_(std=0.01 if rare else 0.001)
+                    parameter.normal_(std=0.01 if is_detector else 0.001)
                 else:
                     parameter.zero_()
-                    parameter[:rare] = -math.log((1 - _RARE) / _RARE)
+                    if is_detector:
+                        parameter[rare] = -math.log((1 - _RARE) / _RARE)
 
 
 def _take_over(network: nn.Module, source: nn.Module) -> None:
@@ -67,14 +71,26 @@ def _take_over(network: nn.Module, source: nn.Module) -> None:
             if not is_head(network, name):
                 own[name].copy_(value)
                 continue
-            for row, meaning in enumerate(names):
+            for index, meaning in enumerate(names):
                 if meaning in source_names:
-                    own[name][row] = value[source_names.index(meaning)]
-            own[name][len(names) :] = value[len(source_names) :]  # box distributions in the same convolution
+                    own[name][_rows_about(network, index)] = value[_rows_about(source, source_names.index(meaning))]
+            # boxes in the same convolution
+            own[name][_other_rows(network, len(own[name]))] = value[_other_rows(source, len(value))]
+
+
+def _rows_about(network: nn.Module, index: int) -> list[int]:
+    """Which rows of the head's tensors are for a keypoint or class."""
+    return network.class_rows(index) if isinstance(network, PPYOLOv2) else [index]
+
+
+def _other_rows(network: nn.Module, count: int) -> list[int]:
+    """The rows of a tensor of the head that are for none of them."""
+    taken = {row for index in range(len(_head_names(network))) for row in _rows_about(network, index)}
+    return [row for row in range(count) if row not in taken]
 
 
 def _head_names(network: nn.Module) -> tuple[str, ...]:
-    """What the rows of the head's tensors are for."""
+    """What the rows of the head's tensors are for: keypoints or classes."""
     entry = entry_of(network)
     return entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
 

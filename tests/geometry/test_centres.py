@@ -28,7 +28,7 @@ def maps(recorded):
 def test_detections_in_the_image(recorded, maps, case):
     """In three letterboxes; peaks of one score come in any order."""
     inner, scale = recorded[f"case{case}.im_shape"][0], recorded[f"case{case}.scale_factor"][0]
-    image_size = tuple(int(round(side)) for side in inner / scale)
+    image_size = tuple(round(float(side)) for side in inner / scale)
     entry = replace(get_entry("fairmot_dla34"), input_size=(160, 288))
     outputs = [output[0].numpy() for output in decode_centres(maps, 500)]
     found = select_detections(outputs[0], outputs[1], entry, image_size, outputs[2])

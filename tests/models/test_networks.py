@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from tinypose_torch import Skeleton, UnknownModelError, create_model, list_models
-from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry
 from tinypose_torch.cli import main
 from tinypose_torch.models import LiteHRNet
 from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.layers import channel_shuffle, round_channels
-
 
 WITH_OWN_TESTS = ("higherhrnet", "ppyolov2", "fairmot")
 

@@ -10,6 +10,7 @@ from conftest import REAL
 from PIL import Image
 
 from tinypose_torch import create_model
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.data.boxes import read_boxes
 from tinypose_torch.data.errors import DatasetError
@@ -17,7 +18,7 @@ from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import aligned_loss, legacy_loss
 from train.__main__ import main
 from train.config import load_config
-from train.detection import BatchCollate, DetectorTraining, detection_job
+from train.detection import BatchCollate, PicoDetTraining, YoloTraining, detection_job
 from train.start import build_network
 
 NAMES = ("picodet_s_192_lcnet_pedestrian", "picodet_s_192_pedestrian")
@@ -44,6 +45,46 @@ def test_trained_and_evaluated(recipe, quick, people, tmp_path):
     assert tinypose(["evaluate", "--detector", recipe, *map(str, options)]) == 0
     measured = json.loads((tmp_path / "accuracy.json").read_text())
     assert measured["AP"] == pytest.approx(receipt["accuracy"]["AP"], abs=1e-6)
+
+
+def test_ppyolov2_trained_and_evaluated(quick, people, tmp_path):
+    """On one step; what it wrote predicts."""
+    few = [
+        "max_steps=1",
+        "batch_size=2",
+        "detection.sizes=[64]",
+        f"data.val={people / 'val.json'}",
+        "evaluate_every=0.1",
+    ]
+    assert main(["ppyolov2_r50vd_dcn", *quick, *few]) == 0
+    network = create_model("ppyolov2_r50vd_dcn", weights=tmp_path / "run/weights.safetensors")
+    assert network.entry.class_names == ("person",)
+    scores, boxes = network.predict(torch.zeros(1, 3, 64, 64))
+    assert scores.shape[:2] == boxes.shape[:2] == (1, 3 * (4 + 16 + 64))
+
+
+def test_ppyolov2_takes_over_classes_by_name(tmp_path):
+    names = ("dog", "person")
+    torch.manual_seed(0)
+    source = create_model("ppyolov2_r50vd_dcn", class_names=names)
+    weights = tmp_path / "source.safetensors"
+    save_safetensors(source, weights, describe_changes(source.entry))
+    config = load_config("ppyolov2_r50vd_dcn", [f"weights={weights}"])
+    network = build_network(config, class_names=("person", "cat"))
+    own, other = network.outputs[0].weight, source.outputs[0].weight
+    assert torch.equal(own[:3], other[:3]), "IoU"
+    for box in range(3):
+        first = 3 + box * 7
+        assert torch.equal(own[first : first + 5], other[first : first + 5]), "boxes and objects"
+        assert torch.equal(own[first + 5], other[first + 6]), "person"
+        assert not torch.equal(own[first + 6], other[first + 5]), "cats are no dogs"
+
+
+def test_ppyolov2_decays_but_for_norms():
+    training = YoloTraining(create_model("ppyolov2_r50vd_dcn"), load_config("ppyolov2_r50vd_dcn", []), None, 1, 1)
+    spared = {name.rpartition(".")[0] for name, _ in training.network.named_parameters() if not training.decays(name)}
+    norms = {name for name, m in training.network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    assert spared == norms
 
 
 @pytest.mark.needs_reference
@@ -78,7 +119,7 @@ def test_decay_exceptions(generation, filler):
 
     reference = Reference(generation, filler)
     network = create_model(reference.name)
-    training = DetectorTraining(network, load_config(reference.name, []), None, 1, 1)
+    training = PicoDetTraining(network, load_config(reference.name, []), None, 1, 1)
     for name, _ in network.named_parameters():
         expected = reference.facts["param_attrs"][reference.original_name(name)]["l2"] is None
         assert training.decays(name) == expected, name
@@ -187,6 +228,7 @@ BAD = {
     "class that the file lacks": (["detection.classes=[dog]"], "no category 'dog' among person"),
     "odd size": (["detection.sizes=[100]"], "100 is not a multiple of 32"),
     "unknown key": (["detection.colour=1"], "unknown key 'detection.colour'"),
+    "no training": (["model=fairmot_dla34"], "fairmot_dla34 has no training here"),
     "no file": (["data.train=gone.json"], "no annotation file 'gone.json'"),
     "pose weights": (["weights={pose}"], "does not fit the network"),
 }
@@ -195,8 +237,6 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.filterwarnings("ignore:.*holds weights of")
 def test_bad_options(case, quick, tmp_path, capsys):
-    from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
-
     overrides, message = BAD[case]
     pose = create_model("tinypose_128x96")
     save_safetensors(pose, tmp_path / "pose.safetensors", describe_changes(pose.entry))

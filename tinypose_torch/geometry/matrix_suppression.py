@@ -56,7 +56,7 @@ def matrix_suppress(scores: Array, boxes: Array, rule: MatrixSuppression) -> Cho
         rows.append(candidates[kept])
         labels.append(np.full(int(kept.sum()), index))
         values.append(lowered[kept])
-    found, kinds, lowered = map(np.concatenate, (rows, labels, values))
+    found, kinds, lowered = np.concatenate(rows), np.concatenate(labels), np.concatenate(values)
     best = np.argsort(-lowered, kind="stable")[: rule.max_detections]
     return Chosen(np.asarray(boxes[found[best]], np.float32), lowered[best], kinds[best], found[best])
 

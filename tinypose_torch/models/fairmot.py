@@ -158,25 +158,25 @@ def decode_centres(maps: FairMOTMaps, count: int) -> TrackedBoxes:
         count: How many of the best are returned; beyond the number of peaks their score is 0.
     """
     heat = maps.heatmap
-    n, classes, _, width = heat.shape
+    classes, width = heat.shape[1], heat.shape[3]
     peaks = heat * (F.max_pool2d(heat, 3, 1, 1) == heat)
     scores, flat = peaks.flatten(1).topk(min(count, peaks[0].numel()))
     cells = peaks[0, 0].numel()
     cell = flat % cells
     x, y = (cell % width).to(heat.dtype), torch.div(cell, width, rounding_mode="floor").to(heat.dtype)
-    sides = _at(maps.size, cell)
+    sides = at_cells(maps.size, cell)
     left, top, right, bottom = (sides if sides.shape[2] == 4 else torch.cat([sides, sides], dim=2) / 2).unbind(dim=2)
-    dx, dy = _at(maps.offset, cell).unbind(dim=2)
+    dx, dy = at_cells(maps.offset, cell).unbind(dim=2)
     boxes = torch.stack([x + dx - left, y + dy - top, x + dx + right, y + dy + bottom], dim=2) * DOWN
-    appearances = F.normalize(_at(maps.appearance, cell), dim=2)
+    appearances = F.normalize(at_cells(maps.appearance, cell), dim=2)
     kinds = torch.div(flat, cells, rounding_mode="floor")
     by_class = F.one_hot(kinds, classes).to(scores.dtype) * scores.unsqueeze(2)
     return TrackedBoxes(by_class, boxes, appearances)
 
 
-def _at(maps: Tensor, cell: Tensor) -> Tensor:
-    """Values ``(N, M, channels)`` at the given cells ``(N, M)`` of maps ``(N, channels, h, w)``."""
-    index = cell.unsqueeze(1).expand(-1, maps.shape[1], -1)
+def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    """Values ``(N, M, channels)`` of maps ``(N, channels, h, w)`` at cells ``(N, M)``: ``row * w + column``."""
+    index = cells.unsqueeze(1).expand(-1, maps.shape[1], -1)
     return maps.flatten(2).gather(2, index).transpose(1, 2)
 
 

@@ -47,7 +47,7 @@ class ResNetVd(nn.Module):
         self.stem = nn.Sequential(made.conv1, made.bn1, made.act1)
         self.max_pool = made.maxpool
         self.stages = nn.ModuleList([made.layer1, made.layer2, made.layer3, made.layer4])
-        for block in self.stages[-1]:  # type: ignore[union-attr]
+        for block in made.layer4:
             plain = block.conv2
             block.conv2 = DeformableConv(plain.in_channels, plain.out_channels, plain.stride[0])
 
@@ -165,6 +165,14 @@ class PPYOLOv2(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
         return tuple(f"outputs.{level}" for level in range(len(STRIDES)))
+
+    def class_rows(self, index: int) -> list[int]:
+        """The channels of an output that are about a class."""
+        return [row + 1 + index for row in self.object_rows()]
+
+    def object_rows(self) -> list[int]:
+        """The channels of an output that say whether there is an object."""
+        return [PER_CELL + box * (5 + self.num_classes) + 4 for box in range(PER_CELL)]
 
 
 def split_level(raw: Tensor) -> tuple[Tensor, Tensor]:

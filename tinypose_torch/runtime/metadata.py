@@ -126,9 +126,11 @@ def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
     if facts["task"] != "detection":
         shared = {"skeleton": Skeleton.from_json(facts["skeleton"]), "keypoint_threshold": facts["keypoint_threshold"]}
         return shared if facts["task"] == "pose" else {**shared, "grouping": Grouping(**facts["grouping"])}
+    official = get_entry(facts["model"])
+    assert isinstance(official, DetectorEntry)
     return {
         "class_names": tuple(facts["class_names"]),
         "person_class": facts["person_class"],
         "person_threshold": facts["person_threshold"],
-        "suppression": type(get_entry(facts["model"]).suppression)(**facts["suppression"]),  # type: ignore[attr-defined]
+        "suppression": type(official.suppression)(**facts["suppression"]),
     }
