@@ -102,17 +102,24 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         help="measure accuracy on annotated images",
         description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated or detected boxes; "
-        "MPII's PCKh with --truth; COCO box AP of a detector with --detector.",
+        "MPII's PCKh with --truth; COCO box AP of a detector with --detector; MOTA and IDF1 of people whom "
+        "predict --track followed with --tracks.",
     )
     add = parser.add_argument
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
     model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
     add("--weights", metavar="FILE", help="weight file or exported file (default: the official weights)")
-    add(
-        "--annotations", required=True, metavar="FILE", help="COCO keypoint file of the network's skeleton; MPII's JSON"
+    model.add_argument(
+        "--tracks", metavar="FILE", help="evaluate what predict --track --json wrote of one video instead"
     )
-    add("--images", required=True, metavar="DIR", help="folder of the images")
+    add(
+        "--annotations",
+        required=True,
+        metavar="FILE",
+        help="COCO keypoint file of the network's skeleton; MPII's JSON; MOTChallenge's gt.txt for --tracks",
+    )
+    add("--images", metavar="DIR", help="folder of the images")
     add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime")

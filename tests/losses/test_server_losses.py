@@ -110,7 +110,7 @@ def points(arrays):
 def test_fairmot_targets(arrays, points):
     recorded = ("heatmap", "index", "size", "offset", "reid", "index_mask")
     for found, name in zip(points, recorded, strict=True):
-        assert (found - torch.from_numpy(arrays[f"fm.target_{name}"]).to(found.dtype)).float().abs().max() < 1e-6, name
+        assert (found.float() - torch.from_numpy(arrays[f"fm.target_{name}"])).abs().max() < 1e-6, name
 
 
 @pytest.mark.needs_reference

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -23,13 +24,20 @@ from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, import_pycocotools, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import predict_people
+from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
 
+_TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
+
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
+    if options.tracks:
+        return _evaluate_tracks(options)
+    if not options.images:
+        raise ValueError("--images is missing: the folder of the annotated images")
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit {options.limit}; at least 1 image is needed")
     if options.limit is not None and options.truth:
@@ -66,12 +74,26 @@ def run(options: argparse.Namespace) -> int:
         "annotations": options.annotations,
         "detections": options.detections,
     }
-    print(
-        format_table(tuple(accuracy), [tuple(_shown(value) for value in accuracy.values())], right=range(len(accuracy)))
-    )
+    _report(accuracy, facts, options)
+    return 0
+
+
+def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse.Namespace) -> None:
+    shown = [tuple(_shown(value) for value in accuracy.values())]
+    print(format_table(tuple(accuracy), shown, right=range(len(accuracy))))
     if options.json:
         with replacing(Path(options.json)) as temporary:
             temporary.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _evaluate_tracks(options: argparse.Namespace) -> int:
+    """People who were followed before, against MOTChallenge's annotations of the same video."""
+    for name in ("detector", "weights", "images", "flip", "decoding", "detections", "sigmas", "truth", "limit"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} has no effect on --tracks, which are of a network that ran before")
+    scores = score_files(options.annotations, options.tracks)
+    accuracy = {_TRACKING_NAMES.get(name, name): value for name, value in scores._asdict().items()}
+    _report(accuracy, {**accuracy, "annotations": options.annotations, "tracks": options.tracks}, options)
     return 0
 
 
@@ -164,4 +186,6 @@ def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...
 
 
 def _shown(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.3f}" if value <= 1 else f"{value:.2f}"

@@ -1,19 +1,27 @@
-"""How well people were followed: identities by Ristani et al., "Performance Measures ...", ECCV Workshops 2016."""
+"""How well people were followed: CLEAR MOT and identity scores, by py-motmetrics.
+
+Bernardin and Stiefelhagen, "The CLEAR MOT Metrics", 2008; Ristani et al., "Performance Measures ...", ECCV Workshops 2016.
+"""
 
 from __future__ import annotations
 
+import json
+import math
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tinypose_torch.geometry.assignment import least_cost_pairs
+from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.losses.boxes import pairwise_iou
 
 Array = np.ndarray
 _SAME = 0.5  # IoU from which a found box is somebody's
-_IMPOSSIBLE = 1e6
+_METRICS = ("mota", "idf1", "num_switches", "recall", "precision")
+_PERSON = 1  # class in MOTChallenge's files
 
 
 class People(NamedTuple):
@@ -29,18 +37,22 @@ class People(NamedTuple):
 
 
 class TrackingScores(NamedTuple):
-    """Figures of a video.
+    """Figures of a video; those that nothing tells are 0.
 
     Attributes:
+        mota: 1 less the boxes missed, false and switched, per true box.
         idf1: Share of boxes, true and found, that belong together if every person is given to the one track that is
             theirs longest.
         switches: How often a person goes on under another id.
-        found: Share of the true boxes that were found.
+        recall: Share of the true boxes that were found.
+        precision: Share of the boxes found that are true.
     """
 
+    mota: float
     idf1: float
     switches: int
-    found: float
+    recall: float
+    precision: float
 
 
 def score_tracking(truth: Sequence[People], found: Sequence[People]) -> TrackingScores:
@@ -48,27 +60,90 @@ def score_tracking(truth: Sequence[People], found: Sequence[People]) -> Tracking
 
     Raises:
         ValueError: Different numbers of frames.
+        RuntimeError: py-motmetrics is not installed.
     """
-    matches = [match_boxes(true.boxes, seen.boxes) for true, seen in zip(truth, found, strict=True)]
-    shared: dict[tuple[int, int], int] = {}
-    last: dict[int, int] = {}
-    switches = 0
-    for true, seen, pairs in zip(truth, found, matches, strict=True):
-        for row, column in pairs:
-            person, track = int(true.ids[row]), int(seen.ids[column])
-            shared[person, track] = shared.get((person, track), 0) + 1
-            switches += last.get(person, track) != track
-            last[person] = track
-    people, tracks = ({key[side] for key in shared} for side in (0, 1))
-    together = np.array([[shared.get((person, track), 0) for track in sorted(tracks)] for person in sorted(people)])
-    kept = sum(int(together[row, column]) for row, column in least_cost_pairs(-together)) if shared else 0
-    true_boxes, found_boxes = (sum(len(frame.ids) for frame in frames) for frames in (truth, found))
-    matched = sum(map(len, matches))
-    return TrackingScores(2 * kept / max(true_boxes + found_boxes, 1), switches, matched / max(true_boxes, 1))
+    try:
+        import motmetrics
+    except ImportError as error:
+        raise RuntimeError(f"{error}; MOTA and IDF1 need it: pip install motmetrics") from None
+    events = motmetrics.MOTAccumulator(auto_id=True)
+    for true, seen in zip(truth, found, strict=True):
+        iou = pairwise_iou(torch.from_numpy(true.boxes), torch.from_numpy(seen.boxes)).numpy()
+        events.update(true.ids, seen.ids, np.where(iou >= _SAME, 1 - iou, np.nan))
+    if events.mot_events.empty:
+        return TrackingScores(0.0, 0.0, 0, 0.0, 0.0)
+    figures = motmetrics.metrics.create().compute(events, metrics=_METRICS, return_dataframe=False)
+    known = [0.0 if math.isnan(value) or math.isinf(value) else float(value) for value in map(figures.get, _METRICS)]
+    return TrackingScores(known[0], known[1], int(known[2]), known[3], known[4])
 
 
-def match_boxes(true: Array, found: Array) -> list[tuple[int, int]]:
-    """Rows of boxes ``(N, 4)`` and ``(M, 4)`` that belong together: as many as overlap enough, the greatest overlaps."""
-    iou = pairwise_iou(torch.from_numpy(true), torch.from_numpy(found)).numpy()
-    cost = np.where(iou >= _SAME, -iou, _IMPOSSIBLE)
-    return [(row, column) for row, column in least_cost_pairs(cost) if iou[row, column] >= _SAME]
+def read_mot(path: str | Path) -> dict[int, People]:
+    """The people of a MOTChallenge file by frame, from 0: ``frame, id, left, top, width, height[, counts, class, ...]``.
+
+    Rows that do not count, and those of other classes than pedestrians, are left out.
+
+    Raises:
+        DatasetError: Not such a file, or one without people.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DatasetError(f"no annotation file {str(path)!r}")
+    rows: dict[int, list[tuple[int, Array]]] = defaultdict(list)
+    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = [float(value) for value in line.split(",")]
+            frame, identity, left, top, width, height = values[:6]
+        except ValueError:
+            raise DatasetError(
+                f"{path}, line {number}: {line[:60]!r}; expected frame, id, left, top, width, height"
+            ) from None
+        if not all(map(math.isfinite, values)) or frame < 1:
+            raise DatasetError(f"{path}, line {number}: {line[:60]!r}; expected finite numbers, and frames from 1")
+        counts = len(values) < 7 or values[6] != 0
+        if counts and (len(values) < 8 or values[7] == _PERSON):
+            rows[int(frame) - 1].append((int(identity), np.array([left, top, left + width, top + height])))
+    if not rows:
+        raise DatasetError(f"{path}: nobody is in it")
+    return {frame: _people(members) for frame, members in rows.items()}
+
+
+def read_followed(path: str | Path) -> dict[int, People]:
+    """The people of one video by frame, as ``tinypose predict --track --json`` wrote them.
+
+    Raises:
+        DatasetError: Not such a file, one of several videos, or of people who were not followed.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DatasetError(f"no file {str(path)!r}")
+    try:
+        text = file.read_text()
+        records = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
+        videos = {record["image"] for record in records}
+        if len(videos) > 1:
+            raise DatasetError(f"{path} is of {len(videos)} videos ({', '.join(sorted(videos)[:3])}); one is needed")
+        return {
+            int(record["frame"]): _people([(int(pose["id"]), np.array(pose["box"], float)) for pose in record["poses"]])
+            for record in records
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(
+            f"{path}: not what tinypose predict --track --json writes ({type(error).__name__}: {error})"
+        ) from None
+
+
+def score_files(truth: str | Path, found: str | Path) -> TrackingScores:
+    """Compare what `read_mot` and `read_followed` read."""
+    true, seen = read_mot(truth), read_followed(found)
+    frames = range(max([*true, *seen]) + 1)
+    nobody = _people([])
+    return score_tracking(*([people.get(frame, nobody) for frame in frames] for people in (true, seen)))
+
+
+def _people(members: list[tuple[int, Any]]) -> People:
+    boxes = np.array([box for _, box in members], float).reshape(-1, 4)
+    return People(np.array([identity for identity, _ in members], int), boxes)
