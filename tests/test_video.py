@@ -26,23 +26,39 @@ def test_there_and_back(fps, tmp_path):
     assert np.median(error) < 12, "colours survive the codec, in RGB order"
 
 
-def write_frames(writer):
-    """A good frame, then one of another size."""
-    writer.write(gradient_image())
-    writer.write(gradient_image(20, 20))
-
-
-def test_only_complete_files_appear(tmp_path):
+def test_what_was_written_can_be_read(tmp_path):
+    """Also where a frame was refused, or where the process was killed, up to the last second."""
     path = tmp_path / "x.mp4"
-    with pytest.raises(VideoError, match="a frame of"), VideoWriter(path, 25, (160, 120)) as writer:
-        write_frames(writer)
-    assert list(tmp_path.iterdir()) == []
+    with VideoWriter(path, 25, (160, 120)) as writer:
+        writer.write(gradient_image())
+        with pytest.raises(VideoError, match="a frame of"):
+            writer.write(gradient_image(20, 20))
+    with VideoReader(str(path)) as video:
+        assert len(list(video)) == 1
+    writer = VideoWriter(path, 10, (160, 120))
+    for _ in range(200):
+        writer.write(np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    (tmp_path / "killed.mp4").write_bytes(path.read_bytes())
+    writer.close()
+    with VideoReader(str(tmp_path / "killed.mp4")) as video:
+        assert 150 <= len(list(video)) <= 200
+
+
+def test_odd_sizes(tmp_path):
+    with VideoWriter(tmp_path / "x.mp4", 25, (33, 21)) as writer:
+        writer.write(gradient_image(21, 33))
+    with VideoReader(str(tmp_path / "x.mp4")) as video:
+        (frame,) = list(video)
+    assert frame.shape == (22, 34, 3)
 
 
 def test_video_that_cannot_be_written(tmp_path):
     with pytest.raises(VideoError, match="cannot write a video of 0x0"):
         VideoWriter(tmp_path / "x.mp4", 25, (0, 0))
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VideoError, match="cannot write a video of 160x120"):
+        VideoWriter(tmp_path / "file/x.mp4", 25, (160, 120))
 
 
 def cut(path, tmp_path):

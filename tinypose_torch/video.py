@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
-from tinypose_torch.atomic import replacing
-
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 _CAMERA = re.compile(r"webcam(?::(\d+))?")
 _DEFAULT_FPS = 30.0
+_IN_FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 
 
 class VideoError(ValueError):
@@ -95,41 +94,56 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes RGB frames to an MP4 file, which appears only when it is complete.
+    """Writes RGB frames to an MP4 file (H.264) that can be played to where it got, should the process be killed.
 
     Args:
-        path: The file, ``.mp4``.
+        path: The file, ``.mp4``; an older one is overwritten.
         fps: Frames per second.
-        size: (width, height) of every frame.
+        size: (width, height) of every frame; an odd one is made even by repeating the last column or row.
 
     Raises:
         VideoError: The file cannot be written, or a frame has another size.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        import av
+
         self.path, self.size = path, size
-        self._replacing = replacing(path)
-        temporary = self._replacing.__enter__()
-        self._writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-        if not self._writer.isOpened():
-            error = VideoError(f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s")
-            self._replacing.__exit__(VideoError, error, None)
-            raise error
+        if min(size) < 1 or not fps > 0:
+            raise VideoError(f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s")
+        width, height = (side + side % 2 for side in size)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = av.open(str(path), "w", format="mp4", options={"movflags": _IN_FRAGMENTS})
+            self._stream = self._file.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.options = {"preset": "ultrafast", "crf": "23"}
+            self._stream.codec_context.gop_size = max(1, round(fps))  # a fragment per second
+            self._stream.codec_context.thread_count = 1
+            self._file.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(
+                f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s: {error}"
+            ) from None
 
     def write(self, frame: np.ndarray) -> None:
         """Append a frame ``(H, W, 3)`` uint8 RGB."""
+        import av
+
         if frame.shape[1::-1] != self.size:
             raise VideoError(f"{self.path}: a frame of {frame.shape[1::-1]} in a video of {self.size}")
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        if frame.shape[0] % 2 or frame.shape[1] % 2:
+            frame = cv2.copyMakeBorder(frame, 0, frame.shape[0] % 2, 0, frame.shape[1] % 2, cv2.BORDER_REPLICATE)
+        image = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        self._file.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="yuv420p")))
+
+    def close(self) -> None:
+        """Complete the file."""
+        self._file.mux(self._stream.encode())
+        self._file.close()
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._writer.release()
-        self._replacing.__exit__(kind, error, traceback)
+    def __exit__(self, *_: object) -> None:
+        self.close()

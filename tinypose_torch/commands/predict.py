@@ -20,11 +20,12 @@ from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
+from tinypose_torch.overlapped_video import OverlappedVideo
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
-from tinypose_torch.video import VideoReader, VideoWriter, is_camera, is_video
+from tinypose_torch.video import is_camera, is_video
 
 Estimator = PoseEstimator | BottomUpEstimator
 
@@ -129,28 +130,24 @@ def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 
 
 def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
-    with ExitStack() as stack:
-        video = stack.enter_context(VideoReader(source))
-        writer: VideoWriter | None = None
+    path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
+    with OverlappedVideo(source, path, wanted.keypoint_threshold) as video:
         follower = wanted.following.begin(estimator) if wanted.following is not None else None
-        path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
                 time = round(index / video.fps, 4)
                 poses = follower(frame, time) if follower is not None else estimator(frame)
+                video.draw(poses)
                 if wanted.records is not None:
                     wanted.records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
-                if path is not None:
-                    if writer is None:
-                        writer = stack.enter_context(VideoWriter(path, video.fps, frame.shape[1::-1]))
-                    writer.write(poses.draw(frame, wanted.keypoint_threshold))
         except KeyboardInterrupt:
             if not is_camera(source):
                 raise
+        video.finish()
         if video.ended_early:
             yield f"{source}: ends early, after {video.frames_read} of {video.declared_frames} frames"
-    yield f"{source}: {video.frames_read} frames{f' -> {path}' if path is not None else ''}"
+        yield f"{source}: {video.frames_read} frames{f' -> {path}' if path is not None else ''}"
 
 
 def _people(poses: Poses) -> str:

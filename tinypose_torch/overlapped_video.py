@@ -1,0 +1,254 @@
+"""A video decoded ahead and its overlay written behind, in a second process, while this one finds the people.
+
+A process, not a thread: ExecuTorch lets no other thread of Python run while it computes. Frames lie in memory that both
+processes see, a handful of slots whatever the length of the video. A slot goes from the decoder to this process, back for
+the overlay, and to the decoder again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.results import Poses
+from tinypose_torch.video import VideoError, VideoReader, VideoWriter
+
+_SLOTS = 6
+_MEMORY = 48 * 2**20  # bytes for slots, of which two are always there
+_SHARED_FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What the other process says first."""
+
+    fps: float
+    declared_frames: int | None
+    memory: str
+    slots: int
+    shape: tuple[int, ...]
+
+
+class OverlappedVideo:
+    """Iterates over the frames of a video as ``(H, W, 3)`` uint8 RGB.
+
+    Args:
+        source: A file, or ``webcam`` or ``webcam:NUMBER``.
+        overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
+        keypoint_threshold: Score from which a keypoint is drawn.
+
+    Attributes:
+        fps: Frames per second; 30 where the stream does not say.
+        declared_frames: Number of frames that the file declares; ``None`` if unknown.
+        frames_read: Number of frames given so far.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        VideoError: No video, or no such camera; the overlay cannot be written.
+    """
+
+    def __init__(self, source: str, overlay: Path | None, keypoint_threshold: float) -> None:
+        self.source = source
+        self.frames_read = 0
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, source, overlay, keypoint_threshold), daemon=True, name="video"
+        )
+        self._process.start()
+        theirs.close()
+        self._slot: int | None = None
+        self._memory: SharedMemory | None = None
+        try:
+            opened = self._receive()
+            assert isinstance(opened, _Opened)
+            self.fps, self.declared_frames = opened.fps, opened.declared_frames
+            self._memory = SharedMemory(opened.memory)
+        except BaseException:
+            self.close()
+            raise
+        size = int(np.prod(opened.shape))
+        self._frames = [
+            np.ndarray(opened.shape, np.uint8, self._memory.buf, slot * size) for slot in range(opened.slots)
+        ]
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether fewer frames came than the file declares."""
+        return self.declared_frames is not None and self.frames_read < self.declared_frames
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while True:
+            self._give_back(None)
+            slot = self._receive()
+            if slot is None:
+                return
+            self._slot = slot
+            self.frames_read += 1
+            yield self._frames[slot].copy()
+
+    def draw(self, poses: Poses) -> None:
+        """Append the frame that was given last to the overlay, with its people."""
+        self._give_back(poses)
+
+    def finish(self) -> None:
+        """Wait until the overlay is complete."""
+        self._give_back(None)
+        self._send("finish")
+        while self._receive() != "finished":
+            pass  # frames that were decoded ahead
+
+    def close(self) -> None:
+        """End the other process; the overlay holds what was written."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._frames = []
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def __enter__(self) -> OverlappedVideo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _give_back(self, poses: Poses | None) -> None:
+        if self._slot is not None:
+            slot, self._slot = self._slot, None
+            self._send((slot, poses))
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self._receive()  # says why
+            raise VideoError(f"{self.source}: the process that reads and writes it ended") from None
+
+    def _receive(self) -> Any:
+        try:
+            message = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            raise VideoError(f"{self.source}: the process that reads and writes it ended") from None
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+def _serve(pipe: Connection, source: str, overlay: Path | None, keypoint_threshold: float) -> None:
+    """The other process: decode in a thread, write in this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
+    try:
+        with VideoReader(source) as video:
+            _work(pipe, video, overlay, keypoint_threshold)
+    except (VideoError, OSError) as error:
+        _tell(pipe, error)
+    except EOFError:
+        pass  # the first process is gone; what was written is complete
+
+
+def _work(pipe: Connection, video: VideoReader, overlay: Path | None, keypoint_threshold: float) -> None:
+    decoded = iter(video)
+    first = next(decoded)
+    slots = _count_slots(first.nbytes)
+    memory = SharedMemory(create=True, size=slots * first.nbytes)
+    frames = [np.ndarray(first.shape, np.uint8, memory.buf, slot * first.nbytes) for slot in range(slots)]
+    free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    for slot in range(slots):
+        free.put(slot)
+    pipe.send(_Opened(video.fps, video.declared_frames, memory.name, slots, first.shape))
+    decoder = threading.Thread(target=_decode, args=(pipe, decoded, first, frames, free), daemon=True)
+    decoder.start()
+    try:
+        _write(pipe, overlay, video.fps, frames, free, keypoint_threshold)
+    finally:
+        free.put(None)
+        decoder.join()
+        del frames
+        memory.close()
+        memory.unlink()
+
+
+def _decode(
+    pipe: Connection,
+    decoded: Iterator[np.ndarray],
+    first: np.ndarray,
+    frames: list[np.ndarray],
+    free: queue.SimpleQueue[int | None],
+) -> None:
+    """Fill free slots until there is nothing more to decode, or nobody who wants it."""
+    frame: np.ndarray | None = first
+    try:
+        while (slot := free.get()) is not None:
+            if frame is None:
+                continue  # until everybody has done with the last slots
+            if frame.shape != first.shape:
+                raise VideoError(
+                    f"a frame of {frame.shape[1]}x{frame.shape[0]} in a video of {first.shape[1]}x{first.shape[0]}"
+                )
+            frames[slot][:] = frame
+            pipe.send(slot)
+            frame = next(decoded, None)
+            if frame is None:
+                pipe.send(None)
+    except (VideoError, OSError) as error:
+        _tell(pipe, error)
+
+
+def _write(
+    pipe: Connection,
+    overlay: Path | None,
+    fps: float,
+    frames: list[np.ndarray],
+    free: queue.SimpleQueue[int | None],
+    keypoint_threshold: float,
+) -> None:
+    """Draw and encode what comes back, until the first process has nothing more or is gone."""
+    writer: VideoWriter | None = None
+    try:
+        while (message := pipe.recv()) != "finish":
+            slot, poses = message
+            if overlay is not None and poses is not None:
+                if writer is None:
+                    writer = VideoWriter(overlay, fps, frames[slot].shape[1::-1])
+                writer.write(poses.draw(frames[slot], keypoint_threshold))
+            free.put(slot)
+    finally:
+        if writer is not None:
+            writer.close()
+    pipe.send("finished")
+
+
+def _count_slots(frame: int) -> int:
+    """How many frames of so many bytes are held.
+
+    Raises:
+        VideoError: The system has not enough memory to share.
+    """
+    slots = max(2, min(_SLOTS, _MEMORY // frame))
+    if _SHARED_FOLDER.is_dir():
+        space = os.statvfs(_SHARED_FOLDER)
+        slots = min(slots, space.f_bavail * space.f_frsize // frame)
+    if slots < 2:
+        raise VideoError(f"{_SHARED_FOLDER} has too little space for two frames of {frame / 2**20:.0f} MB; enlarge it")
+    return slots
+
+
+def _tell(pipe: Connection, error: Exception) -> None:
+    with contextlib.suppress(OSError):  # nobody is there to hear it
+        pipe.send(error)
