@@ -20,6 +20,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from tinypose_torch.results import Poses
@@ -153,6 +154,7 @@ class OverlappedVideo:
 def _serve(pipe: Connection, source: str, overlay: Path | None, keypoint_threshold: float) -> None:
     """The other process: decode in a thread, write in this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
+    cv2.setNumThreads(1)
     try:
         with VideoReader(source) as video:
             _work(pipe, video, overlay, keypoint_threshold)

@@ -5,6 +5,7 @@ image -> detector input -> detector -> boxes -> one crop per person -> pose netw
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -172,20 +173,25 @@ class PoseEstimator:
         Raises:
             ValueError: The estimator has no detector, or one that knows no people.
         """
-        detections = self._detect(image)
+        threshold = self.detection_threshold if threshold is None else threshold
+        detections = self._detect(image, threshold)
         entry = self.detector_entry
         assert entry is not None
-        threshold = self.detection_threshold if threshold is None else threshold
         if entry.person_class is None:
             raise ValueError(f"{entry.name} has no class 'person' among {entry.class_names}")
         person = detections.class_ids == entry.person_class
         return detections[person & (detections.scores > threshold)]
 
-    def _detect(self, image: Array) -> Detections:
+    def _detect(self, image: Array, threshold: float | None = None) -> Detections:
+        """Detections of every class; where it saves work, only those scored above a threshold."""
         if self.detector_runner is None or self.detector_entry is None:
             raise ValueError("this PoseEstimator has no detector; pass boxes, or build it with one")
         entry = self.detector_entry
         scores, boxes, *appearances = self.detector_runner(resize_for_detector(image, entry))
+        if threshold is not None and threshold > entry.suppression.score_threshold:  # a better one minds no worse ones
+            entry = dataclasses.replace(
+                entry, suppression=dataclasses.replace(entry.suppression, score_threshold=threshold)
+            )
         return select_detections(scores[0], boxes[0], entry, image.shape[:2], *(maps[0] for maps in appearances))
 
 

@@ -125,6 +125,8 @@ def _suppress_class(scores: Array, boxes: Array, rule: Suppression) -> Array:
     """Rows that remain of one class, by falling score."""
     rows = np.flatnonzero(scores > rule.score_threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")[: rule.candidates_per_class]]
+    if len(rows) < 2:
+        return rows[: rule.max_per_class]
     # OpenCV's suppression equals torchvision's, whose import would take longer than torch's.
     corner_and_size = boxes[rows].astype(np.float64)
     corner_and_size[:, 2:] -= corner_and_size[:, :2]

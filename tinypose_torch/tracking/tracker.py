@@ -225,7 +225,9 @@ def assign(cost: Array, limit: float) -> list[tuple[int, int]]:
 
 def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
     """1 - IoU of tracks and boxes, ``(N, M)``, a box reaching to the end of its last pixel."""
-    own = np.stack([track.box for track in tracks]) if tracks else np.zeros((0, 4))
+    if not tracks or not len(boxes):
+        return np.zeros((len(tracks), len(boxes)))
+    own = np.stack([track.box for track in tracks])
     low = np.maximum(own[:, None, :2], boxes[None, :, :2])
     high = np.minimum(own[:, None, 2:], boxes[None, :, 2:])
     overlap = np.clip(high - low + 1, 0, None).prod(axis=2)

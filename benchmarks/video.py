@@ -1,0 +1,138 @@
+"""How fast a video is followed, from file to overlay: ``PYTHONPATH=. python benchmarks/video.py``.
+
+Beside it what the networks alone would allow: the same inputs once more, and nothing else. Both in rounds that take turns, so
+that a slow moment of the machine hits both. With the detector and TinyPose 128x96 of `weights/` on ExecuTorch, on rendered
+videos of 640x480 pixels in which the given number of people is followed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch import PoseEstimator, create_model
+from tinypose_torch.cli import main as tinypose
+from tinypose_torch.export import export_model
+from tinypose_torch.runtime import Runner
+from tinypose_torch.table import format_table
+from tinypose_torch.tracking.video import VideoPoses
+from tinypose_torch.video import VideoReader, VideoWriter
+from train.synthetic.scenes import draw_scene
+
+ROOT = Path(__file__).resolve().parent.parent
+DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
+SIZE, FPS = (480, 640), 30.0
+PEOPLE = (1, 6)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--frames", type=int, default=300, help="of each video (default: %(default)s)")
+    add("--rounds", type=int, default=5, help="default: %(default)s")
+    add("--people", type=int, nargs="+", default=PEOPLE, help="default: 1 6")
+    add("--threads", type=int, default=2, help="of the networks (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{name}.pte") for name in (DETECTOR, POSE)]
+        for name, short, file in zip((DETECTOR, POSE), ("picodet_s_192", POSE), files, strict=True):
+            export_model(create_model(name, weights=ROOT / f"weights/{short}_demo.safetensors"), file)
+        rows = []
+        for people in options.people:
+            video = Path(folder, f"{people}.mp4")
+            estimator = PoseEstimator(DETECTOR, POSE, *files, detection_threshold=0.4, threads=options.threads)
+            render(video, estimator, people, options.frames)
+            calls = record_calls(estimator, video)
+            found = sum(task == "pose" for task, _ in calls) / options.frames
+            rounds = [
+                (run_networks(estimator, calls) / options.frames, run_whole(video, files, options) / options.frames)
+                for _ in range(options.rounds + 1)
+            ][1:]
+            alone, whole = (1 / median(seconds) for seconds in zip(*rounds, strict=True))
+            ratio = median(networks / everything for networks, everything in rounds)
+            rows.append((str(people), f"{found:.2f}", f"{alone:.1f}", f"{whole:.1f}", f"{ratio:.2f}"))
+    header = ("people", "poses per frame", "networks alone, frames/s", "video to overlay, frames/s", "ratio")
+    print(f"\n{SIZE[1]}x{SIZE[0]}, {options.threads} threads, {options.frames} frames, median of {options.rounds} rounds\n")
+    print(format_table(header, rows, right=range(len(header))))
+
+
+def render(path: Path, estimator: PoseEstimator, people: int, frames: int) -> None:
+    """A camera that sways before people of whom the detector finds so many; the first picture that is such a one."""
+    for seed in range(1000):
+        picture = draw_scene(np.random.default_rng([people, seed]), (SIZE[0], SIZE[1] + 40), people, (0.4, 0.7))[0]
+        sides = [np.ascontiguousarray(picture[:, start : start + SIZE[1]]) for start in (0, 20, 40)]
+        if all(len(estimator(side)) == people for side in sides):
+            break
+    with VideoWriter(path, FPS, SIZE[::-1]) as writer:
+        for frame in range(frames):
+            start = round(20 - 20 * np.cos(frame / 20))
+            writer.write(np.ascontiguousarray(picture[:, start : start + SIZE[1]]))
+
+
+def record_calls(estimator: PoseEstimator, video: Path) -> list[tuple[str, np.ndarray]]:
+    """What the networks are given while a video is followed."""
+    calls: list[tuple[str, np.ndarray]] = []
+    runners = networks_of(estimator)
+    plain = {task: runner.run for task, runner in runners.items()}
+    for task, runner in runners.items():
+
+        def recorded(batch: np.ndarray, task: str = task) -> Any:
+            calls.append((task, batch.copy()))
+            return plain[task](batch)
+
+        runner.run = recorded  # type: ignore[method-assign]
+    follower = VideoPoses(estimator)
+    with VideoReader(str(video)) as frames:
+        for index, frame in enumerate(frames):
+            follower(frame, index / FPS)
+    for task, runner in runners.items():
+        runner.run = plain[task]  # type: ignore[method-assign]
+    return calls
+
+
+def run_networks(estimator: PoseEstimator, calls: list[tuple[str, np.ndarray]]) -> float:
+    """Seconds of the recorded calls."""
+    runners = networks_of(estimator)
+    start = time.perf_counter()
+    for task, batch in calls:
+        runners[task].run(batch)
+    return time.perf_counter() - start
+
+
+def run_whole(video: Path, files: list[Path], options: argparse.Namespace) -> float:
+    """Seconds of ``tinypose predict --track`` from its first frame to its last: starting Python and opening the networks is
+    left out, as the difference to a run on a video of a single frame.
+    """
+    short = video.with_name("short.mp4")
+    if not short.is_file():
+        with VideoReader(str(video)) as frames, VideoWriter(short, FPS, SIZE[::-1]) as writer:
+            writer.write(next(iter(frames)))
+    seconds = []
+    for source in (short, video):
+        output = video.with_name("overlays")
+        arguments = ["predict", source, "--track", "--detection-threshold", 0.4, "--threads", options.threads]
+        arguments += ["--detector-weights", files[0], "--pose-weights", files[1], "--output", output]
+        arguments += ["--json", output / "x.jsonl"]
+        output.mkdir(exist_ok=True)
+        start = time.perf_counter()
+        if tinypose(list(map(str, arguments))) != 0:
+            raise RuntimeError("tinypose predict failed")
+        seconds.append(time.perf_counter() - start)
+    return seconds[1] - seconds[0]
+
+
+def networks_of(estimator: PoseEstimator) -> dict[str, Runner]:
+    """Both networks by task."""
+    assert estimator.detector_runner is not None
+    return {"detection": estimator.detector_runner, "pose": estimator.pose_runner}
+
+
+if __name__ == "__main__":
+    main()
