@@ -48,7 +48,9 @@ def main() -> None:
             time.sleep(1)
         if process.returncode != 0:
             raise RuntimeError("tinypose predict failed")
-        print(f"{frames} frames: {count_lines(Path(folder, 'whole.jsonl'))} lines, {count_frames(folder, 'whole')} in the MP4\n")
+        print(
+            f"{frames} frames: {count_lines(Path(folder, 'whole.jsonl'))} lines, {count_frames(folder, 'whole')} in the MP4\n"
+        )
         rows = []
         for share in SHARES:
             lines, memory = min(samples, key=lambda sample: abs(sample[0] - share * frames))

@@ -59,7 +59,9 @@ def main() -> None:
             ratio = median(networks / everything for networks, everything in rounds)
             rows.append((str(people), f"{found:.2f}", f"{alone:.1f}", f"{whole:.1f}", f"{ratio:.2f}"))
     header = ("people", "poses per frame", "networks alone, frames/s", "video to overlay, frames/s", "ratio")
-    print(f"\n{SIZE[1]}x{SIZE[0]}, {options.threads} threads, {options.frames} frames, median of {options.rounds} rounds\n")
+    print(
+        f"\n{SIZE[1]}x{SIZE[0]}, {options.threads} threads, {options.frames} frames, median of {options.rounds} rounds\n"
+    )
     print(format_table(header, rows, right=range(len(header))))
 
 
@@ -107,8 +109,9 @@ def run_networks(estimator: PoseEstimator, calls: list[tuple[str, np.ndarray]]) 
 
 
 def run_whole(video: Path, files: list[Path], options: argparse.Namespace) -> float:
-    """Seconds of ``tinypose predict --track`` from its first frame to its last: starting Python and opening the networks is
-    left out, as the difference to a run on a video of a single frame.
+    """Seconds of ``tinypose predict --track`` from its first frame to its last.
+
+    Opening the networks and the video is left out: this is the difference to a run on a video of a single frame.
     """
     short = video.with_name("short.mp4")
     if not short.is_file():

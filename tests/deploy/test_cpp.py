@@ -17,6 +17,9 @@ from conftest import REAL, REFERENCE, gradient_image
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model, export_pair
+from tinypose_torch.tracking.smoothing import Smoothing
+from tinypose_torch.tracking.video import VideoPoses
+from tinypose_torch.video import VideoReader
 
 SOURCE = Path(__file__).parents[2] / "deploy/cpp"
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
@@ -176,6 +179,43 @@ def test_video(executorch_program, app, photos, tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("smoothing", ["on", "off"])
+def test_followed_people(smoothing, executorch_program, app, networks, tmp_path):
+    """A camera that pans, with noise, the detector in every third frame: what Python's follower gives, frame by frame."""
+    picture = cv2.imread(str(REAL / "images/coco_000000000785.jpg"))
+    generator = np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 30, (560, 420))
+    for index in range(12):
+        noisy = picture[:420, 4 * index : 4 * index + 560] + generator.integers(-12, 13, (420, 560, 3))
+        writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
+    writer.release()
+    common = ["--detection-threshold", "0.4", "--detect-every", "3", "--smoothing", smoothing]
+    result = run(
+        executorch_program,
+        *("--detector", app, "--pose", app, "--video", tmp_path / "clip.avi", "--output", tmp_path / "out"),
+        *("--json", tmp_path / "poses.json", "--threads", "1", *common),
+    )
+    assert result.returncode == 0, result.stderr
+    records = json.loads((tmp_path / "poses.json").read_text())
+    estimator = PoseEstimator(DETECTOR, POSE, *_saved(networks, tmp_path), backend="eager", detection_threshold=0.4)
+    follower = VideoPoses(estimator, 3, smoothing=Smoothing() if smoothing == "on" else None)
+    cv2.ipp.setUseIPP(False)
+    try:
+        with VideoReader(str(tmp_path / "clip.avi")) as video:
+            expected = [follower(frame, index / 30).to_records() for index, frame in enumerate(video)]
+    finally:
+        cv2.ipp.setUseIPP(True)
+    assert len(records) == len(expected) == 12
+    for record, people in zip(records, expected, strict=True):
+        assert [pose["id"] for pose in record["poses"]] == [pose["id"] for pose in people]
+        assert people
+        for one, two in zip(record["poses"], people, strict=True):
+            assert np.abs(np.array(one["box"]) - two["box"]).max() < 0.05
+            mine, theirs = np.array(one["keypoints"]), np.array(two["keypoints"])
+            assert np.abs(mine - theirs)[theirs[:, 2] > 0.2].max() < 0.05
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -190,6 +230,17 @@ def test_video(executorch_program, app, photos, tmp_path):
         (["--detector", "APP", "--pose", "APP", "--image-dir", "MIXED", "--output", "OUT"], 1, "broken.png"),
         (["--detector", "APP", "--pose", "APP", "--video", "x", "--output", "OUT"], 2, "no video that can be read"),
         (["--detector", "APP", "--pose", "APP", "--threads", "x", "--image", "x", "--output", "OUT"], 2, "expected a"),
+        (
+            ["--detector", "APP", "--pose", "APP", "--image", "x", "--smoothing", "on", "--output", "OUT"],
+            2,
+            "for --video",
+        ),
+        (["--detector", "APP", "--pose", "APP", "--video", "x", "--smoothing", "y", "--output", "OUT"], 2, "on or off"),
+        (
+            ["--detector", "APP", "--pose", "APP", "--video", "x", "--detect-every", "0", "--output", "OUT"],
+            2,
+            "expected a",
+        ),
         (["--help"], 0, ""),
     ],
 )

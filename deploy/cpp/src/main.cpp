@@ -13,6 +13,7 @@
 #include <opencv2/videoio.hpp>
 
 #include "drawing.h"
+#include "following.h"
 #include "pipeline.h"
 
 namespace fs = std::filesystem;
@@ -22,15 +23,18 @@ namespace {
 
 const char* const USAGE =
     "usage: tinypose --detector FILE --pose FILE (--image FILE | --image-dir DIR | --video FILE) --output DIR\n"
-    "                [--json FILE] [--threads N] [--detection-threshold S] [--keypoint-threshold S]\n\n"
+    "                [--json FILE] [--threads N] [--detection-threshold S] [--keypoint-threshold S]\n"
+    "                [--detect-every N] [--smoothing on|off]\n\n"
     "Finds people and their keypoints. Overlays go to --output, numbers to --json.\n"
+    "--detect-every and --smoothing follow the people of a video: they get ids and, unless it is off, steady keypoints.\n"
     "--detector and --pose are files from `tinypose export` (";
 
 using Options = std::map<std::string, std::string>;
 
 Options parse(int count, char** arguments) {
     const std::set<std::string> known{"--detector", "--pose",    "--image",  "--image-dir",           "--video",
-                                      "--output",   "--threads", "--json",   "--detection-threshold", "--keypoint-threshold"};
+                                      "--output",   "--threads", "--json",   "--detection-threshold", "--keypoint-threshold",
+                                      "--detect-every", "--smoothing"};
     Options options;
     for (int i = 1; i < count; i += 2) {
         const std::string name = arguments[i];
@@ -43,6 +47,11 @@ Options parse(int count, char** arguments) {
     }
     if (options.count("--image") + options.count("--image-dir") + options.count("--video") != 1) {
         throw Error("give one of --image, --image-dir and --video");
+    }
+    const bool follows = options.count("--detect-every") || options.count("--smoothing");
+    if (follows && !options.count("--video")) throw Error("--detect-every and --smoothing are for --video");
+    if (options.count("--smoothing") && options.at("--smoothing") != "on" && options.at("--smoothing") != "off") {
+        throw Error("--smoothing " + options.at("--smoothing") + ": expected on or off");
     }
     return options;
 }
@@ -85,7 +94,9 @@ public:
         for (size_t i = 0; i < people.size(); ++i) {
             const Person& person = people[i];
             const cv::Rect2f& box = person.box;
-            file_ << (i ? ", " : "") << std::setprecision(3) << "{\"box\": [" << box.x << ", " << box.y << ", "
+            file_ << (i ? ", {" : "{");
+            if (person.id) file_ << "\"id\": " << person.id << ", ";
+            file_ << std::setprecision(3) << "\"box\": [" << box.x << ", " << box.y << ", "
                   << box.x + box.width << ", " << box.y + box.height << "], \"score\": " << std::setprecision(5)
                   << person.score << ", \"keypoints\": [";
             for (size_t k = 0; k < person.keypoints.size(); ++k) {
@@ -121,6 +132,11 @@ public:
                      number(options, "--detection-threshold", -1, 0, 1)),
           output_(options.at("--output")) {
         fs::create_directories(output_);
+        if (options.count("--detect-every") || options.count("--smoothing")) {
+            const int every = static_cast<int>(number(options, "--detect-every", 1, 1, 1000));
+            const bool smooth = !options.count("--smoothing") || options.at("--smoothing") == "on";
+            follower_ = std::make_unique<Follower>(estimator_, every, smooth);
+        }
         if (options.count("--json")) json_ = std::make_unique<JsonList>(options.at("--json"));
     }
 
@@ -161,15 +177,15 @@ public:
     void video(const fs::path& path) {
         cv::VideoCapture reader(path.string());
         if (!reader.isOpened()) throw Error(path.string() + ": no video that can be read");
-        const double rate = reader.get(cv::CAP_PROP_FPS);
+        const double declared = reader.get(cv::CAP_PROP_FPS), rate = declared > 0 ? declared : 30;
         const fs::path target = output_ / path.stem().concat(".mp4");
         cv::VideoWriter writer;
         cv::Mat bgr;
         int count = 0;
         for (; reader.read(bgr); ++count) {
-            frame(path.string(), count, bgr);
+            frame(path.string(), count, bgr, count / rate);
             if (!writer.isOpened() && !writer.open(target.string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'),
-                                                   rate > 0 ? rate : 25, bgr.size())) {
+                                                   rate, bgr.size())) {
                 throw Error("cannot write " + target.string());
             }
             writer.write(bgr);
@@ -183,11 +199,11 @@ public:
     }
 
 private:
-    // Finds the people of a BGR image, records and draws them.
-    std::vector<Person> frame(const std::string& source, int index, cv::Mat& bgr) {
+    // Finds the people of a BGR image, records and draws them. `time`: of a video's frame, seconds.
+    std::vector<Person> frame(const std::string& source, int index, cv::Mat& bgr, double time = 0) {
         cv::Mat rgb;
         cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
-        std::vector<Person> people = estimator_.estimate(rgb);
+        std::vector<Person> people = follower_ ? follower_->next(rgb, time) : estimator_.estimate(rgb);
         if (json_) json_->add(source, index, people);
         draw_people(bgr, people, estimator_.skeleton(), keypoint_threshold_);
         return people;
@@ -196,6 +212,7 @@ private:
     int threads_;
     double keypoint_threshold_;
     PoseEstimator estimator_;
+    std::unique_ptr<Follower> follower_;  // of a video whose people are followed
     fs::path output_;
     std::unique_ptr<JsonList> json_;
 };

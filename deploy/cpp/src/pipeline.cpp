@@ -120,7 +120,7 @@ std::vector<Person> PoseEstimator::detect(const cv::Mat& rgb) {
             c = {std::clamp(c.x1, 0.f, width) / scale_x, std::clamp(c.y1, 0.f, height) / scale_y,
                  std::clamp(c.x2, 0.f, width) / scale_x, std::clamp(c.y2, 0.f, height) / scale_y};
         }
-        people.push_back({cv::Rect2f(cv::Point2f(c.x1, c.y1), cv::Point2f(c.x2, c.y2)), confidences[index], {}});
+        people.push_back({cv::Rect2f(cv::Point2f(c.x1, c.y1), cv::Point2f(c.x2, c.y2)), confidences[index], {}, 0});
     }
     return people;
 }

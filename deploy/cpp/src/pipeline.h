@@ -19,6 +19,7 @@ struct Person {
     cv::Rect2f box;  // pixels of the image
     float score = 0;
     std::vector<Keypoint> keypoints;
+    int id = 0;  // from 1, of people who are followed through a video
 };
 
 class PoseEstimator {
@@ -29,12 +30,13 @@ public:
     // The people in an RGB image (CV_8UC3), best first.
     std::vector<Person> estimate(const cv::Mat& rgb);
 
-    const Description& skeleton() const { return pose_->description; }
-
-private:
+    // The same in two steps: boxes, and the keypoints of one.
     std::vector<Person> detect(const cv::Mat& rgb);
     std::vector<Keypoint> find_keypoints(const cv::Mat& rgb, const cv::Rect2f& box);
 
+    const Description& skeleton() const { return pose_->description; }
+
+private:
     std::unique_ptr<Network> detector_, pose_;
     double threshold_;
 };
