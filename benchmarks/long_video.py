@@ -1,6 +1,6 @@
 """Memory on a long video, and what is left when the process is killed: ``PYTHONPATH=. python benchmarks/long_video.py``.
 
-A rendered clip of 320x240 pixels, repeated, is followed by ``tinypose predict --track`` with the weights of `weights/`, from
+A rendered clip of 320x240 pixels and one person, repeated, is followed by ``tinypose predict --track`` with the weights of `weights/`, from
 file to overlay and JSON lines. A second run is killed in the middle of a minute of it, with SIGKILL, both processes at once.
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
     minutes = parser.parse_args().minutes
-    clip = [frame for frame, _ in draw_video(np.random.default_rng(1), SIZE, 3, CLIP * FPS)]
+    clip = [frame for frame, _ in draw_video(np.random.default_rng(1), SIZE, 1, CLIP * FPS)]
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder, "long.mp4")
         frames = round(minutes * 60 * FPS)
@@ -69,8 +69,28 @@ def main() -> None:
 def start(video: Path, output: Path) -> subprocess.Popen[bytes]:
     """``tinypose predict`` in processes of its own."""
     weights = [ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE)]
-    command = [sys.executable, "-m", "tinypose_torch.cli", "predict", video, "--track", "--detection-threshold", "0.4"]
-    command += ["--detector", DETECTOR, "--detector-weights", weights[0], "--pose-weights", weights[1]]
+    command = [
+        sys.executable,
+        "-m",
+        "tinypose_torch.cli",
+        "predict",
+        video,
+        "--track",
+        "--detect-every",
+        "5",
+        "--threads",
+        "1",
+    ]
+    command += [
+        "--detection-threshold",
+        "0.4",
+        "--detector",
+        DETECTOR,
+        "--detector-weights",
+        weights[0],
+        "--pose-weights",
+        weights[1],
+    ]
     command += ["--output", output, "--json", f"{output}.jsonl"]
     return subprocess.Popen(list(map(str, command)), start_new_session=True, stderr=subprocess.DEVNULL)
 

@@ -1,19 +1,22 @@
 """From photos to poses: the original's answers, and arguments that are refused."""
 
+import dataclasses
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import REAL, REAL_PAIRS, gradient_image
 
 from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, create_model
-from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.images import load_image
-from tinypose_torch.pipeline import crop_people, resize_for_detector
+from tinypose_torch.pipeline import crop_people, resize_for_detector, select_detections
 
 VISIBLE = 0.2
 
@@ -303,3 +306,52 @@ def test_normalisation(random_estimator):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = (values / 255 - np.array(entry.mean)) / np.array(entry.std)
     assert np.abs(normalise(values[None], entry.mean, entry.std)[0].transpose(1, 2, 0) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["ppyolov2_r50vd_dcn", "fairmot_dla34"])
+def test_server_systems_find_boxes(name, tmp_path):
+    """With random weights, on a wide and a high image."""
+    torch.manual_seed(0)
+    network = create_model(name, input_size=(96, 160))
+    if name == "fairmot_dla34":
+        torch.nn.init.constant_(network.heatmap[2].bias, 2.0)
+    save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.entry))
+    estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", pose_weights=random_pose(tmp_path))
+    estimator.detection_threshold = 0.0
+    for size in ((200, 500), (500, 200)):
+        image = gradient_image(*size)
+        found = estimator.detect(image)
+        assert len(found)
+        assert np.isfinite(found.boxes).all()
+        if name == "ppyolov2_r50vd_dcn":  # which clips
+            assert (found.boxes >= 0).all()
+            assert (found.boxes <= [size[1] - 1, size[0] - 1] * 2).all()
+        people = estimator.find_people(image, 0.02)
+        person = found.class_ids == estimator.detector_entry.person_class
+        same = found[person & (found.scores > 0.02)]
+        assert np.allclose(np.sort(people.scores), np.sort(same.scores), atol=1e-6)
+        assert (found.appearances is None) == (name != "fairmot_dla34")
+        if found.appearances is not None:
+            assert np.allclose(np.linalg.norm(found.appearances, axis=1), 1, atol=1e-5)
+
+
+def random_pose(folder):
+    """Weights of a pose network as it is built."""
+    save_safetensors(create_model("tinypose_128x96"), folder / "pose.safetensors", {"model": "tinypose_128x96"})
+    return folder / "pose.safetensors"
+
+
+def test_letterbox():
+    """As large as fits, in the middle, grey beside it; points of the input find back to the image."""
+    entry = dataclasses.replace(get_entry("fairmot_dla34"), input_size=(96, 160))
+    image = gradient_image(300, 250)
+    letter = resize_for_detector(image, entry)
+    assert letter.shape == (1, 96, 160, 3)
+    assert (letter[0, :, :40] == 128).all()
+    assert (letter[0, :, 120:] == 128).all()
+    assert (
+        np.abs(letter[0, :, 40:120].astype(int) - cv2.resize(image, (80, 96), interpolation=cv2.INTER_AREA)).max() == 0
+    )
+    corners = np.array([[40, 0, 120, 96]], np.float32)
+    found = select_detections(np.ones((1, 1), np.float32), corners, entry, (300, 250))
+    assert found.boxes.tolist() == [[0, 0, 250, 300]]

@@ -67,7 +67,13 @@ def _add_predict(commands: Any) -> None:
     add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
     add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
     add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
-    add("--no-smoothing", dest="smooth", action="store_false", help="with --track: keypoints as they are found")
+    add(
+        "--smoothing",
+        choices=("steady", "original", "off"),
+        default="steady",
+        help="with --track: how keypoints are smoothed; original: with PaddleDetection's settings (default: %(default)s)",
+    )
+    add("--no-smoothing", dest="smoothing", action="store_const", const="off", help="the same as --smoothing off")
     add(
         "--detection-threshold",
         type=float,

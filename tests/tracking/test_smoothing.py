@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinypose_torch.tracking.smoothing import KeypointSmoother, Smoothing
+from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoothing, Smoothing
 
 FPS, HEIGHT = 30, 200.0
 
@@ -50,6 +50,28 @@ def test_time_that_stands_still_begins_anew():
     smoother = KeypointSmoother()
     smoother(np.zeros((1, 2)), [True], HEIGHT, 1.0)
     assert np.array_equal(smoother(np.full((1, 2), 9.0), [True], HEIGHT, 1.0), [[9, 9]])
+
+
+def test_the_originals_settings():
+    """Frame by frame: a dead zone of 0.3 % of the image, half of it for the face, and cutoffs for x and y apart."""
+    smoother = OriginalSmoothing().begin((1000, 500))
+    first = np.tile([100.0, 200.0], (17, 1))
+    everybody = np.ones(17, bool)
+    assert np.array_equal(smoother(first, everybody, HEIGHT, 0), first)
+    little = first + np.array([2.0, 0])  # 0.2 % of the width
+    second = smoother(little, everybody, HEIGHT, 0)
+    assert np.array_equal(second[5:], first[5:])
+
+    def share(cutoff):
+        return 2 * np.pi * cutoff / (2 * np.pi * cutoff + 1)
+
+    speed = share(0.1) * 2
+    assert second[:5, 0] == pytest.approx(100 + share(0.1 + 0.1 * speed) * 2)
+    assert np.array_equal(second[:5, 1], first[:5, 1])
+    third = smoother(little + np.array([0, 10.0]), everybody, HEIGHT, 0)
+    rise = share(0.1) * 10
+    assert third[5:, 1] == pytest.approx(200 + share(0.1 + 0.1 * rise) * 10)
+    assert third[5:, 0] == pytest.approx(100 + share(0.1 + 0.1 * speed) * 2)
 
 
 def test_settings():

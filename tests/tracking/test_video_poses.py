@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tinypose_torch import BottomUpEstimator, PoseEstimator, Poses
+import tinypose_torch.runtime.load as runtime_load
+from tinypose_torch import BottomUpEstimator, Detections, PoseEstimator, Poses
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.tracking.video import VideoPoses, boxes_around
@@ -111,7 +112,17 @@ def test_command(picture, tmp_path, capsys):
     writer.release()
     base = ["predict", str(video), "--detector", DETECTOR, "--detector-weights", str(WEIGHTS[0]), "--pose", POSE]
     base += ["--pose-weights", str(WEIGHTS[1]), "--backend", "eager", "--json", str(tmp_path / "poses.jsonl")]
-    follow = ["--track", "--detect-every", "3", "--detection-threshold", "0.4", "--output", str(tmp_path)]
+    follow = [
+        "--track",
+        "--smoothing",
+        "original",
+        "--detect-every",
+        "3",
+        "--detection-threshold",
+        "0.4",
+        "--output",
+        str(tmp_path),
+    ]
     assert main([*base, *follow]) == 0
     records = [json.loads(line) for line in (tmp_path / "poses.jsonl").read_text().splitlines()]
     assert [record["frame"] for record in records] == list(range(FRAMES))
@@ -121,7 +132,37 @@ def test_command(picture, tmp_path, capsys):
     for wrong, message in (
         (["--detect-every", "2"], "add --track"),
         (["--no-smoothing"], "add --track"),
+        (["--smoothing", "original"], "add --track"),
         (["--track", "--detect-every", "0"], "at least 1"),
     ):
         assert main([*base, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_followed_by_appearance(monkeypatch):
+    """A network with embeddings: two people change places where nobody looks, and keep their ids."""
+    estimator = PoseEstimator("fairmot_dla34", POSE, *random_weights(monkeypatch), backend="eager")
+    assert estimator.detector_entry.appearances
+    looks = np.eye(128, dtype=np.float32)[:2]
+    boxes = np.array([[10, 10, 60, 160], [200, 10, 250, 160], [300, 10, 399, 30]], np.float32)
+    frames = [[0, 1], [0, 1], [1, 0]]
+    monkeypatch.setattr(
+        estimator,
+        "find_people",
+        lambda image, threshold: Detections(
+            boxes,
+            np.array([0.9, 0.9, 0.9]),
+            np.zeros(3),
+            appearances=np.concatenate([looks[frames.pop(0)], -looks[:1]]),
+        ),
+    )
+    follower = VideoPoses(estimator)
+    found = [follower(np.zeros((240, 400, 3), np.uint8), time / 30) for time in range(2)]
+    assert [poses.ids.tolist() for poses in found] == [[1, 2]] * 2, "a box wider than people is nobody"
+
+
+def random_weights(monkeypatch):
+    """No files: networks as they are built."""
+    build = runtime_load.create_model
+    monkeypatch.setattr(runtime_load, "create_model", lambda name, **_: build(name))
+    return None, None

@@ -23,11 +23,16 @@ from tinypose_torch.images import load_image, save_png
 from tinypose_torch.overlapped_video import OverlappedVideo
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
-from tinypose_torch.tracking.smoothing import Smoothing
+from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import is_camera, is_video
 
 Estimator = PoseEstimator | BottomUpEstimator
+_SMOOTHING: dict[str, Smoothing | OriginalSmoothing | None] = {
+    "steady": Smoothing(),
+    "original": OriginalSmoothing(),
+    "off": None,
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
     if options.detect_every < 1:
         raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
-    if not options.track and (options.detect_every > 1 or not options.smooth):
-        raise ValueError("--detect-every and --no-smoothing are for people who are followed; add --track")
+    if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
+        raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
@@ -173,15 +178,15 @@ class _Following:
     """How the people of a video are followed."""
 
     detect_every: int
-    smooth: bool
+    smoothing: str
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> _Following:
-        return cls(options.detect_every, options.smooth)
+        return cls(options.detect_every, options.smoothing)
 
     def begin(self, estimator: Estimator) -> VideoPoses:
         """For the next video."""
-        return VideoPoses(estimator, self.detect_every, smoothing=Smoothing() if self.smooth else None)
+        return VideoPoses(estimator, self.detect_every, smoothing=_SMOOTHING[self.smoothing])
 
 
 class _OutputNames:

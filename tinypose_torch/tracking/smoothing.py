@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.geometry.skeletons import COCO17
+
 Array = np.ndarray
+_FACE = 5  # of COCO's keypoints, the first ones
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,31 @@ class Smoothing:
     def __post_init__(self) -> None:
         if min(self.least_cutoff, self.speed_cutoff) <= 0 or self.speed_factor < 0:
             raise ValueError(f"{self}: cutoffs above 0 and a factor of at least 0 are needed")
+
+    def begin(self, image_size: tuple[int, int]) -> KeypointSmoother:
+        """For a person who begins to be followed in images of the given (width, height)."""
+        return KeypointSmoother(self)
+
+
+@dataclass(frozen=True)
+class OriginalSmoothing:
+    """The settings of PaddleDetection's deployment: it counts in frames and pixels, however long and large they are.
+
+    Attributes:
+        least_cutoff: Of a still joint, per frame.
+        speed_factor: By which the cutoff rises for every pixel per frame, for x and y apart.
+        speed_cutoff: Of the estimate of the speed, per frame.
+        dead_zone: In shares of the image: a joint that moves less does not move; half of that for COCO's five in the face.
+    """
+
+    least_cutoff: float = 0.1
+    speed_factor: float = 0.1
+    speed_cutoff: float = 0.1
+    dead_zone: float = 0.003
+
+    def begin(self, image_size: tuple[int, int]) -> OriginalSmoother:
+        """For a person who begins to be followed in images of the given (width, height)."""
+        return OriginalSmoother(self, image_size)
 
 
 class KeypointSmoother:
@@ -68,6 +96,38 @@ class KeypointSmoother:
         self._places = np.where(going_on, places, keypoints)
         self._speeds = np.where(going_on, speeds, 0.0)
         self._known, self._time = found.copy(), time
+        return self._places.copy()
+
+
+class OriginalSmoother:
+    """Smooths the keypoints of one person as the original does where exactly one is in view.
+
+    Args:
+        settings: How much.
+        image_size: (width, height), pixels.
+    """
+
+    def __init__(self, settings: OriginalSmoothing, image_size: tuple[int, int]) -> None:
+        self.settings, self._size = settings, np.array(image_size, np.float64)
+        self._places: Array | None = None
+        self._speeds = np.zeros((0, 2))
+
+    def __call__(self, keypoints: Array, found: Array, height: float, time: float) -> Array:
+        """The keypoints of the next frame, smoothed, whether they were ``found`` or not; see `KeypointSmoother`."""
+        keypoints, settings = np.asarray(keypoints, np.float64), self.settings
+        if self._places is None:
+            self._places, self._speeds = keypoints.copy(), np.zeros_like(keypoints)
+            return keypoints.copy()
+        moved = np.linalg.norm((keypoints - self._places) / self._size, axis=1)
+        dead_zone = np.full(len(keypoints), settings.dead_zone)
+        if len(keypoints) == len(COCO17):
+            dead_zone[:_FACE] /= 2
+        speeds = self._speeds + _share(settings.speed_cutoff, 1) * (keypoints - self._places - self._speeds)
+        cutoffs = settings.least_cutoff + settings.speed_factor * np.abs(speeds)
+        places = self._places + _share(cutoffs, 1) * (keypoints - self._places)
+        still = (moved < dead_zone)[:, None]
+        self._places = np.where(still, self._places, places)
+        self._speeds = np.where(still, self._speeds, speeds)
         return self._places.copy()
 
 

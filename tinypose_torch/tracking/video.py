@@ -13,7 +13,7 @@ from tinypose_torch.evaluation.coco import KeypointPrediction, rescore, suppress
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from tinypose_torch.tracking import kalman
-from tinypose_torch.tracking.smoothing import KeypointSmoother, Smoothing
+from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoother, OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
 
 Array = np.ndarray
@@ -44,7 +44,7 @@ class VideoPoses:
         estimator: PoseEstimator | BottomUpEstimator,
         detect_every: int = 1,
         tracking: TrackerSettings | None = None,
-        smoothing: Smoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
+        smoothing: Smoothing | OriginalSmoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
     ) -> None:
         if detect_every < 1:
             raise ValueError(f"detect_every={detect_every}; at least 1 is needed")
@@ -55,7 +55,7 @@ class VideoPoses:
         self.estimator, self.detect_every, self.smoothing = estimator, detect_every, smoothing
         self._tracking = tracking or _thresholds_of(estimator)
         self._tracker = Tracker(self._tracking)
-        self._smoothers: dict[int, KeypointSmoother] = {}
+        self._smoothers: dict[int, KeypointSmoother | OriginalSmoother] = {}
         self._frame = 0
         self._before: Poses | None = None
         self._tracks: list[Track] = []
@@ -83,7 +83,7 @@ class VideoPoses:
         self._frame, self._before = self._frame + 1, poses
         known = poses[np.array([track.confirmed for track in self._tracks], bool)]
         if self.smoothing is not None:
-            self._smooth(known, time)
+            self._smooth(known, time, self.smoothing, (image.shape[1], image.shape[0]))
         return known
 
     def _follow(self, estimator: PoseEstimator, image: Array) -> None:
@@ -118,12 +118,16 @@ class VideoPoses:
                 carried[track.id] = box
         return carried
 
-    def _smooth(self, poses: Poses, time: float) -> None:
+    def _smooth(
+        self, poses: Poses, time: float, smoothing: Smoothing | OriginalSmoothing, image_size: tuple[int, int]
+    ) -> None:
         followed = {track.id for track in (*self._tracker.tracked, *self._tracker.lost)}
         self._smoothers = {identity: s for identity, s in self._smoothers.items() if identity in followed}
         assert poses.ids is not None
         for row, identity in enumerate(poses.ids.tolist()):
-            smoother = self._smoothers.setdefault(identity, KeypointSmoother(self.smoothing))
+            if identity not in self._smoothers:
+                self._smoothers[identity] = smoothing.begin(image_size)
+            smoother = self._smoothers[identity]
             height = float(poses.boxes[row, 3] - poses.boxes[row, 1])
             found = poses.keypoint_scores[row] > VISIBLE
             poses.keypoints[row] = smoother(poses.keypoints[row], found, height, time)

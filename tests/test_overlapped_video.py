@@ -1,0 +1,125 @@
+"""Decoding and writing in a second process: the same frames, errors that arrive, and what is left after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from conftest import gradient_image
+
+from tinypose_torch import COCO17, Poses
+from tinypose_torch.overlapped_video import OverlappedVideo
+from tinypose_torch.video import VideoError, VideoReader, VideoWriter
+
+
+def nobody():
+    return Poses.empty(COCO17)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    with VideoWriter(tmp_path / "clip.mp4", 25, (160, 120)) as writer:
+        for index in range(40):
+            writer.write(np.roll(gradient_image(), 3 * index, axis=1))
+    return tmp_path / "clip.mp4"
+
+
+def test_every_frame_in_order_and_in_the_overlay(clip, tmp_path):
+    with VideoReader(str(clip)) as video:
+        expected = list(video)
+    with OverlappedVideo(str(clip), tmp_path / "out/x.mp4", 0.2) as video:
+        assert (video.fps, video.declared_frames) == (25, 40)
+        found = []
+        for frame in video:
+            found.append(frame)
+            video.draw(nobody())
+        video.finish()
+        assert video.frames_read == 40
+        assert not video.ended_early
+    assert all(np.array_equal(one, two) for one, two in zip(found, expected, strict=True))
+    with VideoReader(str(tmp_path / "out/x.mp4")) as written:
+        overlays = list(written)
+    assert len(overlays) == 40
+    assert np.median(np.abs(overlays[7].astype(int) - expected[7])) < 12
+
+
+def test_without_an_overlay_and_with_frames_left(clip, tmp_path):
+    with OverlappedVideo(str(clip), None, 0.2) as video:
+        for index, _ in enumerate(video):
+            if index == 4:
+                break
+        video.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def draw_nobody(source, overlay=None, then=lambda video: None):
+    """Draw every frame, and do something after each."""
+    with OverlappedVideo(str(source), overlay, 0.2) as video:
+        for _ in video:
+            video.draw(nobody())
+            then(video)
+
+
+def fail_after_ten(video):
+    if video.frames_read == 10:
+        raise ZeroDivisionError
+
+
+def test_left_in_the_middle(clip, tmp_path):
+    """What was drawn before the error is a whole video."""
+    with pytest.raises(ZeroDivisionError):
+        draw_nobody(clip, tmp_path / "x.mp4", fail_after_ten)
+    with VideoReader(str(tmp_path / "x.mp4")) as written:
+        assert len(list(written)) == 10
+
+
+def test_errors_arrive(clip, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no video 'gone.mp4'"):
+        OverlappedVideo("gone.mp4", None, 0.2)
+    (tmp_path / "bad.mp4").write_bytes(b"nothing")
+    with pytest.raises(VideoError, match="not a video that can be read"):
+        OverlappedVideo(str(tmp_path / "bad.mp4"), None, 0.2)
+    with pytest.raises(VideoError, match="cannot write a video"):
+        draw_nobody(clip, clip / "x.mp4")
+
+
+def test_the_other_process_dies(clip):
+    with pytest.raises(VideoError, match="the process that reads and writes it ended"):
+        draw_nobody(clip, None, lambda video: os.kill(video._process.pid, signal.SIGKILL))
+
+
+FOREVER = """
+import sys, time
+from pathlib import Path
+from tinypose_torch import COCO17, Poses
+from tinypose_torch.overlapped_video import OverlappedVideo
+
+if __name__ == "__main__":
+    with OverlappedVideo(sys.argv[1], Path(sys.argv[2]), 0.2) as video:
+        for index, _ in enumerate(video):
+            video.draw(Poses.empty(COCO17))
+            if index == 20:
+                print("here", flush=True)
+                time.sleep(100)
+"""
+
+
+def test_killed(clip, tmp_path):
+    """The second process sees that the first one is gone, and completes the file."""
+    (tmp_path / "forever.py").write_text(FOREVER)
+    command = [sys.executable, tmp_path / "forever.py", clip, tmp_path / "x.mp4"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"here\n"
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        time.sleep(0.1)
+        capture = cv2.VideoCapture(str(tmp_path / "x.mp4"))
+        if capture.get(cv2.CAP_PROP_FRAME_COUNT) == 21:
+            break
+    with VideoReader(str(tmp_path / "x.mp4")) as written:
+        assert len(list(written)) == 21
