@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import cv2
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from conftest import gradient_image
 
 from tinypose_torch import COCO17, Poses
+from tinypose_torch.live_view import HOST
 from tinypose_torch.overlapped_video import OverlappedVideo
 from tinypose_torch.video import VideoError, VideoReader, VideoWriter
 
@@ -90,6 +94,39 @@ def test_errors_arrive(clip, tmp_path):
 def test_the_other_process_dies(clip):
     with pytest.raises(VideoError, match="the process that reads and writes it ended"):
         draw_nobody(clip, None, lambda video: os.kill(video._process.pid, signal.SIGKILL))
+
+
+def test_live_view(clip):
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    with OverlappedVideo(str(clip), None, 0.2, port) as video:
+        page, stream = None, None
+        for frame in video:
+            video.draw(nobody())
+            if video.frames_read == 3:
+                page = urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=20).read()
+                stream = urllib.request.urlopen(f"http://{HOST}:{port}/frames", timeout=20)
+            if video.frames_read == 6:
+                break
+        assert b"/frames" in page
+        assert stream.readline() == b"--frame\r\n"
+        assert stream.readline() == b"Content-Type: image/jpeg\r\n"
+        length = int(stream.readline().split(b": ")[1])
+        stream.readline()
+        shown = cv2.imdecode(np.frombuffer(stream.read(length), np.uint8), cv2.IMREAD_COLOR)
+        assert np.median(np.abs(shown[..., ::-1].astype(int) - frame)) < 60
+        assert shown.shape == (120, 160, 3)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{HOST}:{port}/other", timeout=20)
+        with pytest.raises(VideoError, match=f"port {port} cannot be used"):
+            draw_nobody_in_view(clip, port)
+
+
+def draw_nobody_in_view(source, port):
+    with OverlappedVideo(str(source), None, 0.2, port) as video:
+        for _ in video:
+            video.draw(nobody())
 
 
 FOREVER = """

@@ -312,7 +312,7 @@ def test_normalisation(random_estimator):
 def test_server_systems_find_boxes(name, tmp_path):
     """With random weights, on a wide and a high image."""
     torch.manual_seed(0)
-    network = create_model(name, input_size=(96, 160))
+    network = create_model(name, input_size=(96, 160), class_names=("person",))
     if name == "fairmot_dla34":
         torch.nn.init.constant_(network.heatmap[2].bias, 2.0)
     save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.entry))

@@ -65,6 +65,14 @@ def _add_predict(commands: Any) -> None:
         help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
     )
     add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
+    add(
+        "--view",
+        type=int,
+        nargs="?",
+        const=8765,
+        metavar="PORT",
+        help="show a video or camera in the browser while it runs, at http://127.0.0.1:PORT/ (8765)",
+    )
     add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
     add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
     add(

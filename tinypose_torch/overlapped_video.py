@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tinypose_torch.live_view import LiveView
 from tinypose_torch.results import Poses
 from tinypose_torch.video import VideoError, VideoReader, VideoWriter
 
@@ -42,6 +43,15 @@ class _Opened:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Output:
+    """What becomes of the frames; see `OverlappedVideo`."""
+
+    overlay: Path | None
+    keypoint_threshold: float
+    view: int | None
+
+
 class OverlappedVideo:
     """Iterates over the frames of a video as ``(H, W, 3)`` uint8 RGB.
 
@@ -49,6 +59,7 @@ class OverlappedVideo:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
         overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
         keypoint_threshold: Score from which a keypoint is drawn.
+        view: Port of a page that shows the overlay while it is made; ``None`` for none. See `LiveView`.
 
     Attributes:
         fps: Frames per second; 30 where the stream does not say.
@@ -57,16 +68,16 @@ class OverlappedVideo:
 
     Raises:
         FileNotFoundError: There is no such file.
-        VideoError: No video, or no such camera; the overlay cannot be written.
+        VideoError: No video, or no such camera; the overlay cannot be written; the port is taken.
     """
 
-    def __init__(self, source: str, overlay: Path | None, keypoint_threshold: float) -> None:
+    def __init__(self, source: str, overlay: Path | None, keypoint_threshold: float, view: int | None = None) -> None:
         self.source = source
         self.frames_read = 0
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, source, overlay, keypoint_threshold), daemon=True, name="video"
+            target=_serve, args=(theirs, source, _Output(overlay, keypoint_threshold, view)), daemon=True, name="video"
         )
         self._process.start()
         theirs.close()
@@ -151,20 +162,20 @@ class OverlappedVideo:
         return message
 
 
-def _serve(pipe: Connection, source: str, overlay: Path | None, keypoint_threshold: float) -> None:
+def _serve(pipe: Connection, source: str, output: _Output) -> None:
     """The other process: decode in a thread, write in this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
     cv2.setNumThreads(1)
     try:
         with VideoReader(source) as video:
-            _work(pipe, video, overlay, keypoint_threshold)
+            _work(pipe, video, output)
     except (VideoError, OSError) as error:
         _tell(pipe, error)
     except EOFError:
         pass  # the first process is gone; what was written is complete
 
 
-def _work(pipe: Connection, video: VideoReader, overlay: Path | None, keypoint_threshold: float) -> None:
+def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     decoded = iter(video)
     first = next(decoded)
     slots = _count_slots(first.nbytes)
@@ -177,7 +188,7 @@ def _work(pipe: Connection, video: VideoReader, overlay: Path | None, keypoint_t
     decoder = threading.Thread(target=_decode, args=(pipe, decoded, first, frames, free), daemon=True)
     decoder.start()
     try:
-        _write(pipe, overlay, video.fps, frames, free, keypoint_threshold)
+        _write(pipe, output, video.fps, frames, free)
     finally:
         free.put(None)
         decoder.join()
@@ -214,26 +225,39 @@ def _decode(
 
 def _write(
     pipe: Connection,
-    overlay: Path | None,
+    output: _Output,
     fps: float,
     frames: list[np.ndarray],
     free: queue.SimpleQueue[int | None],
-    keypoint_threshold: float,
 ) -> None:
-    """Draw and encode what comes back, until the first process has nothing more or is gone."""
+    """Draw, encode and show what comes back, until the first process has nothing more or is gone."""
     writer: VideoWriter | None = None
+    view = _open_view(output.view) if output.view is not None else None
+    wanted = output.overlay is not None or view is not None
     try:
         while (message := pipe.recv()) != "finish":
             slot, poses = message
-            if overlay is not None and poses is not None:
-                if writer is None:
-                    writer = VideoWriter(overlay, fps, frames[slot].shape[1::-1])
-                writer.write(poses.draw(frames[slot], keypoint_threshold))
+            if wanted and poses is not None:
+                drawn = poses.draw(frames[slot], output.keypoint_threshold)
+                if output.overlay is not None:
+                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1])
+                    writer.write(drawn)
+                if view is not None:
+                    view.show(drawn)
             free.put(slot)
     finally:
         if writer is not None:
             writer.close()
+        if view is not None:
+            view.close()
     pipe.send("finished")
+
+
+def _open_view(port: int) -> LiveView:
+    try:
+        return LiveView(port)
+    except (OSError, OverflowError) as error:
+        raise VideoError(f"port {port} cannot be used for the live view ({error}); choose another") from None
 
 
 def _count_slots(frame: int) -> int:

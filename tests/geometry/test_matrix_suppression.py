@@ -8,6 +8,7 @@ import torch
 from conftest import REFERENCE
 
 from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.geometry import matrix_suppression
 from tinypose_torch.geometry.matrix_suppression import MatrixSuppression, in_image, matrix_suppress
 from tinypose_torch.models.ppyolov2 import decode_yolo, object_scores, split_level
 
@@ -28,8 +29,10 @@ def assert_same_rows(chosen, expected, tolerance=1e-3):
     assert (np.diff(chosen.scores) <= 0).all()
 
 
+@pytest.mark.parametrize("block", [256, 7])
 @pytest.mark.parametrize("name", SETTINGS)
-def test_recorded_settings(name):
+def test_recorded_settings(name, block, monkeypatch):
+    monkeypatch.setattr(matrix_suppression, "_BLOCK", block)
     recorded = np.load(REFERENCE / "postprocess/matrix_nms.npz")
     facts = json.loads(str(recorded[f"settings.{name}"]))
     scores = recorded["scores"][0].T.copy()

@@ -20,6 +20,7 @@ from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
+from tinypose_torch.live_view import HOST
 from tinypose_torch.overlapped_video import OverlappedVideo
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
@@ -109,7 +110,8 @@ def _predict_all(estimator: Estimator, sources: list[str], options: argparse.Nam
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:
         records = stack.enter_context(_records(options.json)) if options.json else None
-        wanted = _Wanted(names, records, options.keypoint_threshold, _Following.of(options) if options.track else None)
+        following = _Following.of(options) if options.track else None
+        wanted = _Wanted(names, records, options.keypoint_threshold, following, options.view)
         # One photo or video needs no bar of its own; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
@@ -136,7 +138,9 @@ def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 
 def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
-    with OverlappedVideo(source, path, wanted.keypoint_threshold) as video:
+    with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view) as video:
+        if wanted.view is not None:
+            tqdm.write(f"live view: http://{HOST}:{wanted.view}/", file=sys.stderr)
         follower = wanted.following.begin(estimator) if wanted.following is not None else None
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
@@ -165,12 +169,13 @@ def _without_prefix(message: str, source: str) -> str:
 
 @dataclass
 class _Wanted:
-    """What to make of every image: overlays under these names, records in this list; and how people are followed."""
+    """What to make of every image: overlays under these names, records in this list; how people are followed; a page."""
 
     names: _OutputNames | None
     records: _JsonList | _JsonLines | None
     keypoint_threshold: float
     following: _Following | None
+    view: int | None
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 from tinypose_torch.geometry.suppression import Chosen
 
 Array = np.ndarray
+_BLOCK = 256  # candidates at once, so that thousands of them need little memory
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,33 @@ def in_image(boxes: Array, input_size: tuple[int, int], scale_factor: tuple[floa
 
 def _decay(boxes: Array, rule: MatrixSuppression) -> Array:
     """What is left ``(A,)`` of the scores of one class's candidates, by falling score."""
-    overlap = np.triu(_pairwise_overlap(boxes, 1 if rule.pixel_boxes else 0), k=1)  # [better, worse]
-    suppressed = overlap.max(axis=0, initial=0)[:, None]  # how much each is overlapped by its betters
+    blocks = range(0, len(boxes), _BLOCK)
+    suppressed = np.concatenate([_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks])
+    return np.concatenate([_decay_of_block(boxes, start, suppressed, rule) for start in blocks])
+
+
+def _decay_of_block(boxes: Array, start: int, suppressed: Array, rule: MatrixSuppression) -> Array:
+    """The same of some of the candidates, from what all are suppressed by."""
+    overlap = _overlap_with_betters(boxes, start, rule)
+    betters = suppressed[: len(overlap), None]
     if rule.gaussian_sigma is None:
-        factors = (1 - overlap) / (1 - suppressed).clip(1e-12)
+        factors = (1 - overlap) / (1 - betters).clip(1e-12)
     else:
-        factors = np.exp(rule.gaussian_sigma * (suppressed**2 - overlap**2))
-    betters = np.triu(np.ones_like(overlap, bool), k=1)
-    return np.where(betters, factors, 1).min(axis=0, initial=1).astype(np.float32)
+        factors = np.exp(rule.gaussian_sigma * (betters**2 - overlap**2))
+    is_better = np.arange(len(overlap))[:, None] < np.arange(start, start + overlap.shape[1])
+    return np.where(is_better, factors, 1).min(axis=0, initial=1).astype(np.float32)
 
 
-def _pairwise_overlap(boxes: Array, extra: int) -> Array:
-    """IoU ``(A, A)``; 0 between boxes that do not touch, however little is between them."""
-    low, high = boxes[:, None, :2], boxes[:, None, 2:]
-    sides = np.minimum(high, boxes[None, :, 2:]) - np.maximum(low, boxes[None, :, :2])
+def _overlap_with_betters(boxes: Array, start: int, rule: MatrixSuppression) -> Array:
+    """IoU of a block of candidates, the columns, with all before its end, the rows; 0 where the row is no better."""
+    end = min(start + _BLOCK, len(boxes))
+    overlap = _pairwise_overlap(boxes[:end], boxes[start:end], 1 if rule.pixel_boxes else 0)
+    return np.triu(overlap, k=1 - start)
+
+
+def _pairwise_overlap(one: Array, two: Array, extra: int) -> Array:
+    """IoU ``(N, M)``; 0 between boxes that do not touch, however little is between them."""
+    sides = np.minimum(one[:, None, 2:], two[None, :, 2:]) - np.maximum(one[:, None, :2], two[None, :, :2])
     shared = np.where((sides >= 0).all(axis=2), (sides + extra).prod(axis=2), 0)
-    areas = (boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1)
-    return shared / (areas[:, None] + areas - shared).clip(1e-12)
+    areas = [(boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1) for boxes in (one, two)]
+    return shared / (areas[0][:, None] + areas[1] - shared).clip(1e-12)
