@@ -102,7 +102,7 @@ def test_live_view(clip):
         port = free.getsockname()[1]
     with OverlappedVideo(str(clip), None, 0.2, port) as video:
         page, stream = None, None
-        for frame in video:
+        for _frame in video:
             video.draw(nobody())
             if video.frames_read == 3:
                 page = urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=20).read()
@@ -115,7 +115,7 @@ def test_live_view(clip):
         length = int(stream.readline().split(b": ")[1])
         stream.readline()
         shown = cv2.imdecode(np.frombuffer(stream.read(length), np.uint8), cv2.IMREAD_COLOR)
-        assert np.median(np.abs(shown[..., ::-1].astype(int) - frame)) < 60
+        assert np.median(np.abs(shown[..., ::-1].astype(int) - _frame)) < 60
         assert shown.shape == (120, 160, 3)
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://{HOST}:{port}/other", timeout=20)
