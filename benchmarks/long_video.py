@@ -77,20 +77,12 @@ def start(video: Path, output: Path) -> subprocess.Popen[bytes]:
         video,
         "--track",
         "--detect-every",
-        "5",
+        5,
         "--threads",
-        "1",
+        1,
     ]
-    command += [
-        "--detection-threshold",
-        "0.4",
-        "--detector",
-        DETECTOR,
-        "--detector-weights",
-        weights[0],
-        "--pose-weights",
-        weights[1],
-    ]
+    command += ["--detection-threshold", 0.4, "--detector", DETECTOR, "--detector-weights", weights[0]]
+    command += ["--pose", POSE, "--pose-weights", weights[1]]
     command += ["--output", output, "--json", f"{output}.jsonl"]
     return subprocess.Popen(list(map(str, command)), start_new_session=True, stderr=subprocess.DEVNULL)
 
