@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_pose_entry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record

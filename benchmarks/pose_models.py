@@ -17,7 +17,8 @@ import matplotlib as mpl
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry
+from tinypose_torch.checkpoints.catalogue import CATALOGUE
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.commands.models import count_parameters, documented_accuracy
 
 mpl.use("svg")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from convert.run_original import run_original
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.convolutions import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.defaults import VISIBLE

@@ -92,3 +92,13 @@ def gradient_image(height: int = 120, width: int = 160) -> np.ndarray:
     """A colourful RGB image without people."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x % 256, y % 256, (x + y) % 256], axis=-1).astype(np.uint8)
+
+
+def write_video(path: Path, frames: int = 12, fps: float = 25.0, size: tuple[int, int] = (160, 120)) -> Path:
+    """A picture that turns round."""
+    from tinypose_torch.video import VideoWriter
+
+    with VideoWriter(path, fps, size) as writer:
+        for index in range(frames):
+            writer.write(np.roll(gradient_image(size[1], size[0]), index, axis=1))
+    return path

@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, gradient_image
+from conftest import REAL, gradient_image, write_video
 from PIL import Image
-from test_video import write_video
 
 from tinypose_torch import Poses, create_model
 from tinypose_torch.checkpoints.files import save_safetensors

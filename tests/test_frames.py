@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from conftest import gradient_image
+from conftest import gradient_image, write_video
 from PIL import Image
-from test_video import write_video
 
 from tinypose_torch.frames import read_frames
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry
 from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops
 from tinypose_torch.geometry.grouping import group

@@ -8,15 +8,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import (
-    BottomUpEntry,
-    DetectorEntry,
-    Entry,
-    ModelEntry,
-    PoseEntry,
-    get_entry,
-)
+from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.download import fetch_pretrained
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import DamagedCheckpointError
 from tinypose_torch.checkpoints.files import carried_changes
 from tinypose_torch.checkpoints.load import load_weights

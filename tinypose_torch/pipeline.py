@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch import defaults
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.frames import Frame, read_frames
 from tinypose_torch.geometry.crops import Crops, make_crops
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps

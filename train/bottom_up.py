@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from tinypose_torch.bottom_up import find_people
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import BottomUpEntry
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.crowd_transforms import MAP_STRIDES, CrowdAffine, CrowdFlip
 from tinypose_torch.data.crowds import Crowd, CrowdImage, annotated_crowds

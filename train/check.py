@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, PoseEntry, get_entry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_entry, get_pose_entry
+from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry
 from tinypose_torch.data.dataset import PoseDataset
 from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.records import Records

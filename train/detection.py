@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import DetectorEntry
 from tinypose_torch.data.boxes import LabelledImage, LabelledImages, read_boxes
 from tinypose_torch.data.dataset import Sample
 from tinypose_torch.data.detection_transforms import (

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_pose_entry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.evaluation.topdown import heatmap_size
 from tinypose_torch.factory import create_model, entry_of
 from train.config import ConfigError, Distillation

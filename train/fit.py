@@ -31,7 +31,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import ModelEntry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.factory import entry_of
 from train.averaging import Averaging

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_pose_entry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.dataset import PoseDataset, Sample, collate

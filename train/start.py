@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton

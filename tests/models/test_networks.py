@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tinypose_torch import Skeleton, UnknownModelError, create_model, list_models
-from tinypose_torch.checkpoints.catalogue import CATALOGUE, PoseEntry
+from tinypose_torch.checkpoints.catalogue import CATALOGUE
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.cli import main
 from tinypose_torch.models import LiteHRNet
 from tinypose_torch.models.deformable import DeformableConv

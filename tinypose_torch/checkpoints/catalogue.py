@@ -1,4 +1,4 @@
-"""The catalogue: everything that is needed to use a model's weights rightly, one entry per model.
+"""The catalogue: one entry per model.
 
 Addresses and accuracies are those that PaddleDetection documents (keypoints on COCO val2017 with ground-truth boxes,
 detectors as box mAP). A new variant of a known network is one new entry.
@@ -9,14 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
-from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.geometry.grouping import Grouping
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, WeightsFile
 from tinypose_torch.geometry.matrix_suppression import MatrixSuppression
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.geometry.suppression import (
@@ -27,11 +22,7 @@ from tinypose_torch.geometry.suppression import (
 )
 from tinypose_torch.models import FairMOT, HigherHRNet, HRNet, LiteHRNet, PicoDet, PPYOLOv2
 from tinypose_torch.models.fairmot import DOWN as FAIRMOT_STRIDE
-from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.ppyolov2 import STRIDES as YOLO_STRIDES
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class UnknownModelError(KeyError):
@@ -40,139 +31,6 @@ class UnknownModelError(KeyError):
     def __str__(self) -> str:
         return str(self.args[0])
 
-
-@dataclass(frozen=True)
-class WeightsFile:
-    """A published checkpoint.
-
-    Attributes:
-        url: Its official address.
-        filename: Its name on a mirror and in the download folder; unique in the catalogue.
-    """
-
-    url: str
-    filename: str
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """What every model of the catalogue declares.
-
-    Attributes:
-        name: The name that `create_model` takes.
-        network: The network's class.
-        arguments: What the class is built with, apart from the number of keypoints or classes.
-        input_size: (height, width) of the network's input, pixels.
-        weights: Published checkpoints by tag; the first is what ``pretrained=True`` means.
-        coco_ap: Documented accuracy, percent, of the first checkpoint.
-        mean, std: Normalisation of RGB values scaled to [0, 1].
-        licence: Licence of the published weights.
-    """
-
-    name: str
-    network: type[nn.Module]
-    arguments: Mapping[str, Any]
-    input_size: tuple[int, int]
-    weights: Mapping[str, WeightsFile]
-    coco_ap: float | None
-    mean: tuple[float, float, float] = field(default=IMAGENET_MEAN, kw_only=True)
-    std: tuple[float, float, float] = field(default=IMAGENET_STD, kw_only=True)
-    colour_order: str = field(default="RGB", kw_only=True)
-    licence: str = field(default="Apache-2.0", kw_only=True)
-
-    @property
-    def task(self) -> str:
-        """``"pose"`` (of the people in given boxes), ``"bottom-up pose"`` or ``"detection"``."""
-        raise NotImplementedError
-
-    def build(self) -> nn.Module:
-        """The network, with random weights."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class PoseEntry(ModelEntry):
-    """A top-down pose network.
-
-    Attributes:
-        skeleton: Meaning of the heatmaps.
-        decoding: ``"dark"`` or ``"plain"``: how the original's evaluation decodes the heatmaps.
-        udp: Whether evaluation and training cut persons out with the unbiased (UDP) transform.
-        sigma: Standard deviation of the training heatmaps, cells.
-        keypoint_threshold: Score from which a keypoint is worth drawing.
-        pckh: Documented PCKh@0.5 on MPII's validation part, percent, of networks that are made for it.
-    """
-
-    skeleton: Skeleton = COCO17
-    decoding: str = "dark"
-    udp: bool = False
-    sigma: float = 2.0
-    keypoint_threshold: float = VISIBLE
-    pckh: float | None = None
-
-    @property
-    def task(self) -> str:
-        return "pose"
-
-    def build(self) -> nn.Module:
-        return self.network(**self.arguments, num_keypoints=len(self.skeleton))
-
-
-@dataclass(frozen=True)
-class BottomUpEntry(ModelEntry):
-    """A network that finds the keypoints of everybody in an image at once.
-
-    ``input_size`` is (s, s), where s is what the image's shorter side is resized to.
-
-    Attributes:
-        skeleton: Meaning of the heatmaps.
-        grouping: How the peaks become people.
-        keypoint_threshold: Score from which a keypoint is worth drawing.
-    """
-
-    skeleton: Skeleton = COCO17
-    grouping: Grouping = field(default_factory=Grouping)
-    keypoint_threshold: float = VISIBLE
-
-    @property
-    def task(self) -> str:
-        return "bottom-up pose"
-
-    def build(self) -> nn.Module:
-        return self.network(**self.arguments, num_keypoints=len(self.skeleton))
-
-
-@dataclass(frozen=True)
-class DetectorEntry(ModelEntry):
-    """A detector.
-
-    Attributes:
-        class_names: Meaning of the class scores.
-        person_class: Index of the class whose boxes go to the pose network; ``None`` if there is none.
-        strides: Input pixels per cell of every pyramid level.
-        suppression: How the deployed original suppresses overlapping boxes.
-        person_threshold: Score from which a person's box goes to the pose network.
-        letterbox: Images keep their aspect ratio, with grey beside them; else they are stretched to the input size.
-        appearances: The network also gives an embedding per box, by which people are followed.
-    """
-
-    class_names: tuple[str, ...] = ("person",)
-    person_class: int | None = 0
-    strides: tuple[int, ...] = STRIDES
-    suppression: Suppression | MatrixSuppression = GRAPH_SUPPRESSION
-    person_threshold: float = 0.5
-    letterbox: bool = False
-    appearances: bool = False
-
-    @property
-    def task(self) -> str:
-        return "detection"
-
-    def build(self) -> nn.Module:
-        return self.network(**self.arguments, num_classes=len(self.class_names))
-
-
-Entry = PoseEntry | BottomUpEntry | DetectorEntry
 
 COCO_CLASSES = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import ModelEntry, WeightsFile
+from tinypose_torch.checkpoints.entries import ModelEntry, WeightsFile
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.load import load_weights

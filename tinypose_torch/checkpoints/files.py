@@ -16,8 +16,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
+from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.torch_files import read_torch_file

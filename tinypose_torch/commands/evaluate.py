@@ -12,7 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.data.boxes import read_boxes
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.errors import DatasetError

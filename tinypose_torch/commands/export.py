@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt

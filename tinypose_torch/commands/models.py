@@ -6,7 +6,8 @@ import argparse
 
 import torch
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry, ModelEntry, PoseEntry, get_entry, list_models
+from tinypose_torch.checkpoints.catalogue import get_entry, list_models
+from tinypose_torch.checkpoints.entries import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.table import format_table
 
 

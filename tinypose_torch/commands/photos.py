@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinypose_torch import bottom_up, pipeline
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, Entry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, Entry
 
 
 def photos_for_network(folder: str, entry: Entry) -> np.ndarray:

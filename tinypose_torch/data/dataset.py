@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data.images import read_or_next
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.catalogue import DetectorEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry
 from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.evaluation.coco import import_pycocotools

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.checkpoints.catalogue import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.records import Record
 from tinypose_torch.evaluation.coco import KeypointPrediction

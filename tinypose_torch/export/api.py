@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph

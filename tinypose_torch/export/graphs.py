@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
 from tinypose_torch.models.fairmot import MAX_OBJECTS, FairMOT, decode_centres
 from tinypose_torch.models.picodet import LevelOutput

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
 from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.runtime import EagerRunner, Runner

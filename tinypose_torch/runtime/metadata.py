@@ -6,7 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import BottomUpEntry, DetectorEntry, Entry, PoseEntry, get_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.geometry.grouping import Grouping
 from tinypose_torch.geometry.skeletons import Skeleton

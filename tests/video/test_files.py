@@ -1,16 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import gradient_image
+from conftest import gradient_image, write_video
 
 from tinypose_torch.video import VideoError, VideoReader, VideoWriter, is_camera, is_video
-
-
-def write_video(path, frames=12, fps=25.0, size=(160, 120)):
-    with VideoWriter(path, fps, size) as writer:
-        for index in range(frames):
-            writer.write(np.roll(gradient_image(size[1], size[0]), index, axis=1))
-    return path
 
 
 @pytest.mark.parametrize("fps", [12.5, 25.0, 30000 / 1001])

@@ -23,9 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.live_view import LiveView
 from tinypose_torch.results import Poses
-from tinypose_torch.video import VideoError, VideoReader, VideoWriter
+from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter
+from tinypose_torch.video.live_view import LiveView
 
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there

@@ -15,9 +15,9 @@ import pytest
 from conftest import gradient_image
 
 from tinypose_torch import COCO17, Poses
-from tinypose_torch.live_view import HOST
-from tinypose_torch.overlapped_video import OverlappedVideo
 from tinypose_torch.video import VideoError, VideoReader, VideoWriter
+from tinypose_torch.video.live_view import HOST
+from tinypose_torch.video.overlapped import OverlappedVideo
 
 
 def nobody():
@@ -133,7 +133,7 @@ FOREVER = """
 import sys, time
 from pathlib import Path
 from tinypose_torch import COCO17, Poses
-from tinypose_torch.overlapped_video import OverlappedVideo
+from tinypose_torch.video.overlapped import OverlappedVideo
 
 if __name__ == "__main__":
     with OverlappedVideo(sys.argv[1], Path(sys.argv[2]), 0.2) as video:
