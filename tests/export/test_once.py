@@ -44,6 +44,12 @@ def test_made_once(exports, weights):
     assert once.exported_once(POSE, path) == path  # an exported file is what it is
 
 
+def test_what_executorch_cannot_run_stays_as_it_is(exports, tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"weights")
+    assert once.exported_once("fairmot_dla34", tmp_path / "x.safetensors") == tmp_path / "x.safetensors"
+    assert exports == []
+
+
 def test_other_weights_are_another_file(exports, weights, tmp_path):
     path = once.exported_once(POSE, weights[POSE])
     other = build(POSE).state_dict()

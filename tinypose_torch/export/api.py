@@ -139,7 +139,7 @@ class _Prepared:
 
 def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
     entry = entry_of(network)
-    if issubclass(entry.network, _SERVER_NETWORKS) and (options.format == "executorch" or options.precision != "fp32"):
+    if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(
             f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and half "
             "precision tells their points too coarsely"
@@ -179,6 +179,11 @@ def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
+
+
+def suits_phones(entry: ModelEntry) -> bool:
+    """Whether a network can be an ExecuTorch file: those with deformable convolutions cannot."""
+    return not issubclass(entry.network, _SERVER_NETWORKS)
 
 
 def example_input(metadata: ExportMetadata) -> torch.Tensor:
