@@ -111,7 +111,7 @@ def test_command(picture, tmp_path, capsys):
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
     base = ["predict", str(video), "--detector", DETECTOR, "--detector-weights", str(WEIGHTS[0]), "--pose", POSE]
-    base += ["--pose-weights", str(WEIGHTS[1]), "--backend", "eager", "--json", str(tmp_path / "poses.jsonl")]
+    base += ["--pose-weights", str(WEIGHTS[1]), "--backend", "eager", "--json", str(tmp_path / "new/poses.jsonl")]
     follow = [
         "--track",
         "--smoothing",
@@ -124,7 +124,7 @@ def test_command(picture, tmp_path, capsys):
         str(tmp_path),
     ]
     assert main([*base, *follow]) == 0
-    records = [json.loads(line) for line in (tmp_path / "poses.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (tmp_path / "new/poses.jsonl").read_text().splitlines()]
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert records[3]["time"] == pytest.approx(0.1)
     assert len({pose["id"] for record in records for pose in record["poses"]}) <= 4

@@ -242,6 +242,7 @@ class _JsonLines:
 @contextmanager
 def _records(name: str) -> Iterator[_JsonList | _JsonLines]:
     if Path(name).suffix == ".jsonl":
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         with Path(name).open("w", encoding="utf-8") as file:
             yield _JsonLines(file)
         return
