@@ -62,6 +62,33 @@ def filler() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="session")
+def app_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder of ``app.pte``, detector and pose network in one file as the command exports them, its receipt, and their
+    weights; made at first use and shared by all test processes."""
+    pytest.importorskip("executorch")
+    import torch
+    from filelock import FileLock
+
+    from tinypose_torch import create_model
+    from tinypose_torch.cli import main
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "app"
+    folder.mkdir(exist_ok=True)
+    detector, pose = REAL_PAIRS["picodet192_tinypose128x96"]
+    with FileLock(folder / "lock"):
+        if not (folder / "app.pte").is_file():
+            torch.manual_seed(0)
+            for name in (detector, pose):
+                weights = REAL / f"weights/{name}.pdparams" if REFERENCE.is_dir() else None
+                torch.save(create_model(name, weights=weights).state_dict(), folder / f"{name}.pt")
+            files = [str(folder / f"{name}.pt") for name in (pose, detector)]
+            arguments = ["--weights", files[0], "--with", detector, "--with-weights", files[1]]
+            assert main(["export", pose, *arguments, "--output", str(folder / "app.pte")]) == 0
+    return folder
+
+
 def catalogue_name(folder: str) -> str:
     """The catalogue's name of a folder in reference/models."""
     folder = folder.replace("higherhrnet_hrnet_", "higherhrnet_")

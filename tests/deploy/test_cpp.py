@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, REFERENCE, gradient_image
+from conftest import REAL, gradient_image
 
 from tinypose_torch import PoseEstimator, create_model
-from tinypose_torch.export import ExportOptions, export_model, export_pair
+from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
@@ -58,21 +58,14 @@ def package_folder(name):
 
 
 @pytest.fixture(scope="module")
-def networks():
-    torch.manual_seed(0)
-    return [
-        create_model(name, weights=REAL / f"weights/{name}.pdparams" if REFERENCE.is_dir() else None)
-        for name in (DETECTOR, POSE)
-    ]
+def networks(app_folder):
+    return [create_model(name, weights=app_folder / f"{name}.pt") for name in (DETECTOR, POSE)]
 
 
 @pytest.fixture(scope="module")
-def app(networks, tmp_path_factory):
+def app(app_folder):
     """Detector and pose network in one .pte."""
-    pytest.importorskip("executorch")
-    path = tmp_path_factory.mktemp("app") / "app.pte"
-    export_pair(*networks, path)
-    return path
+    return app_folder / "app.pte"
 
 
 @pytest.fixture(scope="module")

@@ -132,24 +132,10 @@ def test_command_writes_file_and_receipt(tmp_path, capsys, monkeypatch):
     assert compared["latency_ratio_to_eager"] > 0
 
 
-def test_one_file_in_the_app(tmp_path, capsys, monkeypatch):
+def test_one_file_in_the_app(app_folder, capsys, monkeypatch):
     """Detector and pose network as two methods of one .pte, which serves as both."""
-    pytest.importorskip("executorch")
-    monkeypatch.chdir(tmp_path)
-    for name in (DETECTOR, POSE):
-        torch.save(build(name).state_dict(), f"{name}.pt")
-    arguments = [
-        "--weights",
-        f"{POSE}.pt",
-        "--with",
-        DETECTOR,
-        "--with-weights",
-        f"{DETECTOR}.pt",
-        "--output",
-        "app.pte",
-    ]
-    assert main(["export", POSE, *arguments]) == 0
-    receipt = json.loads((tmp_path / "app.pte.receipt.json").read_text())
+    monkeypatch.chdir(app_folder)
+    receipt = json.loads((app_folder / "app.pte.receipt.json").read_text())
     assert [network["model"] for network in receipt["networks"]] == [DETECTOR, POSE]
     assert receipt["networks"][0]["differences"]["box, pixels"] < 0.01
     both = PoseEstimator(detector_weights="app.pte", pose_weights="app.pte")

@@ -67,6 +67,7 @@ class ExportMetadata:
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
             if entry.appearances:
                 facts["output"] += "; appearances (N, A, 128)"
+            facts["letterbox"] = entry.letterbox
             facts["class_names"] = list(entry.class_names)
             facts["person_class"] = entry.person_class
             facts["person_threshold"] = entry.person_threshold

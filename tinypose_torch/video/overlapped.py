@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.results import Poses
-from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter
+from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
 
 _SLOTS = 6
@@ -149,8 +149,8 @@ class OverlappedVideo:
         try:
             self._pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
-            self._receive()  # says why
-            raise VideoError(f"{self.source}: the process that reads and writes it ended") from None
+            while True:
+                self._receive()  # until it says why, or that it is gone
 
     def _receive(self) -> Any:
         try:
@@ -178,7 +178,7 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     decoded = iter(video)
     first = next(decoded)
-    slots = _count_slots(first.nbytes)
+    slots = _count_slots(first.nbytes, 2 if is_camera(video.source) else _SLOTS)
     memory = SharedMemory(create=True, size=slots * first.nbytes)
     frames = [np.ndarray(first.shape, np.uint8, memory.buf, slot * first.nbytes) for slot in range(slots)]
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -221,6 +221,8 @@ def _decode(
                 pipe.send(None)
     except (VideoError, OSError) as error:
         _tell(pipe, error)
+    except Exception as error:  # whatever it is, the first process waits to hear of it
+        _tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _write(
@@ -260,13 +262,13 @@ def _open_view(port: int) -> LiveView:
         raise VideoError(f"port {port} cannot be used for the live view ({error}); choose another") from None
 
 
-def _count_slots(frame: int) -> int:
-    """How many frames of so many bytes are held.
+def _count_slots(frame: int, most: int) -> int:
+    """How many frames of so many bytes are held; of a camera few, whose frames should not grow old.
 
     Raises:
         VideoError: The system has not enough memory to share.
     """
-    slots = max(2, min(_SLOTS, _MEMORY // frame))
+    slots = max(2, min(most, _MEMORY // frame))
     if _SHARED_FOLDER.is_dir():
         space = os.statvfs(_SHARED_FOLDER)
         slots = min(slots, space.f_bavail * space.f_frsize // frame)
