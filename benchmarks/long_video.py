@@ -55,7 +55,7 @@ def main() -> None:
         for share in SHARES:
             lines, memory = min(samples, key=lambda sample: abs(sample[0] - share * frames))
             rows.append((str(lines), f"{memory:.0f}"))
-        print(format_table(("frames done", "memory of both processes alone, MB"), rows, right=range(2)))
+        print(format_table(("frames done", "memory of both processes, MB"), rows, right=range(2)))
         process = start(video, Path(folder, "killed"))
         lines = Path(folder, "killed.jsonl")
         while count_lines(lines) < 30 * FPS:
@@ -88,10 +88,10 @@ def start(video: Path, output: Path) -> subprocess.Popen[bytes]:
 
 
 def megabytes(pid: int) -> float:
-    """Memory of a process and its children that is theirs alone, and what the two share of the frames."""
+    """Memory of a process and its children; what processes share counts in part for each."""
     try:
         parent = psutil.Process(pid)
-        return sum(each.memory_full_info().uss for each in (parent, *parent.children(recursive=True))) / 2**20
+        return sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True))) / 2**20
     except psutil.Error:
         return float("nan")
 

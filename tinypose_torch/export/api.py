@@ -141,8 +141,8 @@ def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray
     entry = entry_of(network)
     if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(
-            f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and half "
-            "precision tells their points too coarsely"
+            f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
+            "nobody measured what half precision does to their points"
         )
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)
