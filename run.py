@@ -73,10 +73,15 @@ def set_up(extras: tuple[str, ...]) -> None:
 
 
 def install_with_uv(uv: str, project: str) -> None:
-    """uv checks the hashes that the constraints file gives."""
+    """uv checks the hashes that the constraints file gives.
+
+    It leaves compiling to the first import. Where Python may write no bytecode (`PYTHONDONTWRITEBYTECODE`, as in many
+    containers) every start would compile PyTorch anew, two seconds of it; then all is compiled here, as pip does.
+    """
     if not PYTHON.exists():
         run(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
-    run(uv, "pip", "install", "--quiet", "--python", PYTHON, "-c", CONSTRAINTS, "-e", project)
+    compiling = ("--compile-bytecode",) if sys.flags.dont_write_bytecode else ()
+    run(uv, "pip", "install", "--quiet", "--python", PYTHON, *compiling, "-c", CONSTRAINTS, "-e", project)
 
 
 def install_with_pip(project: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.export.quiet import quiet_exporters
-from tinypose_torch.export.xnnpack import fewer_moves, half_weights
+from tinypose_torch.export.xnnpack import fewer_moves, half_weights, needed_passes_only
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
@@ -85,7 +85,7 @@ def lower(methods: dict[str, Method]) -> Any:
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
-        with fewer_moves(), half_weights() if halves else contextlib.nullcontext():
+        with needed_passes_only(), fewer_moves(), half_weights() if halves else contextlib.nullcontext():
             return to_edge_transform_and_lower(
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},
