@@ -102,7 +102,12 @@ def _add_predict(commands: Any) -> None:
         help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed; "
         "weights are exported to it once)",
     )
-    add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime (default: their own)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="of ExecuTorch and ONNX Runtime (default: their own; for videos one less than there are cores)",
+    )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 

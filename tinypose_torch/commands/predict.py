@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
+        if options.threads is None and any(map(is_video, sources)):
+            options.threads = _all_cores_but_one()
         bottom_up = get_entry(options.pose).task == "bottom-up pose"
         estimator = _build_bottom_up(options) if bottom_up else _build_top_down(options)
         failures += _predict_all(estimator, sources, options)
@@ -55,6 +57,12 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _all_cores_but_one() -> int:
+    """Threads of the networks beside a video, which is decoded, drawn and encoded on the other core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1)
 
 
 def _build_top_down(options: argparse.Namespace) -> PoseEstimator:

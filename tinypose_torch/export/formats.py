@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinypose_torch.export.quick import quick_graphs, quick_lowering
 from tinypose_torch.export.quiet import quiet_exporters
-from tinypose_torch.export.xnnpack import fewer_moves, half_weights, needed_passes_only
+from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
@@ -28,20 +29,21 @@ def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadat
     return {}
 
 
-def write_onnx(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
+def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
     """Opset of torch's exporter; one file, weights inside."""
     import onnx
 
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
     with quiet_exporters():
         program = torch.onnx.export(
-            graph, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
+            network, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:  # where in the code each came from: a third of the file
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
+    graph = model.graph
+    for part in (graph, *graph.input, *graph.output, *graph.node, *graph.initializer, *graph.value_info):
+        part.ClearField("metadata_props")  # where in the code each came from: a third of the file
+        part.ClearField("doc_string")
     onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
     path.write_bytes(model.SerializeToString())
     return {}
@@ -67,9 +69,10 @@ def write_executorch_methods(methods: dict[str, Method], path: Path) -> dict[str
     Returns:
         What XNNPACK took of each, for the receipt.
     """
-    program = lower(methods)
-    facts = {name: delegation(program, name) for name in methods}
-    path.write_bytes(seal(program.to_executorch().buffer))
+    with quick_graphs():
+        program = lower(methods)
+        facts = {name: delegation(program, name) for name in methods}
+        path.write_bytes(seal(program.to_executorch().buffer))
     return facts
 
 
@@ -85,7 +88,7 @@ def lower(methods: dict[str, Method]) -> Any:
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
-        with needed_passes_only(), fewer_moves(), half_weights() if halves else contextlib.nullcontext():
+        with quick_lowering(), fewer_moves(), half_weights() if halves else contextlib.nullcontext():
             return to_edge_transform_and_lower(
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tinypose_torch.export.graphs import Graph
+from tinypose_torch.export.quick import quick_graphs
 from tinypose_torch.export.quiet import quiet_exporters
 
 # Root of the sum of squared relative errors of the outputs that quantisation may cause.
@@ -89,9 +90,10 @@ def quantised(graph: Graph, example: Tensor, images: np.ndarray, budget: float) 
         images: What the graph takes, ``(N, ...)``; the first 128 are looked at.
         budget: See `ERROR_BUDGET`.
     """
-    program = exported_program(graph, example)
-    plan = plan_quantisation(graph, program, images, budget)
-    return _quantise(program, example, plan), plan
+    with quick_graphs():
+        program = exported_program(graph, example)
+        plan = plan_quantisation(graph, program, images, budget)
+        return _quantise(program, example, plan), plan
 
 
 def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:

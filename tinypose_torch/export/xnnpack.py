@@ -1,7 +1,5 @@
 """What ExecuTorch gives to XNNPACK, improved before it is serialised: fewer moves of data, weights in float16.
 
-And lowering itself, which takes no longer than it has to.
-
 ExecuTorch keeps tensors channels first wherever a reshape or a permutation looks at them, so that code which is written
 for channels last, `permute, reshape, permute`, is surrounded by transpositions that undo each other. In the graph that
 the backend serialises, shapes are those of memory, and the superfluous ones can be seen and left out.
@@ -21,20 +19,6 @@ _INPUTS = ("input_id", "input1_id", "input2_id", "input3_id", "input4_id", "inpu
 _NONE = 0xFFFFFFFF
 _EXTERNAL_OUTPUT = 2
 
-# What the backend's passes look for. Each traces the whole graph anew, whether it found any or not.
-_QUANTISED = "quantized_decomposed.dequantize_per_tensor.default"
-_NORM = "aten._native_batch_norm_legit_no_training.default"
-_SOUGHT = {
-    "ConvertToUpsampleBilinear2d": "aten.upsample_bilinear2d.vec",
-    "PropagateCustomMetaPass": _QUANTISED,
-    "ConvertToSDPAPass": "aten.bmm.default",
-    "FuseBatchNormPass": _NORM,
-    "DecomposeBatchNorm": _NORM,
-    "InsertPadQDQPass": "aten.constant_pad_nd.default",
-    "Conv1dUnsqueezePass": "aten.convolution.default, 1-D",
-    "PReLUReshapePass": "aten._prelu_kernel.default",
-}
-
 
 @contextlib.contextmanager
 def fewer_moves() -> Iterator[None]:
@@ -52,40 +36,6 @@ def fewer_moves() -> Iterator[None]:
         yield
     finally:
         xnnpack_preprocess.serialize_xnnpack_binary = serialise
-
-
-@contextlib.contextmanager
-def needed_passes_only() -> Iterator[None]:
-    """While open, the backend leaves out passes that look for operators which a graph does not have.
-
-    Lowering takes a third less time for it, and gives the same file.
-    """
-    from executorch.backends.xnnpack import xnnpack_preprocess
-
-    manager = xnnpack_preprocess.XNNPACKPassManager
-
-    class NeededPasses(manager):
-        def __init__(self, exported_program: Any, passes: list[Any] | None = None) -> None:
-            super().__init__(exported_program, passes)
-            found = _operators(exported_program.graph)
-            self.passes = [each for each in self.passes if _SOUGHT.get(each.__name__, "") in found | {""}]
-
-    xnnpack_preprocess.XNNPACKPassManager = NeededPasses
-    try:
-        yield
-    finally:
-        xnnpack_preprocess.XNNPACKPassManager = manager
-
-
-def _operators(graph: Any) -> set[str]:
-    """Names of a graph's operators; convolutions in one dimension are told apart."""
-    names = set()
-    for node in graph.nodes:
-        if node.op == "call_function":
-            names.add(node.target.__name__)
-            if node.target.__name__ == "aten.convolution.default" and node.args[1].meta["val"].ndim == 3:
-                names.add("aten.convolution.default, 1-D")
-    return names
 
 
 @contextlib.contextmanager
