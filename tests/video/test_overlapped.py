@@ -160,3 +160,46 @@ def test_killed(clip, tmp_path):
             break
     with VideoReader(str(tmp_path / "x.mp4")) as written:
         assert len(list(written)) == 21
+
+
+def mean_colours():
+    """A look at frames that can be told from the frame itself."""
+    return lambda frame: frame.mean(axis=(0, 1))
+
+
+def no_look():
+    raise ValueError("no such detector")
+
+
+def look_that_fails():
+    def look(frame):
+        raise ZeroDivisionError("of pixels")
+
+    return look
+
+
+def test_what_was_seen_ahead_belongs_to_the_frame(clip):
+    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=mean_colours) as video:
+        count = 0
+        for frame in video:
+            assert np.allclose(video.seen, frame.mean(axis=(0, 1)))
+            count += 1
+        video.finish()
+    assert count == 40
+
+
+def test_left_in_the_middle_with_a_look_ahead(clip):
+    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=mean_colours) as video:
+        assert next(iter(video)).shape == (120, 160, 3)
+        video.finish()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"), [(no_look, "no such detector"), (look_that_fails, "ZeroDivisionError: of pixels")]
+)
+def test_errors_of_the_look_arrive(prepare, message, clip):
+    with (
+        pytest.raises(ValueError, match=message),
+        OverlappedVideo(str(clip), None, 0.2, prepare_to_look=prepare) as video,
+    ):
+        list(video)

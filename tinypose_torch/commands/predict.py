@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
@@ -21,7 +23,7 @@ from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
-from tinypose_torch.results import Poses
+from tinypose_torch.results import Detections, Poses
 from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import is_camera, is_video
@@ -48,10 +50,14 @@ def run(options: argparse.Namespace) -> int:
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
         if options.threads is None and any(map(is_video, sources)):
-            options.threads = _all_cores_but_one()
-        bottom_up = get_entry(options.pose).task == "bottom-up pose"
-        estimator = _build_bottom_up(options) if bottom_up else _build_top_down(options)
-        failures += _predict_all(estimator, sources, options)
+            options.threads = _half_of_the_cores()
+        if get_entry(options.pose).task == "bottom-up pose":
+            failures += _predict_all(_build_bottom_up(options), None, sources, options)
+        else:
+            networks = _Networks.of(options)
+            estimator = networks.build()
+            _say_what_runs(estimator, chosen=networks.backend != "auto")
+            failures += _predict_all(estimator, networks, sources, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
     if failures:
@@ -59,27 +65,51 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _all_cores_but_one() -> int:
-    """Threads of the networks beside a video, which is decoded, drawn and encoded on the other core."""
+def _half_of_the_cores() -> int:
+    """Threads of the pose network in videos; the detector has as many, in the process that decodes and encodes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores - 1)
+    return max(1, cores // 2)
 
 
-def _build_top_down(options: argparse.Namespace) -> PoseEstimator:
-    detector_weights, pose_weights, backend = _fastest(options)
-    estimator = PoseEstimator(
-        options.detector,
-        options.pose,
-        detector_weights,
-        pose_weights,
-        backend,
-        options.device,
-        detection_threshold=options.detection_threshold,
-        crop=options.crop,
-        threads=options.threads,
-    )
-    _say_what_runs(estimator, chosen=backend != "auto")
-    return estimator
+@dataclass(frozen=True)
+class _Networks:
+    """Detector and pose network, to be built in one process or another; see `PoseEstimator`."""
+
+    names: tuple[str, str]
+    weights: tuple[Any, Any]
+    backend: str
+    device: str
+    detection_threshold: float | None
+    crop: str
+    threads: int | None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> _Networks:
+        *weights, backend = _fastest(options)
+        return cls(
+            (options.detector, options.pose),
+            (weights[0], weights[1]),
+            backend,
+            options.device,
+            options.detection_threshold,
+            options.crop,
+            options.threads,
+        )
+
+    def build(self) -> PoseEstimator:
+        return PoseEstimator(
+            *self.names,
+            *self.weights,
+            self.backend,
+            self.device,
+            detection_threshold=self.detection_threshold,
+            crop=self.crop,
+            threads=self.threads,
+        )
+
+    def build_detector(self, threshold: float | None) -> Callable[[np.ndarray], Detections]:
+        """What finds the people in an RGB image, from a score on."""
+        return partial(self.build().find_people, threshold=threshold)
 
 
 def _build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
@@ -112,14 +142,17 @@ def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
     print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
 
 
-def _predict_all(estimator: Estimator, sources: list[str], options: argparse.Namespace) -> list[tuple[str, str]]:
+def _predict_all(
+    estimator: Estimator, networks: _Networks | None, sources: list[str], options: argparse.Namespace
+) -> list[tuple[str, str]]:
     output = Path(options.output or OUTPUT_FOLDER) if options.output or not options.json else None
     names = _OutputNames(output) if output is not None else None
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:
         records = stack.enter_context(_records(options.json)) if options.json else None
         following = _Following.of(options) if options.track else None
-        wanted = _Wanted(names, records, options.keypoint_threshold, following, options.view)
+        ahead = networks if _can_look_ahead(estimator, options) else None
+        wanted = _Wanted(names, records, options.keypoint_threshold, following, options.view, ahead)
         # One photo or video needs no bar of its own; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
@@ -129,6 +162,13 @@ def _predict_all(estimator: Estimator, sources: list[str], options: argparse.Nam
             except (ValueError, OSError, MemoryError) as error:
                 failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
     return failures
+
+
+def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
+    """Whether the detector can run in the other process: it looks at every frame, and two share the processor well."""
+    if isinstance(estimator, BottomUpEstimator) or options.detect_every > 1:
+        return False
+    return estimator.detector_runner is not None and estimator.detector_runner.backend in ("executorch", "onnx")
 
 
 def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
@@ -146,15 +186,22 @@ def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 
 def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
-    with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view) as video:
+    follower = wanted.following.begin(estimator) if wanted.following is not None else None
+    least_score = follower.least_score if follower is not None else None
+    ahead = partial(wanted.ahead.build_detector, least_score) if wanted.ahead is not None else None
+    with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
         if wanted.view is not None:
             tqdm.write(f"live view: http://{HOST}:{wanted.view}/", file=sys.stderr)
-        follower = wanted.following.begin(estimator) if wanted.following is not None else None
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
                 time = round(index / video.fps, 4)
-                poses = follower(frame, time) if follower is not None else estimator(frame)
+                if follower is not None:
+                    poses = follower(frame, time, video.seen)
+                elif isinstance(estimator, PoseEstimator) and video.seen is not None:
+                    poses = estimator.estimate_keypoints(frame, video.seen.boxes, video.seen.scores)
+                else:
+                    poses = estimator(frame)
                 video.draw(poses)
                 if wanted.records is not None:
                     wanted.records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
@@ -177,13 +224,17 @@ def _without_prefix(message: str, source: str) -> str:
 
 @dataclass
 class _Wanted:
-    """What to make of every image: overlays under these names, records in this list; how people are followed; a page."""
+    """What to make of every image: overlays under these names, records in this list; how people are followed; a page.
+
+    And how: the networks of which the detector runs ahead in videos.
+    """
 
     names: _OutputNames | None
     records: _JsonList | _JsonLines | None
     keypoint_threshold: float
     following: _Following | None
     view: int | None
+    ahead: _Networks | None
 
 
 @dataclass

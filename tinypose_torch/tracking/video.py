@@ -11,7 +11,7 @@ from tinypose_torch.data.coco import DEFAULT_SIGMA
 from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.evaluation.coco import KeypointPrediction, rescore, suppress_duplicates
 from tinypose_torch.pipeline import PoseEstimator
-from tinypose_torch.results import Poses
+from tinypose_torch.results import Detections, Poses
 from tinypose_torch.tracking import kalman
 from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoother, OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
@@ -61,22 +61,28 @@ class VideoPoses:
         self._tracks: list[Track] = []
         self._boxes: dict[int, Array] = {}
 
-    def __call__(self, image: Array, time: float) -> Poses:
+    @property
+    def least_score(self) -> float:
+        """Score from which detections matter."""
+        return self._tracking.weak
+
+    def __call__(self, image: Array, time: float, found: Detections | None = None) -> Poses:
         """People of the next frame with their ``ids``; whoever comes later than the first frame appears a frame late.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
             time: Seconds, later than the frame's before.
+            found: What `PoseEstimator.find_people` gives for this frame and ``least_score``, if somebody has looked already.
         """
         estimator = self.estimator
         tracker = self._tracker
         if isinstance(estimator, BottomUpEstimator):
-            found = estimator(image)
-            tracker.update(found.boxes, found.scores)
+            people = estimator(image)
+            tracker.update(people.boxes, people.scores)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
-            poses = found[[track.detection for track in self._tracks]]
+            poses = people[[track.detection for track in self._tracks]]
         else:
-            self._follow(estimator, image)
+            self._follow(estimator, image, found)
             boxes = np.array([self._boxes[track.id] for track in self._tracks]).reshape(-1, 4)
             poses = estimator.estimate_keypoints(image, boxes, np.array([track.score for track in self._tracks]))
         poses.ids = np.array([track.id for track in self._tracks], np.int64)
@@ -86,11 +92,11 @@ class VideoPoses:
             self._smooth(known, time, self.smoothing, (image.shape[1], image.shape[0]))
         return known
 
-    def _follow(self, estimator: PoseEstimator, image: Array) -> None:
+    def _follow(self, estimator: PoseEstimator, image: Array, found: Detections | None) -> None:
         """Where everybody is in the next frame: detected, or carried on from the poses of the frame before."""
         tracker = self._tracker
         if self._frame % self.detect_every == 0:
-            found = estimator.find_people(image, self._tracking.weak)
+            found = estimator.find_people(image, self.least_score) if found is None else found
             tracker.update(found.boxes, found.scores, found.appearances)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
             if found.appearances is not None:

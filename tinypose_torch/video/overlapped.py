@@ -1,19 +1,19 @@
-"""A video decoded ahead and its overlay written behind, in a second process, while this one finds the people.
+"""A video decoded ahead and its overlay written behind, in a second process, while this one finds the poses.
 
-A process, not a thread: ExecuTorch lets no other thread of Python run while it computes. Frames lie in memory that both
-processes see, a handful of slots whatever the length of the video. A slot goes from the decoder to this process, back for
-the overlay, and to the decoder again.
+A third one looks at the frames before, if there is something that can: a detector. Processes, not threads: ExecuTorch lets
+no other thread of Python run while it computes. Frames lie in memory that all of them see, a handful of slots whatever the
+length of the video. A slot goes from the decoder to this process, back for the overlay, and to the decoder again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.results import Poses
+from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames, tell
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
 
@@ -38,9 +39,7 @@ class _Opened:
 
     fps: float
     declared_frames: int | None
-    memory: str
-    slots: int
-    shape: tuple[int, ...]
+    frames: SharedFrames
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,30 @@ class OverlappedVideo:
         overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
         keypoint_threshold: Score from which a keypoint is drawn.
         view: Port of a page that shows the overlay while it is made; ``None`` for none. See `LiveView`.
+        prepare_to_look: Of what looks at every frame ahead; see `LookAhead`.
 
     Attributes:
         fps: Frames per second; 30 where the stream does not say.
         declared_frames: Number of frames that the file declares; ``None`` if unknown.
         frames_read: Number of frames given so far.
+        seen: What was seen in the frame that was given last; ``None`` if nothing looks.
 
     Raises:
         FileNotFoundError: There is no such file.
         VideoError: No video, or no such camera; the overlay cannot be written; the port is taken.
     """
 
-    def __init__(self, source: str, overlay: Path | None, keypoint_threshold: float, view: int | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        overlay: Path | None,
+        keypoint_threshold: float,
+        view: int | None = None,
+        prepare_to_look: Callable[[], Look] | None = None,
+    ) -> None:
         self.source = source
         self.frames_read = 0
+        self.seen: Any = None
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -82,19 +91,20 @@ class OverlappedVideo:
         self._process.start()
         theirs.close()
         self._slot: int | None = None
+        self._decoded: deque[int] = deque()  # slots
         self._memory: SharedMemory | None = None
+        self._looker = LookAhead(prepare_to_look) if prepare_to_look is not None else None
         try:
             opened = self._receive()
             assert isinstance(opened, _Opened)
             self.fps, self.declared_frames = opened.fps, opened.declared_frames
-            self._memory = SharedMemory(opened.memory)
+            self._memory = SharedMemory(opened.frames.memory)
+            if self._looker is not None:
+                self._looker.begin(opened.frames)
         except BaseException:
             self.close()
             raise
-        size = int(np.prod(opened.shape))
-        self._frames = [
-            np.ndarray(opened.shape, np.uint8, self._memory.buf, slot * size) for slot in range(opened.slots)
-        ]
+        self._frames = opened.frames.views(self._memory)
 
     @property
     def ended_early(self) -> bool:
@@ -102,14 +112,30 @@ class OverlappedVideo:
         return self.declared_frames is not None and self.frames_read < self.declared_frames
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        end: VideoError | bool = False
         while True:
             self._give_back(None)
-            slot = self._receive()
-            if slot is None:
+            while not end and (not self._decoded or self._pipe.poll()):
+                try:
+                    slot = self._receive()
+                except VideoError as error:
+                    end = error  # told after the frames that were decoded before
+                    break
+                if slot is None:
+                    end = True
+                    break
+                self._decoded.append(slot)
+                if self._looker is not None:
+                    self._looker.hand_over(slot)
+            if not self._decoded:
+                if isinstance(end, VideoError):
+                    raise end
                 return
-            self._slot = slot
+            if self._looker is not None:
+                self.seen = self._looker.seen()
+            self._slot = self._decoded.popleft()
             self.frames_read += 1
-            yield self._frames[slot].copy()
+            yield self._frames[self._slot].copy()
 
     def draw(self, poses: Poses) -> None:
         """Append the frame that was given last to the overlay, with its people."""
@@ -123,7 +149,9 @@ class OverlappedVideo:
             pass  # frames that were decoded ahead
 
     def close(self) -> None:
-        """End the other process; the overlay holds what was written."""
+        """End the other processes; the overlay holds what was written."""
+        if self._looker is not None:
+            self._looker.close()
         self._pipe.close()
         self._process.join(10)
         if self._process.is_alive():
@@ -170,7 +198,7 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
         with VideoReader(source) as video:
             _work(pipe, video, output)
     except (VideoError, OSError) as error:
-        _tell(pipe, error)
+        tell(pipe, error)
     except EOFError:
         pass  # the first process is gone; what was written is complete
 
@@ -178,17 +206,19 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     decoded = iter(video)
     first = next(decoded)
+    view = _open_view(output.view) if output.view is not None else None  # before anybody is told of it
     slots = _count_slots(first.nbytes, 2 if is_camera(video.source) else _SLOTS)
     memory = SharedMemory(create=True, size=slots * first.nbytes)
-    frames = [np.ndarray(first.shape, np.uint8, memory.buf, slot * first.nbytes) for slot in range(slots)]
+    shared = SharedFrames(memory.name, slots, first.shape)
+    frames = shared.views(memory)
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     for slot in range(slots):
         free.put(slot)
-    pipe.send(_Opened(video.fps, video.declared_frames, memory.name, slots, first.shape))
+    pipe.send(_Opened(video.fps, video.declared_frames, shared))
     decoder = threading.Thread(target=_decode, args=(pipe, decoded, first, frames, free), daemon=True)
     decoder.start()
     try:
-        _write(pipe, output, video.fps, frames, free)
+        _write(pipe, output, view, video.fps, frames, free)
     finally:
         free.put(None)
         decoder.join()
@@ -220,21 +250,21 @@ def _decode(
             if frame is None:
                 pipe.send(None)
     except (VideoError, OSError) as error:
-        _tell(pipe, error)
+        tell(pipe, error)
     except Exception as error:  # whatever it is, the first process waits to hear of it
-        _tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
+        tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _write(
     pipe: Connection,
     output: _Output,
+    view: LiveView | None,
     fps: float,
     frames: list[np.ndarray],
     free: queue.SimpleQueue[int | None],
 ) -> None:
     """Draw, encode and show what comes back, until the first process has nothing more or is gone."""
     writer: VideoWriter | None = None
-    view = _open_view(output.view) if output.view is not None else None
     wanted = output.overlay is not None or view is not None
     try:
         while (message := pipe.recv()) != "finish":
@@ -275,8 +305,3 @@ def _count_slots(frame: int, most: int) -> int:
     if slots < 2:
         raise VideoError(f"{_SHARED_FOLDER} has too little space for two frames of {frame / 2**20:.0f} MB; enlarge it")
     return slots
-
-
-def _tell(pipe: Connection, error: Exception) -> None:
-    with contextlib.suppress(OSError):  # nobody is there to hear it
-        pipe.send(error)

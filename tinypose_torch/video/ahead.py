@@ -1,0 +1,120 @@
+"""Something that looks at the frames of a video ahead of this process, in one of its own: a detector."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tinypose_torch.video.files import VideoError
+
+Look = Callable[[np.ndarray], Any]
+
+
+@dataclass(frozen=True)
+class SharedFrames:
+    """Frames in memory that several processes see.
+
+    Attributes:
+        memory: Its name.
+        count: How many frames it holds.
+        shape: Of each, uint8.
+    """
+
+    memory: str
+    count: int
+    shape: tuple[int, ...]
+
+    def views(self, memory: SharedMemory) -> list[np.ndarray]:
+        """The frames; they must be gone before the memory is closed."""
+        size = int(np.prod(self.shape))
+        return [np.ndarray(self.shape, np.uint8, memory.buf, index * size) for index in range(self.count)]
+
+
+class LookAhead:
+    """The process that looks. What is seen in frames comes in the order in which they were handed over.
+
+    Args:
+        prepare: Called in the process, gives what looks at a frame. It can be pickled, and so can what is seen.
+    """
+
+    def __init__(self, prepare: Callable[[], Look]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True, name="look ahead")
+        self._process.start()
+        theirs.close()
+
+    def begin(self, frames: SharedFrames) -> None:
+        """Say where the frames are; before the first of them."""
+        self._send(frames)
+
+    def hand_over(self, index: int) -> None:
+        """Have a frame looked at, which stays as it is until it was seen."""
+        self._send(index)
+
+    def seen(self) -> Any:
+        """What was seen in the next frame.
+
+        Raises:
+            VideoError: The process ended, or looking failed.
+            ValueError, OSError: What looks could not be prepared, or refused the frame.
+        """
+        try:
+            message = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            raise VideoError("the process that looks at the frames ended") from None
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(10)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            while True:
+                self.seen()  # until it says why, or that it is gone
+
+
+def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
+    cv2.setNumThreads(1)
+    try:
+        look = prepare()
+        shared = pipe.recv()
+        memory = SharedMemory(shared.memory)
+        frames = shared.views(memory)
+        try:
+            while True:
+                pipe.send(look(frames[pipe.recv()]))
+        finally:
+            del frames
+            memory.close()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the first process has done with it
+    except (ValueError, OSError) as error:
+        tell(pipe, error)
+    except Exception as error:  # whatever it is, the first process waits to hear of it
+        tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
+
+
+def tell(pipe: Connection, error: Exception) -> None:
+    """Send an error to the first process."""
+    with contextlib.suppress(OSError):  # nobody is there to hear it
+        pipe.send(error)
