@@ -1,7 +1,7 @@
 """Memory on a long video, and what is left when the process is killed: ``PYTHONPATH=. python benchmarks/long_video.py``.
 
 A rendered clip of 320x240 pixels and one person, repeated, is followed by ``tinypose predict --track`` with the weights of `weights/`, from
-file to overlay and JSON lines. A second run is killed in the middle of a minute of it, with SIGKILL, both processes at once.
+file to overlay and JSON lines. A second run is killed in the middle of a minute of it, with SIGKILL, all processes at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--detect-every", type=int, default=5, help="default: %(default)s; with 1 the detector runs ahead")
+    options = parser.parse_args()
+    minutes = options.minutes
     clip = [frame for frame, _ in draw_video(np.random.default_rng(1), SIZE, 1, CLIP * FPS)]
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder, "long.mp4")
@@ -41,7 +43,7 @@ def main() -> None:
         with VideoWriter(video, FPS, SIZE[::-1]) as writer:
             for index in range(frames):
                 writer.write(clip[index % len(clip)])
-        process = start(video, Path(folder, "whole"))
+        process = start(video, Path(folder, "whole"), options.detect_every)
         samples = []
         while process.poll() is None:
             samples.append((count_lines(Path(folder, "whole.jsonl")), megabytes(process.pid)))
@@ -55,8 +57,8 @@ def main() -> None:
         for share in SHARES:
             lines, memory = min(samples, key=lambda sample: abs(sample[0] - share * frames))
             rows.append((str(lines), f"{memory:.0f}"))
-        print(format_table(("frames done", "memory of both processes, MB"), rows, right=range(2)))
-        process = start(video, Path(folder, "killed"))
+        print(format_table(("frames done", "memory of all processes, MB"), rows, right=range(2)))
+        process = start(video, Path(folder, "killed"), options.detect_every)
         lines = Path(folder, "killed.jsonl")
         while count_lines(lines) < 30 * FPS:
             time.sleep(0.2)
@@ -66,21 +68,11 @@ def main() -> None:
         print(f"\nkilled: {len(done)} whole lines of JSON, {count_frames(folder, 'killed')} frames in the MP4")
 
 
-def start(video: Path, output: Path) -> subprocess.Popen[bytes]:
+def start(video: Path, output: Path, detect_every: int) -> subprocess.Popen[bytes]:
     """``tinypose predict`` in processes of its own."""
     weights = [ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE)]
-    command = [
-        sys.executable,
-        "-m",
-        "tinypose_torch.cli",
-        "predict",
-        video,
-        "--track",
-        "--detect-every",
-        5,
-        "--threads",
-        1,
-    ]
+    command = [sys.executable, "-m", "tinypose_torch.cli", "predict", video, "--track"]
+    command += ["--detect-every", detect_every, "--threads", 1]
     command += ["--detection-threshold", 0.4, "--detector", DETECTOR, "--detector-weights", weights[0]]
     command += ["--pose", POSE, "--pose-weights", weights[1]]
     command += ["--output", output, "--json", f"{output}.jsonl"]

@@ -30,7 +30,7 @@ DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 SIZE, FPS = (480, 640), 30.0
 PEOPLE = (1, 6)
 ALONE = (1, 2)  # threads
-REPEATED = 6  # times the video is played, so that the start of the command does not matter
+REPEATED = 3  # times the video is played, so that the start of the command does not matter
 
 
 def main() -> None:
