@@ -33,7 +33,9 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
-    parser.add_argument("--detect-every", type=int, default=5, help="default: %(default)s; with 1 the detector runs ahead")
+    parser.add_argument(
+        "--detect-every", type=int, default=5, help="default: %(default)s; with 1 the detector runs ahead"
+    )
     options = parser.parse_args()
     minutes = options.minutes
     clip = [frame for frame, _ in draw_video(np.random.default_rng(1), SIZE, 1, CLIP * FPS)]
