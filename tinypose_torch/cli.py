@@ -106,7 +106,7 @@ def _add_predict(commands: Any) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="of ExecuTorch and ONNX Runtime (default: their own; for videos half as many as there are cores)",
+        help="of ExecuTorch and ONNX Runtime (default: their own; in videos half as many as there are cores)",
     )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 

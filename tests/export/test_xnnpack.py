@@ -135,3 +135,4 @@ def test_quick_lowering_gives_the_same_file(module):
     with quick_graphs(), quick_lowering():
         assert lower() == plain
     assert GraphModule.recompile is written
+    assert "__getattr__" not in vars(GraphModule)

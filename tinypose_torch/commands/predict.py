@@ -49,11 +49,11 @@ def run(options: argparse.Namespace) -> int:
     sources, missing = find_sources(options.inputs)
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
-        if options.threads is None and any(map(is_video, sources)):
-            options.threads = _half_of_the_cores()
         if get_entry(options.pose).task == "bottom-up pose":
             failures += _predict_all(_build_bottom_up(options), None, sources, options)
         else:
+            if options.threads is None and any(map(is_video, sources)):
+                options.threads = _half_of_the_cores()
             networks = _Networks.of(options)
             estimator = networks.build()
             _say_what_runs(estimator, chosen=networks.backend != "auto")
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _half_of_the_cores() -> int:
-    """Threads of the pose network in videos; the detector has as many, in the process that decodes and encodes."""
+    """Threads of the pose network in videos; the detector has as many, in a process of its own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // 2)
 
@@ -165,7 +165,7 @@ def _predict_all(
 
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
-    """Whether the detector can run in the other process: it looks at every frame, and two share the processor well."""
+    """Whether the detector can run in a process of its own: it looks at every frame, and keeps to its threads."""
     if isinstance(estimator, BottomUpEstimator) or options.detect_every > 1:
         return False
     return estimator.detector_runner is not None and estimator.detector_runner.backend in ("executorch", "onnx")

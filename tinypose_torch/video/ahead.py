@@ -77,12 +77,10 @@ class LookAhead:
         return message
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, at once: it has nothing to complete, and may still be getting ready."""
         self._pipe.close()
-        self._process.join(10)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        self._process.kill()
+        self._process.join()
 
     def _send(self, message: Any) -> None:
         try:
