@@ -1,8 +1,9 @@
 """How fast a video is followed, from file to overlay: ``PYTHONPATH=. python benchmarks/video.py``.
 
-Beside it what the networks alone would allow: the same inputs once more, and nothing else, with one thread and with two; the ratio
-is to the faster of the two. All in rounds that take turns, so that a slow moment of the machine hits all. With the detector and TinyPose 128x96 of `weights/` on ExecuTorch, on rendered
-videos of 640x480 pixels in which the given number of people is followed.
+Beside it what the networks alone would allow: the same inputs once more, and nothing else, with one thread and with two; the
+ratio is to the faster of the two. All in rounds that take turns, so that a slow moment of the machine hits all. With the
+detector and TinyPose 128x96 of `weights/` on ExecuTorch, on rendered videos of 640x480 pixels in which the given number of
+people is followed.
 """
 
 from __future__ import annotations

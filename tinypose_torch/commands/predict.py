@@ -85,10 +85,10 @@ class _Networks:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> _Networks:
-        *weights, backend = _fastest(options)
+        detector_weights, pose_weights, backend = _fastest(options)
         return cls(
             (options.detector, options.pose),
-            (weights[0], weights[1]),
+            (detector_weights, pose_weights),
             backend,
             options.device,
             options.detection_threshold,
