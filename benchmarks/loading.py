@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python benchmarks/loading.py --images DIR [--model NAME] [--rounds N]
 
-Every photo of the folder is a sample with a made-up person in its middle and every augmentation on, from file to tensors.
+Every photo of the folder is a sample with a made-up person in its middle and every augmentation on, and all of them are
+a batch: from files to the tensors that a network is trained on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
-from tinypose_torch.data.dataset import PoseDataset
+from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record
 from tinypose_torch.geometry.crops import center_and_scale
@@ -44,29 +45,42 @@ def main() -> None:
         entry = get_pose_entry(name)
         records = [_record(file, entry) for file in files]
         dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
-        decoding, sample = [], []
+        collate = PersonCollate(entry)
+        decoding, sample, batch = [], [], []
         for epoch in range(options.rounds):
+            samples = []
             for index, file in enumerate(files):
                 started = time.perf_counter()
                 cv2.imread(str(file))
                 decoded = time.perf_counter()
-                dataset[(epoch, index)]
+                samples.append(dataset[(epoch, index)])
                 decoding.append((decoded - started) * 1e3)
                 sample.append((time.perf_counter() - decoded) * 1e3)
+            started = time.perf_counter()
+            collate(samples)
+            batch.append((time.perf_counter() - started) * 1e3 / len(files))
+        share = statistics.median(batch)
         medians = [statistics.median(times) for times in (decoding, sample)]
         per_photo = [
-            statistics.median(sample[i :: len(files)]) / statistics.median(decoding[i :: len(files)])
+            (statistics.median(sample[i :: len(files)]) + share) / statistics.median(decoding[i :: len(files)])
             for i in range(len(files))
         ]
         rows.append(
             (
                 name,
                 *(f"{value:.2f}" for value in medians),
-                f"{sum(sample) / sum(decoding):.2f}",
+                f"{share:.2f}",
+                f"{(sum(sample) + sum(batch) * len(files)) / sum(decoding):.2f}",
                 f"{max(per_photo):.2f}",
             )
         )
-    print(format_table(("model", "decoding ms", "sample ms", "ratio", "worst photo"), rows, right=range(1, 5)))
+    print(
+        format_table(
+            ("model", "decoding ms", "sample ms", "its share of batch ms", "ratio", "worst photo"),
+            rows,
+            right=range(1, 6),
+        )
+    )
 
 
 def _record(file: Path, entry: PoseEntry) -> Record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.crowd_transforms import MAP_STRIDES, CrowdAffine, CrowdFlip
 from tinypose_torch.data.crowds import Crowd, CrowdImage, annotated_crowds
 from tinypose_torch.data.dataset import Sample, collate
+from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
@@ -48,6 +48,7 @@ class CrowdDataset(Dataset[Sample]):
     ) -> None:
         self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
         self.transform, self.colour = build_transform(options, entry), build_colour(options)
+        self.draws = SampleDraws(seed, self.transform, self.colour)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,15 +57,12 @@ class CrowdDataset(Dataset[Sample]):
         """The augmented square ``(S, S, 3)`` uint8 RGB, and the people in its pixels.
 
         Args:
-            image: BGR.
+            image: RGB.
         """
-        generator = np.random.default_rng((self.seed, epoch, index))
-        plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
-        self.transform.set_random_state(generator, plain)
+        self.draws.begin(epoch, index)
         drawn = self.transform(image=image, crowd=crowd)
-        square = np.ascontiguousarray(drawn["image"][..., ::-1])
+        square = drawn["image"]
         if self.colour is not None:
-            self.colour.set_random_state(generator, plain)
             square = self.colour(image=square)["image"]
         return square, drawn["crowd"]
 
@@ -110,7 +108,7 @@ class WholeImages(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         image = read_or_fail(self.images[index], self.folder)
-        return {"image": torch.from_numpy(np.ascontiguousarray(image[..., ::-1])), "index": index}
+        return {"image": torch.from_numpy(image), "index": index}
 
 
 class BottomUpTraining(Training):

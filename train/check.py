@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tinypose_torch.checkpoints.catalogue import get_entry, get_pose_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry
-from tinypose_torch.data.dataset import PoseDataset
+from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.records import Records
 from tinypose_torch.drawing import draw_poses
@@ -51,7 +51,7 @@ def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
         _print_people("evaluation", people.val)
         broken += _undecodable(people.val.items, people.val_images)
     _print_keypoints(people.train)
-    return draw_sheet(build_dataset(config, people, entry)), broken
+    return draw_sheet(build_dataset(config, people, entry), PersonCollate(entry, config.encoding)), broken
 
 
 def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
@@ -132,16 +132,16 @@ def _draw_boxes(dataset: DetectionDataset, class_names: tuple[str, ...]) -> np.n
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
-def draw_sheet(dataset: PoseDataset) -> np.ndarray:
+def draw_sheet(dataset: PoseDataset, collate: PersonCollate) -> np.ndarray:
     """Augmented people beside their heatmaps, RGB."""
     rows, columns = _TILES
     generator = np.random.default_rng(dataset.seed)
     chosen = generator.choice(len(dataset), rows * columns, replace=len(dataset) < rows * columns)
-    tiles = [_draw_tile(dataset, int(index), epoch) for epoch, index in enumerate(chosen)]
+    tiles = [_draw_tile(dataset, collate, int(index), epoch) for epoch, index in enumerate(chosen)]
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
-def _draw_tile(dataset: PoseDataset, index: int, epoch: int) -> np.ndarray:
+def _draw_tile(dataset: PoseDataset, collate: PersonCollate, index: int, epoch: int) -> np.ndarray:
     entry = dataset.entry
     record = dataset.records[index]
     image = read_image(dataset.folder / record.file_name)
@@ -151,8 +151,9 @@ def _draw_tile(dataset: PoseDataset, index: int, epoch: int) -> np.ndarray:
     if image is None:
         return np.zeros((size[1], 2 * size[0], 3), np.uint8)
     crop, person = dataset.draw(image, record.person, epoch, index)
+    batch = collate([{"image": crop, "person": person, "index": index}])
     crop = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
-    highest = dataset[(epoch, index)]["heatmaps"].numpy().max(axis=0)
+    highest = batch["heatmaps"][0].numpy().max(axis=0)
     heat = cv2.resize((255 * highest).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
     places = (person.joints + 0.5) * scale - 0.5

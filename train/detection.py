@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tinypose_torch.data.detection_transforms import (
     OverlapCrop,
     resize_with_boxes,
 )
+from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
@@ -56,6 +56,7 @@ class DetectionDataset(Dataset[Sample]):
         steps += [ObjectFlip(p=options.flip)]
         steps += [ColourDistortion()] if options.distort else []
         self.transform = Compose(steps)
+        self.draws = SampleDraws(seed, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,10 +64,8 @@ class DetectionDataset(Dataset[Sample]):
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
         found, image = read_or_next(self.images, self.folder, index)
-        generator = np.random.default_rng((self.seed, epoch, index))
-        plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
-        self.transform.set_random_state(generator, plain)
-        drawn = self.transform(image=image[..., ::-1].copy(), objects=self.images[found].objects)
+        self.draws.begin(epoch, index)
+        drawn = self.transform(image=image, objects=self.images[found].objects)
         return {**drawn, "place": place}
 
 
@@ -111,7 +110,7 @@ class EvaluationImages(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         image = read_or_fail(self.images[index], self.folder)
-        resized = resize_for_detector(np.ascontiguousarray(image[..., ::-1]), self.entry)
+        resized = resize_for_detector(image, self.entry)
         return {"image": torch.from_numpy(normalise(resized, self.entry.mean, self.entry.std)[0]), "index": index}
 
 

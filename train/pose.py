@@ -15,7 +15,7 @@ from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
-from tinypose_torch.data.dataset import PoseDataset, Sample, collate
+from tinypose_torch.data.dataset import PersonCollate, PoseDataset, Sample
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
@@ -123,7 +123,9 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
             *([T.ShiftCenter(p=options.shift)] if options.shift else []),
             T.ScaleJitter(options.scale),
             T.RandomRotation(options.rotation, p=options.rotation_probability),
-            T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0),
+            T.PersonFlip(
+                entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0, in_place=True
+            ),
             *dropping[options.dropping],
             T.PersonAffine(entry.input_size, entry.udp),
         ]
@@ -133,7 +135,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
 def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
     """Training samples."""
     transform, colour = build_transform(config.augmentation, entry), build_colour(config.augmentation)
-    return PoseDataset(people.train.items, people.train_images, entry, transform, colour, config.encoding, config.seed)
+    return PoseDataset(people.train.items, people.train_images, entry, transform, colour, config.seed)
 
 
 class EvaluationCrops(Dataset[Sample]):
@@ -224,4 +226,5 @@ def pose_job(config: Config) -> Job:
         return PoseTraining(network, config, people, teacher, steps_per_epoch, total_steps)
 
     samples = build_dataset(config, people, entry)
+    collate = PersonCollate(entry, config.encoding)
     return Job(network, training, samples, len(samples), collate, evaluation, rows)

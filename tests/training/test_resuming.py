@@ -160,7 +160,7 @@ def test_processes_share_batches():
 
 def test_samples_do_not_depend_on_workers(people):
     from tinypose_torch.checkpoints.catalogue import get_entry
-    from tinypose_torch.data.dataset import collate
+    from tinypose_torch.data.dataset import PersonCollate
     from train.config import load_config
     from train.order import training_loader
     from train.pose import build_dataset, find_people
@@ -171,7 +171,7 @@ def test_samples_do_not_depend_on_workers(people):
     batches = [
         [
             batch["image"].numpy()
-            for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers, collate)
+            for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers, PersonCollate(entry))
         ]
         for workers in (0, 2)
     ]

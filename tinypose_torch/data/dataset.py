@@ -1,23 +1,23 @@
-"""Training samples: an annotated person, cut out and augmented, with target heatmaps.
+"""Training samples: an annotated person, cut out and augmented; and batches of them, with target heatmaps.
 
-Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it.
+Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it. What is
+arithmetic on every pixel or cell is done for whole batches, into their memory.
 """
 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import read_or_next
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record
@@ -27,7 +27,7 @@ from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
 from tinypose_torch.geometry.normalise import normalise
 
 Array = np.ndarray
-Sample = dict[str, Any]  # tensors, and ``index``, a number
+Sample = dict[str, Any]  # what there is of one item of a data set, and ``index``, a number
 
 
 class PoseDataset(Dataset[Sample]):
@@ -39,11 +39,11 @@ class PoseDataset(Dataset[Sample]):
         entry: The network's: input size, normalisation, sigma.
         transform: Ends with `PersonAffine`; see `tinypose_torch.data.transforms`.
         colour: Albumentations transforms of the crop's pixels.
-        encoding: ``"dark"``, ``"standard"`` or ``"udp"``.
         seed: Of the augmentation.
 
-    An item is a dict of ``image`` ``(3, H, W)``, ``heatmaps`` ``(K, h, w)``, ``weights`` ``(K,)`` and ``index``. A person
-    whose image cannot be decoded is replaced by the next one, and the image is named in the log.
+    An item is a dict of ``image``, the augmented crop ``(H, W, 3)`` uint8 RGB, ``person`` in its pixels, and ``index``;
+    `PersonCollate` makes batches of them. A person whose image cannot be decoded is replaced by the next one, and the image
+    is named in the log.
     """
 
     def __init__(
@@ -53,14 +53,11 @@ class PoseDataset(Dataset[Sample]):
         entry: PoseEntry,
         transform: Compose,
         colour: Compose | None = None,
-        encoding: str = "dark",
         seed: int = 0,
     ) -> None:
-        if encoding not in ENCODERS:
-            raise ValueError(f"unknown encoding {encoding!r}; choose one of {', '.join(ENCODERS)}")
         self.records, self.folder, self.entry = records, Path(folder), entry
-        self.transform, self.colour = transform, colour
-        self.encoding, self.seed = encoding, seed
+        self.transform, self.colour, self.seed = transform, colour, seed
+        self.draws = SampleDraws(seed, transform, colour)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -70,37 +67,49 @@ class PoseDataset(Dataset[Sample]):
         """A sample; an index may be (epoch, index)."""
         epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
         place, image = read_or_next(self.records, self.folder, index)
-        return self._sample(image, place, epoch)
+        crop, person = self.draw(image, self.records[place].person, epoch, place)
+        return {"image": crop, "person": person, "index": place}
 
     def draw(self, image: Array, person: Person, epoch: int, index: int) -> tuple[Array, Person]:
         """The augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its pixels.
 
         Args:
-            image: BGR.
+            image: RGB; transforms may work in its memory.
         """
-        generator = np.random.default_rng((self.seed, epoch, index))
-        plain = random.Random(int(generator.integers(2**63)))  # noqa: S311
-        self.transform.set_random_state(generator, plain)
+        self.draws.begin(epoch, index)
         drawn = self.transform(image=image, person=person)
-        crop = cv2.cvtColor(drawn["image"], cv2.COLOR_BGR2RGB)
+        crop = drawn["image"]
         if self.colour is not None:
-            self.colour.set_random_state(generator, plain)
             crop = self.colour(image=crop)["image"]
         return crop, drawn["person"]
 
-    def _sample(self, image: Array, index: int, epoch: int) -> Sample:
+
+class PersonCollate:
+    """Augmented people to a batch that a network is trained on.
+
+    Args:
+        entry: The network's: input size, normalisation, sigma.
+        encoding: ``"dark"``, ``"standard"`` or ``"udp"``.
+    """
+
+    def __init__(self, entry: PoseEntry, encoding: str = "dark") -> None:
+        if encoding not in ENCODERS:
+            raise ValueError(f"unknown encoding {encoding!r}; choose one of {', '.join(ENCODERS)}")
+        self.entry, self.encoding = entry, encoding
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """``image`` ``(N, 3, H, W)``, ``heatmaps`` ``(N, K, h, w)``, ``weights`` ``(N, K)`` and ``index`` ``(N,)``."""
         entry = self.entry
-        crop, person = self.draw(image, self.records[index].person, epoch, index)
+        joints = np.stack([sample["person"].joints for sample in samples])
+        visible = np.stack([sample["person"].visible for sample in samples])
         height, width = entry.input_size
         heatmap_size = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
-        heatmaps, weights = ENCODERS[self.encoding](
-            person.joints, person.visible, entry.input_size, heatmap_size, entry.sigma
-        )
+        heatmaps, weights = ENCODERS[self.encoding](joints, visible, entry.input_size, heatmap_size, entry.sigma)
         return {
-            "image": torch.from_numpy(normalise(crop[None], entry.mean, entry.std)[0]),
+            "image": torch.from_numpy(normalise([sample["image"] for sample in samples], entry.mean, entry.std)),
             "heatmaps": torch.from_numpy(heatmaps),
             "weights": torch.from_numpy(weights),
-            "index": index,
+            "index": torch.tensor([sample["index"] for sample in samples]),
         }
 
 

@@ -26,16 +26,17 @@ _log = logging.getLogger(__name__)
 
 
 def read_image(path: Path) -> np.ndarray | None:
-    """An image as ``(H, W, 3)`` BGR, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
+    """An image as ``(H, W, 3)`` uint8 RGB, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
     try:
-        encoded = np.fromfile(path, np.uint8)  # and imdecode: 3 % faster than imread
+        with open(path, "rb", buffering=0) as file:  # and imdecode: faster than imread and numpy's fromfile
+            encoded = np.frombuffer(file.read(), np.uint8)
     except OSError:
         return None
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
 
 
 def read_or_fail(item: FromFile, folder: Path) -> np.ndarray:
-    """The image of an item, BGR.
+    """The image of an item, RGB.
 
     Raises:
         DatasetError: It is missing or cannot be decoded.
@@ -48,7 +49,7 @@ def read_or_fail(item: FromFile, folder: Path) -> np.ndarray:
 
 
 def read_or_next(items: Sequence[FromFile], folder: Path, index: int) -> tuple[int, np.ndarray]:
-    """The image of an item, BGR; where it cannot be decoded, which the log says, that of the next item that can.
+    """The image of an item, RGB; where it cannot be decoded, which the log says, that of the next item that can.
 
     Returns:
         The index of the item whose image it is, and the image.

@@ -12,7 +12,6 @@ Human Pose Estimation with Information Dropping Augmentation", 2020.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -85,32 +84,33 @@ class HalfBody(PersonTransform):
         self.upper, self.aspect, self.least = frozenset(upper), aspect, least
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        person: Person = data["person"]
-        labelled = np.flatnonzero(person.visible > 0)
+        labelled = data["person"].labelled
         if len(labelled) <= self.least:
             return {"chosen": None}
         return {"chosen": self.choose(labelled, self.random_generator.standard_normal() < 0.5)}
 
-    def choose(self, labelled: Array, prefer_upper: bool) -> Array | None:
+    def choose(self, labelled: Sequence[int], prefer_upper: bool) -> list[int] | None:
         """Which of the labelled keypoints are cut out; ``None`` if too few."""
-        upper = np.array([index in self.upper for index in labelled.tolist()])
-        above, below = labelled[upper], labelled[~upper]
+        above = [index for index in labelled if index in self.upper]
+        below = [index for index in labelled if index not in self.upper]
         if prefer_upper and len(above) > 2:
             chosen = above
         else:
             chosen = below if len(below) > 2 else above
         return chosen if len(chosen) >= 2 else None
 
-    def apply_to_person(self, person: Person, chosen: Array | None = None, **params: Any) -> Person:
+    def apply_to_person(self, person: Person, chosen: Sequence[int] | None = None, **params: Any) -> Person:
         if chosen is None:
             return person
         points = person.joints[chosen]
-        width, height = (points.max(axis=0) - points.min(axis=0)).tolist()
+        # In float32, as the original: a warp of large images shows that.
+        width, height = (float(np.float32(max(side) - min(side))) for side in points.T.tolist())
         width, height = max(width, height * self.aspect), max(height, width / self.aspect)
-        scale = np.array([width / PIXEL_STD, height / PIXEL_STD], np.float32) * np.float32(HALF_BODY_MARGIN)
-        if not scale.all():
+        if width == 0:
             return person  # all chosen keypoints in one place
-        return dataclasses.replace(person, center=points.mean(axis=0).astype(np.float32), scale=scale)
+        center = np.add.reduce(points) / np.float32(len(points))
+        scale = np.array([width / PIXEL_STD, height / PIXEL_STD], np.float32) * np.float32(HALF_BODY_MARGIN)
+        return person.moved(center=center, scale=scale)
 
 
 class ShiftCenter(PersonTransform):
@@ -126,7 +126,7 @@ class ShiftCenter(PersonTransform):
     def apply_to_person(self, person: Person, shift: Array | None = None, **params: Any) -> Person:
         assert shift is not None
         moved = person.center + self.share * PIXEL_STD * person.scale * shift
-        return dataclasses.replace(person, center=moved.astype(np.float32))
+        return person.moved(center=moved.astype(np.float32))
 
 
 class ScaleJitter(PersonTransform):
@@ -138,10 +138,10 @@ class ScaleJitter(PersonTransform):
 
     def get_params(self) -> dict[str, Any]:
         drawn = self.random_generator.standard_normal() * self.factor + 1
-        return {"scale_factor": float(np.clip(drawn, 1 - self.factor, 1 + self.factor))}
+        return {"scale_factor": min(max(drawn, 1 - self.factor), 1 + self.factor)}
 
     def apply_to_person(self, person: Person, scale_factor: float = 1.0, **params: Any) -> Person:
-        return dataclasses.replace(person, scale=person.scale * np.float32(scale_factor))
+        return person.moved(scale=person.scale * np.float32(scale_factor))
 
 
 class RandomRotation(PersonTransform):
@@ -153,10 +153,10 @@ class RandomRotation(PersonTransform):
 
     def get_params(self) -> dict[str, Any]:
         drawn = self.random_generator.standard_normal() * self.degrees
-        return {"rotation": float(np.clip(drawn, -2 * self.degrees, 2 * self.degrees))}
+        return {"rotation": min(max(drawn, -2 * self.degrees), 2 * self.degrees)}
 
     def apply_to_person(self, person: Person, rotation: float = 0.0, **params: Any) -> Person:
-        return dataclasses.replace(person, rotation=rotation)
+        return person.moved(rotation=rotation)
 
 
 class PersonFlip(PersonTransform):
@@ -164,24 +164,26 @@ class PersonFlip(PersonTransform):
 
     Args:
         pairs: Indices that swap.
+        in_place: Mirror the image that was given, not a copy: for callers that have no further use for it.
     """
 
-    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5) -> None:
+    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5, in_place: bool = False) -> None:
         super().__init__(p=p)
-        self.pairs = tuple(pairs)
+        self.pairs, self.in_place = tuple(pairs), in_place
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
-        return cv2.flip(img, 1)
+        return cv2.flip(img, 1, dst=img if self.in_place else None)
 
     def apply_to_person(self, person: Person, shape: tuple[int, ...] = (), **params: Any) -> Person:
         last = np.float32(shape[1] - 1)
         order = list(range(len(person)))
         for left, right in self.pairs:
             order[left], order[right] = right, left
-        joints, visible = person.joints[order], person.visible[order]
-        mirrored = np.stack([last - joints[:, 0], joints[:, 1]], axis=1) * visible[:, None]
-        center = np.array([last - person.center[0], person.center[1]], np.float32)
-        return dataclasses.replace(person, joints=mirrored, visible=visible, center=center)
+        joints, visible, center = person.joints[order], person.visible[order], person.center.copy()
+        joints[:, 0] = last - joints[:, 0]
+        joints *= visible[:, None]
+        center[0] = last - center[0]
+        return person.moved(joints, visible, center)
 
 
 class Cutout(PersonTransform):
@@ -209,13 +211,14 @@ class Cutout(PersonTransform):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         person: Person = data["person"]
-        labelled = np.flatnonzero(person.visible > 0)
-        if len(labelled) == 0:
+        labelled = person.labelled
+        if not labelled:
             return {"disc": None}
         joint = labelled[self.random_generator.integers(len(labelled))]
-        shift = self.random_generator.standard_normal(2) * self.input_width * self.offset
+        (x, y), (dx, dy) = person.joints[joint].tolist(), self.random_generator.standard_normal(2).tolist()
+        spread = self.input_width * self.offset
         radius = self.random_generator.uniform(*self.radius) * self.input_width
-        return {"disc": (*(person.joints[joint] + shift).tolist(), radius)}
+        return {"disc": (x + dx * spread, y + dy * spread, radius)}
 
     def apply(self, img: Array, *args: Any, disc: tuple[float, float, float] | None = None, **params: Any) -> Array:
         if disc is None:
@@ -227,7 +230,9 @@ class Cutout(PersonTransform):
         img = img if self.in_place else img.copy()
         if inside.size:
             part = img[slice(*rows), slice(*columns)]
-            cv2.copyTo(np.zeros_like(part), inside.view(np.uint8), part)  # a tenth of the time of a masked assignment
+            cv2.copyTo(
+                np.zeros(part.shape, np.uint8), inside.view(np.uint8), part
+            )  # a tenth of the time of a masked assignment
         return img
 
 
@@ -324,4 +329,4 @@ class PersonAffine(PersonTransform):
         moved = (person.joints @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
         if not self.udp:  # the original moves only what is labelled
             moved = np.where(person.visible[:, None] > 0, moved, person.joints)
-        return dataclasses.replace(person, joints=moved)
+        return person.moved(moved)

@@ -63,7 +63,7 @@ def find_in_images(
         image = read_image(path)
         if image is None:
             raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
-        poses, scores = find_people(runner, np.ascontiguousarray(image[..., ::-1]), flip=flip)
+        poses, scores = find_people(runner, image, flip=flip)
         yield from bottom_up_results(image_id, poses, scores, category_id)
         if progress is not None:
             progress(1)

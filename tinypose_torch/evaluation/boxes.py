@@ -86,9 +86,9 @@ def detect_in_images(
     entry = runner.metadata.entry
     assert isinstance(entry, DetectorEntry)
     for item in images:
-        rgb = np.ascontiguousarray(read_or_fail(item, folder)[..., ::-1])
-        scores, boxes, *_ = runner(resize_for_detector(rgb, entry))
-        found = select_detections(scores[0], boxes[0], entry, rgb.shape[:2])
+        image = read_or_fail(item, folder)
+        scores, boxes, *_ = runner(resize_for_detector(image, entry))
+        found = select_detections(scores[0], boxes[0], entry, image.shape[:2])
         yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)
         if progress is not None:
             progress(1)

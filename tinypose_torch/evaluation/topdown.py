@@ -32,8 +32,7 @@ def cut_out(record: Record, folder: Path, entry: PoseEntry) -> Array:
     crops = evaluation_crops(
         person.center[None], person.scale[None], image.shape[:2], entry.input_size, heatmap_size(entry), entry.udp
     )
-    crop = cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
-    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)
+    return cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
 
 
 def to_predictions(

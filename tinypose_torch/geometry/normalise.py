@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 
-def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """RGB images ``(N, H, W, 3)`` uint8 to a normalised batch ``(N, 3, H, W)`` float32."""
+def normalise(images: np.ndarray | Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """RGB images ``(N, H, W, 3)`` uint8, or as many single ones, to a normalised batch ``(N, 3, H, W)`` float32."""
     table = _table(tuple(mean), tuple(std))
-    count, height, width, _ = images.shape
-    batch = np.empty((count, 3, height, width), np.float32)
+    height, width, _ = images.shape[1:] if isinstance(images, np.ndarray) else images[0].shape
+    batch = np.empty((len(images), 3, height, width), np.float32)
     for planes, image in zip(batch, images, strict=True):
         for plane, channel, values in zip(planes, cv2.split(image), table, strict=True):
             cv2.LUT(channel, values, dst=plane)
