@@ -137,6 +137,19 @@ class Poses:
             np.zeros((0, 4)), np.zeros(0), np.zeros((0, len(skeleton), 2)), np.zeros((0, len(skeleton))), skeleton
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Poses], skeleton: Skeleton) -> Poses:
+        """The people of several, in this order, without their ids."""
+        if not parts:
+            return cls.empty(skeleton)
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.keypoints for part in parts]),
+            np.concatenate([part.keypoint_scores for part in parts]),
+            skeleton,
+        )
+
     def to_records(self) -> list[dict[str, Any]]:
         """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples; ``id`` of who was followed."""
         triples = np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=-1)

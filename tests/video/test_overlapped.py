@@ -164,7 +164,31 @@ def test_killed(clip, tmp_path):
 
 def mean_colours():
     """A look at frames that can be told from the frame itself."""
-    return lambda frame: frame.mean(axis=(0, 1))
+    return lambda frame: iter([frame.mean(axis=(0, 1))])
+
+
+def closer_looks():
+    """Five looks at every frame, each a tenth of a second."""
+
+    def look(frame):
+        for count in range(1, 6):
+            time.sleep(0.1)
+            yield count
+
+    return look
+
+
+@pytest.mark.parametrize(("pause", "expected"), [(0.0, 1), (0.8, 5)])
+def test_a_closer_look_while_nobody_waits(pause, expected, clip):
+    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=closer_looks) as video:
+        frames = iter(video)
+        counts = []
+        for _ in range(4):
+            next(frames)
+            counts.append(video.seen)
+            time.sleep(pause)
+        video.finish()
+    assert counts[2:] == [expected] * 2, "the second frame was handed over when it was asked for"
 
 
 def no_look():
@@ -173,6 +197,7 @@ def no_look():
 
 def look_that_fails():
     def look(frame):
+        yield frame.mean(axis=(0, 1))
         raise ZeroDivisionError("of pixels")
 
     return look

@@ -23,12 +23,13 @@ from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
-from tinypose_torch.results import Detections, Poses
+from tinypose_torch.results import Poses
 from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import is_camera, is_video
 from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.overlapped import OverlappedVideo
+from tinypose_torch.video.seen import Seen, complete, look_at
 
 Estimator = PoseEstimator | BottomUpEstimator
 _SMOOTHING: dict[str, Smoothing | OriginalSmoothing | None] = {
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _half_of_the_cores() -> int:
-    """Threads of the pose network in videos; the detector has as many, in a process of its own."""
+    """Threads of the networks in videos, where two processes run them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // 2)
 
@@ -107,9 +108,9 @@ class _Networks:
             threads=self.threads,
         )
 
-    def build_detector(self, threshold: float | None) -> Callable[[np.ndarray], Detections]:
-        """What finds the people in an RGB image, from a score on."""
-        return partial(self.build().find_people, threshold=threshold)
+    def build_look(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Seen]]:
+        """What finds the people in an RGB image, from a score on, and then their poses."""
+        return partial(look_at, estimator=self.build(), threshold=threshold)
 
 
 def _build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
@@ -165,7 +166,7 @@ def _predict_all(
 
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
-    """Whether the detector can run in a process of its own: it looks at every frame, and keeps to its threads."""
+    """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
     if isinstance(estimator, BottomUpEstimator) or options.detect_every > 1:
         return False
     return estimator.detector_runner is not None and estimator.detector_runner.backend in ("executorch", "onnx")
@@ -188,7 +189,7 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
     follower = wanted.following.begin(estimator) if wanted.following is not None else None
     least_score = follower.least_score if follower is not None else None
-    ahead = partial(wanted.ahead.build_detector, least_score) if wanted.ahead is not None else None
+    ahead = partial(wanted.ahead.build_look, least_score) if wanted.ahead is not None else None
     with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
         if wanted.view is not None:
             tqdm.write(f"live view: http://{HOST}:{wanted.view}/", file=sys.stderr)
@@ -199,7 +200,7 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
                 if follower is not None:
                     poses = follower(frame, time, video.seen)
                 elif isinstance(estimator, PoseEstimator) and video.seen is not None:
-                    poses = estimator.estimate_keypoints(frame, video.seen.boxes, video.seen.scores)
+                    poses = complete(frame, estimator, video.seen, range(len(video.seen.people)))
                 else:
                     poses = estimator(frame)
                 video.draw(poses)
@@ -226,7 +227,7 @@ def _without_prefix(message: str, source: str) -> str:
 class _Wanted:
     """What to make of every image: overlays under these names, records in this list; how people are followed; a page.
 
-    And how: the networks of which the detector runs ahead in videos.
+    And how: the networks that look ahead in videos.
     """
 
     names: _OutputNames | None

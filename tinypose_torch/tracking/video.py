@@ -15,6 +15,7 @@ from tinypose_torch.results import Detections, Poses
 from tinypose_torch.tracking import kalman
 from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoother, OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
+from tinypose_torch.video.seen import Seen, complete
 
 Array = np.ndarray
 _GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them
@@ -59,32 +60,31 @@ class VideoPoses:
         self._frame = 0
         self._before: Poses | None = None
         self._tracks: list[Track] = []
-        self._boxes: dict[int, Array] = {}
 
     @property
     def least_score(self) -> float:
         """Score from which detections matter."""
         return self._tracking.weak
 
-    def __call__(self, image: Array, time: float, found: Detections | None = None) -> Poses:
+    def __call__(self, image: Array, time: float, seen: Seen | None = None) -> Poses:
         """People of the next frame with their ``ids``; whoever comes later than the first frame appears a frame late.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
             time: Seconds, later than the frame's before.
-            found: What `PoseEstimator.find_people` gives for this frame and ``least_score``, if somebody has looked already.
+            seen: What `look_at` gives for this frame and ``least_score``, if somebody has looked already.
         """
         estimator = self.estimator
         tracker = self._tracker
         if isinstance(estimator, BottomUpEstimator):
-            people = estimator(image)
-            tracker.update(people.boxes, people.scores)
+            poses = estimator(image)
+            tracker.update(poses.boxes, poses.scores)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
-            poses = people[[track.detection for track in self._tracks]]
+            poses = poses[[track.detection for track in self._tracks]]
         else:
-            self._follow(estimator, image, found)
-            boxes = np.array([self._boxes[track.id] for track in self._tracks]).reshape(-1, 4)
-            poses = estimator.estimate_keypoints(image, boxes, np.array([track.score for track in self._tracks]))
+            people, rows = self._follow(estimator, image, seen)
+            poses = complete(image, estimator, people, rows)
+            poses.scores = np.array([track.score for track in self._tracks], np.float32)
         poses.ids = np.array([track.id for track in self._tracks], np.int64)
         self._frame, self._before = self._frame + 1, poses
         known = poses[np.array([track.confirmed for track in self._tracks], bool)]
@@ -92,20 +92,23 @@ class VideoPoses:
             self._smooth(known, time, self.smoothing, (image.shape[1], image.shape[0]))
         return known
 
-    def _follow(self, estimator: PoseEstimator, image: Array, found: Detections | None) -> None:
-        """Where everybody is in the next frame: detected, or carried on from the poses of the frame before."""
+    def _follow(self, estimator: PoseEstimator, image: Array, seen: Seen | None) -> tuple[Seen, list[int]]:
+        """Who is in the next frame: detected, or carried on from the poses of the frame before; and which of them are followed."""
         tracker = self._tracker
-        if self._frame % self.detect_every == 0:
-            found = estimator.find_people(image, self.least_score) if found is None else found
-            tracker.update(found.boxes, found.scores, found.appearances)
-            self._tracks = [track for track in tracker.tracked if track.detection is not None]
-            if found.appearances is not None:
-                self._tracks = [track for track in self._tracks if _upright(track.box)]
-            self._boxes = {track.id: found.boxes[track.detection] for track in self._tracks}
-        else:
-            self._boxes = self._carried((image.shape[1], image.shape[0]))
-            tracker.carry(self._boxes)
-            self._tracks = [track for track in tracker.tracked if track.id in self._boxes]
+        if self._frame % self.detect_every:
+            boxes = self._carried((image.shape[1], image.shape[0]))
+            tracker.carry(boxes)
+            self._tracks = [track for track in tracker.tracked if track.id in boxes]
+            count = len(self._tracks)
+            carried = np.array([boxes[track.id] for track in self._tracks])
+            return Seen(Detections(carried, np.ones(count), np.zeros(count)), []), list(range(count))
+        seen = Seen(estimator.find_people(image, self.least_score), []) if seen is None else seen
+        people = seen.people
+        tracker.update(people.boxes, people.scores, people.appearances)
+        self._tracks = [track for track in tracker.tracked if track.detection is not None]
+        if people.appearances is not None:
+            self._tracks = [track for track in self._tracks if _upright(track.box)]
+        return seen, [track.detection for track in self._tracks if track.detection is not None]
 
     def _carried(self, image_size: tuple[int, int]) -> dict[int, Array]:
         """Boxes of those who are still in the picture, by id.

@@ -1,11 +1,16 @@
-"""Something that looks at the frames of a video ahead of this process, in one of its own: a detector."""
+"""Something that looks at the frames of a video ahead of this process, in one of its own: the networks.
+
+It says at once what it has seen when this process waits for it; otherwise it takes a closer look first. So both processes
+are busy, whatever there is to see.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -16,7 +21,8 @@ import numpy as np
 
 from tinypose_torch.video.files import VideoError
 
-Look = Callable[[np.ndarray], Any]
+Look = Callable[[np.ndarray], Iterator[Any]]  # of a frame: what is seen in it, more and more
+_ASKED = "asked"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class LookAhead:
     """The process that looks. What is seen in frames comes in the order in which they were handed over.
 
     Args:
-        prepare: Called in the process, gives what looks at a frame. It can be pickled, and so can what is seen.
+        prepare: Called in the process, gives what looks at a frame, and of which the last is taken for which there is time;
+            at least the first. It can be pickled, and so can what is seen.
     """
 
     def __init__(self, prepare: Callable[[], Look]) -> None:
@@ -68,13 +75,8 @@ class LookAhead:
             VideoError: The process ended, or looking failed.
             ValueError, OSError: What looks could not be prepared, or refused the frame.
         """
-        try:
-            message = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
-            raise VideoError("the process that looks at the frames ended") from None
-        if isinstance(message, Exception):
-            raise message
-        return message
+        self._send(_ASKED)
+        return self._receive()
 
     def close(self) -> None:
         """End the process, at once: it has nothing to complete, and may still be getting ready."""
@@ -87,7 +89,16 @@ class LookAhead:
             self._pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
             while True:
-                self.seen()  # until it says why, or that it is gone
+                self._receive()  # until it says why, or that it is gone
+
+    def _receive(self) -> Any:
+        try:
+            message = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            raise VideoError("the process that looks at the frames ended") from None
+        if isinstance(message, Exception):
+            raise message
+        return message
 
 
 def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
@@ -99,8 +110,7 @@ def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
         memory = SharedMemory(shared.memory)
         frames = shared.views(memory)
         try:
-            while True:
-                pipe.send(look(frames[pipe.recv()]))
+            _look_at_all(pipe, look, frames)
         finally:
             del frames
             memory.close()
@@ -110,6 +120,32 @@ def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
         tell(pipe, error)
     except Exception as error:  # whatever it is, the first process waits to hear of it
         tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
+
+
+def _look_at_all(pipe: Connection, look: Look, frames: list[np.ndarray]) -> None:
+    """Until the other end of the pipe is closed."""
+    waiting: deque[int] = deque()  # frames
+    asked = sent = 0
+
+    def hear() -> None:
+        nonlocal asked
+        message = pipe.recv()
+        if message == _ASKED:
+            asked += 1
+        else:
+            waiting.append(message)
+
+    while True:
+        while not waiting:
+            hear()
+        closest: Any = None
+        for closest in look(frames[waiting.popleft()]):  # noqa: B007 - the last one is sent
+            while pipe.poll():
+                hear()
+            if asked > sent:
+                break
+        pipe.send(closest)
+        sent += 1
 
 
 def tell(pipe: Connection, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """A video decoded ahead and its overlay written behind, in a second process, while this one finds the poses.
 
-A third one looks at the frames before, if there is something that can: a detector. Processes, not threads: ExecuTorch lets
+A third one looks at the frames before, if there is something that can. Processes, not threads: ExecuTorch lets
 no other thread of Python run while it computes. Frames lie in memory that all of them see, a handful of slots whatever the
 length of the video. A slot goes from the decoder to this process, back for the overlay, and to the decoder again.
 """
