@@ -1,29 +1,73 @@
 import json
+import os
+import sys
 
 import pytest
+from conftest import REAL
 
 from tinypose_torch.cli import main
-from tinypose_torch.commands import benchmark
+from tinypose_torch.timing.backends import BACKENDS, Backend
+from tinypose_torch.timing.processes import TimedProcess, TimingError
 
 
-def test_table_and_json(tmp_path, capsys, monkeypatch):
-    forms = {
-        "torchscript": ("torchscript", "fp32", ()),
-        "executorch": ("executorch", "fp32", ("no_such_package",)),
-        "executorch int8": ("executorch", "int8", ()),
-    }
-    monkeypatch.setattr(benchmark, "_FORMS", forms)
-    monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda _: None)
-    path = tmp_path / "figures.json"
-    assert main(["benchmark", "tinypose_128x96", "--threads", "1", "--rounds", "2", "--json", str(path)]) == 0
+def test_table_plot_and_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(BACKENDS, "executorch", Backend("executorch", ("no_such_package",)))
+    wanted = ["eager", "torchscript", "executorch", "executorch int8", "paddle"]
+    path, plot = tmp_path / "figures.json", tmp_path / "figures.svg"
+    options = ["--backend", *wanted, "--threads", "1", "--rounds", "2", "--json", str(path), "--plot", str(plot)]
+    assert main(["benchmark", "tinypose_128x96", *options]) == 0
     rows = json.loads(path.read_text())
     assert {row["backend"] for row in rows} == {"eager", "torchscript"}
     assert all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+    assert all(4e6 < row["bytes"] < 2e7 for row in rows)
+    if sys.platform == "linux":
+        assert all(row["bytes"] < row["peak_memory"] < 4e9 for row in rows)
     assert [row["median_ms"] for row in rows] == sorted(row["median_ms"] for row in rows)
     output = capsys.readouterr()
-    assert "backend" in output.out
-    assert "executorch: not installed, left out" in output.err
+    assert "memory MB" in output.out
+    assert "executorch: no_such_package not installed, left out" in output.err
     assert "executorch int8: needs --images" in output.err
+    assert "paddle: needs --original" in output.err
+    assert "tinypose_128x96, 1 thread" in plot.read_text()
+
+
+def test_end_to_end(tmp_path):
+    path = tmp_path / "figures.json"
+    options = ["--backend", "torchscript", "--threads", "1", "--rounds", "2", "--end-to-end", "--json", str(path)]
+    assert main(["benchmark", *options]) == 0
+    rows = [row for row in json.loads(path.read_text()) if "people" in row]
+    assert [row["people"] for row in rows] == [1, 6]
+    assert all(row["pose_ms"] < row["networks_ms"] < 1.5 * row["median_ms"] for row in rows)
+    assert rows[1]["pose_ms"] > 2 * rows[0]["pose_ms"]
+
+
+@pytest.mark.needs_reference
+@pytest.mark.parametrize("backend", ["paddle", "ncnn"])
+def test_others(backend, tmp_path):
+    if BACKENDS[backend].missing:
+        pytest.skip(f"{backend} is not installed")
+    path = tmp_path / "figures.json"
+    options = ["--backend", backend, "--threads", "1", "--rounds", "1", "--json", str(path)]
+    assert main(["benchmark", "tinypose_128x96", *options, "--original", str(REAL / "exported")]) == 0
+    (row,) = json.loads(path.read_text())
+    assert row["backend"] == backend
+    assert row["bytes"] > 2e6
+
+
+def broken():
+    raise RuntimeError("of glass\nand more")
+
+
+def mortal():
+    return lambda: os._exit(3)
+
+
+@pytest.mark.parametrize(("prepare", "message"), [(broken, "RuntimeError: of glass$"), (mortal, "status 3")])
+def test_what_cannot_be_timed(prepare, message):
+    process = TimedProcess(prepare)
+    with pytest.raises(TimingError, match=message):
+        process.wait_until_ready()
+    process.close()
 
 
 def test_only_some_backends(tmp_path):
@@ -34,7 +78,16 @@ def test_only_some_backends(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["tinypose_12"], ["--rounds", "0"], ["--backend", "onx"], ["--weights", "nowhere"]]
+    "arguments",
+    [
+        ["tinypose_12"],
+        ["--rounds", "0"],
+        ["--threads", "0"],
+        ["--backend", "onx"],
+        ["--weights", "nowhere"],
+        ["--plot", "x.doc"],
+        ["--end-to-end", "tinypose_128x96"],
+    ],
 )
 def test_wrong_arguments(arguments, capsys):
     assert main(["benchmark", *arguments]) == 2

@@ -210,7 +210,13 @@ def _add_benchmark(commands: Any) -> None:
     add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
     add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")
     add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
+    original = (
+        "folder with PaddleDetection's deployed models, NAME/model.pdmodel or .json (default: Paddle is left out)"
+    )
+    add("--original", metavar="DIR", help=original)
+    add("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
     add("--json", metavar="FILE", help="write the figures here")
+    add("--plot", metavar="FILE", help="draw them here: .svg, .png or .pdf")
 
 
 if __name__ == "__main__":

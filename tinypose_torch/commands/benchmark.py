@@ -3,157 +3,260 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
-from tqdm import trange
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.runtime import EagerRunner
-from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.table import format_table
+from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
+from tinypose_torch.timing.people import SIZE, prepare_pipeline
+from tinypose_torch.timing.plot import check_plot, draw_times
+from tinypose_torch.timing.processes import Run, TimedProcess, TimingError, time_in_turns
 
-WARM_UP = 5
-BASELINE = "onnx"
-# Label in the table: format, precision, and what must be installed.
-_FORMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "torchscript": ("torchscript", "fp32", ()),
-    "executorch": ("executorch", "fp32", ("executorch",)),
-    "executorch fp16": ("executorch", "fp16", ("executorch",)),
-    "executorch int8": ("executorch", "int8", ("executorch",)),
-    "onnx": ("onnx", "fp32", ("onnxscript", "onnxruntime")),
-}
-
-BACKENDS = ("eager", *_FORMS, "openvino")
-
-Run = Callable[[np.ndarray], Any]
+PEOPLE = (1, 6)
+# Those that the pipeline runs, and which `PoseEstimator` calls so.
+_PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executorch int8", "onnx")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, print a table per model, and write the JSON if asked."""
+    """Measure, print the tables, and write JSON and plot if asked."""
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
+    if min(options.threads) < 1:
+        raise ValueError(f"--threads {min(options.threads)}; at least 1 is needed")
     wanted = tuple(options.backend or BACKENDS)
     unknown = [name for name in wanted if name not in BACKENDS]
     if unknown:
         raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
+    if options.plot:
+        check_plot(Path(options.plot))
+    names = options.models or list(BENCHMARK_MODELS)
+    networks = {name: _build(name, options.weights) for name in names}
+    pairs = _pairs(networks) if options.end_to_end else []
+    installed = _installed(wanted, options)
     rows: list[dict[str, Any]] = []
-    for name in options.models or BENCHMARK_MODELS:
-        weights = Path(options.weights, f"{name}.pdparams") if options.weights else None
-        network = create_model(name, weights=weights)
-        with tempfile.TemporaryDirectory() as folder:
-            files = _export_all(network, name, Path(folder), options.images, wanted)
-            measured = [
-                row
-                for threads in options.threads
-                for row in _measure(network, name, files, wanted, threads, options.rounds)
-            ]
+    for name, network in networks.items():
+        measured = _measure_networks(name, network, installed, options)
         rows += measured
         print(f"\n{name}, float32 in and out, batch 1, median of {options.rounds} interleaved rounds\n")
         print(_table(measured))
-    print(f"\n{platform.machine()}, {os.cpu_count()} cores; ratio: to ONNX Runtime with as many threads.")
+    for detector, pose in pairs:
+        measured = _measure_people(detector, pose, networks, installed, options)
+        rows += measured
+        print(
+            f"\n{detector} and {pose}, {SIZE[1]}x{SIZE[0]} photo to poses, median of {options.rounds} interleaved rounds\n"
+        )
+        print(_people_table(measured))
+    print(
+        f"\n{platform.machine()}, {os.cpu_count()} cores; ratio: to ONNX Runtime with as many threads; "
+        "memory: the most of a Python process that does nothing else."
+    )
     if options.json:
         with replacing(Path(options.json)) as temporary:
             temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        draw_times([row for row in rows if "people" not in row], Path(options.plot))
     return 0
 
 
-def _export_all(
-    network: nn.Module, name: str, folder: Path, images: str | None, wanted: tuple[str, ...]
+def _build(name: str, weights: str | None) -> nn.Module:
+    return create_model(name, weights=Path(weights, f"{name}.pdparams") if weights else None)
+
+
+def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
+    """Detectors with pose networks, in the order given.
+
+    Raises:
+        ValueError: There is no pair.
+    """
+    tasks: dict[str, list[str]] = {"detection": [], "pose": []}
+    for name, network in networks.items():
+        tasks.setdefault(entry_of(network).task, []).append(name)
+    pairs = list(zip(tasks["detection"], tasks["pose"], strict=False))
+    if not pairs:
+        raise ValueError("--end-to-end needs a detector and a pose network among the models")
+    return pairs
+
+
+def _installed(wanted: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Those that can be measured; says why others cannot."""
+    usable = []
+    for label in wanted:
+        backend = BACKENDS[label]
+        if backend.missing:
+            _say(f"{label}: {' and '.join(backend.missing)} not installed, left out")
+        elif backend.precision == "int8" and not options.images:
+            _say(f"{label}: needs --images to calibrate on, left out")
+        elif backend.source == "original" and not options.original:
+            _say(f"{label}: needs --original, PaddleDetection's deployed models, left out")
+        else:
+            usable.append(label)
+    return usable
+
+
+def _measure_networks(
+    name: str, network: nn.Module, labels: list[str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Rows of one network, the fastest first."""
+    photos = photos_for_network(options.images, entry_of(network)) if options.images else None
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = _make_files(name, network, labels, Path(folder), photos, options.original)
+        for threads in options.threads:
+            prepared = {label: partial(prepare_network, label, name, file, threads) for label, file in files.items()}
+            with _processes(prepared) as processes:
+                seconds = time_in_turns(processes, options.rounds, f"{name}, {threads} threads")
+                memory = {label: process.peak_memory() for label, process in processes.items()}
+            rows += _network_rows(
+                name, threads, {label: times[:, 0] for label, times in seconds.items()}, files, memory
+            )
+    return rows
+
+
+def _make_files(
+    name: str, network: nn.Module, labels: list[str], folder: Path, photos: np.ndarray | None, original: str | None
 ) -> dict[str, Path]:
-    """The network in every form that is wanted and whose exporter and runtime are installed."""
+    """What every backend reads; says which have nothing."""
     files = {}
-    photos = photos_for_network(images, entry_of(network)) if images else None
-    for label, (format_name, precision, packages) in _FORMS.items():
-        if label not in wanted and not (label == BASELINE and "openvino" in wanted):
+    for label in labels:
+        if BACKENDS[label].source == "original":
+            program = program_of(Path(original or "", name))
+            if program is None:
+                _say(f"{label}: no deployed model in {Path(original or '', name)}, left out")
+            else:
+                files[label] = program
             continue
-        if any(importlib.util.find_spec(package) is None for package in packages):
-            print(f"{label}: not installed, left out", file=sys.stderr)
-            continue
-        if precision == "int8" and photos is None:
-            print(f"{label}: needs --images to calibrate on, left out", file=sys.stderr)
-            continue
-        print(f"exporting {name} to {label} ...", file=sys.stderr, flush=True)
-        files[label] = folder / f"{name}.{precision}.{'pte' if format_name == 'executorch' else format_name}"
-        options = ExportOptions(format_name, images=False, decode=False, precision=precision)
-        export_model(network, files[label], options, photos)
+        _say(f"exporting {name} to {label} ...")
+        try:
+            files[label] = make_file(label, network, name, folder, photos)
+        except (ValueError, TimingError) as error:
+            _say(f"{label}: {error}; left out")
     return files
 
 
-def _measure(
-    network: nn.Module, name: str, files: dict[str, Path], wanted: tuple[str, ...], threads: int, rounds: int
+def _network_rows(
+    name: str, threads: int, seconds: dict[str, np.ndarray], files: dict[str, Path], memory: dict[str, int | None]
 ) -> list[dict[str, Any]]:
-    """Times of every backend.
-
-    Each round runs each once, so that a slow moment hits all alike, and in another order, as each finds the processor's
-    caches as its predecessor left them.
-    """
-    torch.set_num_threads(threads)
-    backends: dict[str, Run] = {"eager": EagerRunner(network).run} if "eager" in wanted else {}
-    for label, file in files.items():
-        backends[label] = open_exported(file, _FORMS[label][0], threads=threads).run
-    if "openvino" in wanted and BASELINE in files and importlib.util.find_spec("openvino") is not None:
-        backends["openvino"] = _openvino(files[BASELINE], threads)
-    height, width = entry_of(network).input_size
-    x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
-    times: dict[str, list[float]] = {backend: [] for backend in backends}
-    generator = np.random.default_rng(1)
-    for number in trange(rounds + WARM_UP, desc=f"{name}, {threads} threads", disable=None, leave=False):
-        for backend in generator.permutation(list(backends)).tolist():
-            start = time.perf_counter()
-            backends[backend](x)
-            if number >= WARM_UP:
-                times[backend].append((time.perf_counter() - start) * 1e3)
-    medians = {backend: statistics.median(values) for backend, values in times.items()}
+    medians = {label: float(np.median(times)) * 1e3 for label, times in seconds.items()}
     return [
         {
             "model": name,
-            "backend": backend,
+            "backend": label,
             "threads": threads,
-            "median_ms": round(medians[backend], 3),
-            "p90_ms": round(float(np.percentile(times[backend], 90)), 3),
-            "ratio": round(medians[backend] / medians[BASELINE], 3) if BASELINE in medians else None,
-            "bytes": files[backend].stat().st_size if backend in files else None,
-            "version": _version(backend),
+            "median_ms": round(medians[label], 3),
+            "p90_ms": round(float(np.percentile(seconds[label], 90)) * 1e3, 3),
+            "ratio": round(medians[label] / medians[BASELINE], 3) if BASELINE in medians else None,
+            "bytes": _size(files[label]),
+            "peak_memory": memory[label],
+            "version": BACKENDS[label].version,
         }
-        for backend in sorted(medians, key=medians.__getitem__)
+        for label in sorted(medians, key=medians.__getitem__)
     ]
 
 
-def _openvino(file: Path, threads: int) -> Run:
-    import openvino
-
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_NUM_THREADS": threads})
-    return lambda x: compiled(x)
+def _size(file: Path) -> int:
+    """Bytes of a model, with the weights where they lie beside it."""
+    beside = {".json": ".pdiparams", ".pdmodel": ".pdiparams", ".param": ".bin"}.get(file.suffix)
+    return file.stat().st_size + (file.with_suffix(beside).stat().st_size if beside else 0)
 
 
-def _version(backend: str) -> str:
-    package = {"onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}.get(
-        backend.split()[0], "torch"
-    )
-    return f"{package} {version(package)}"
+def _measure_people(
+    detector: str, pose: str, networks: dict[str, nn.Module], labels: list[str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Rows of one pair, from photo to poses, the fastest first; from files as `tinypose export` makes them by default."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files: dict[str, tuple[Path, Path]] = {}
+        for label in labels:
+            if label in _PIPELINES:
+                _say(f"exporting {detector} and {pose} to {label}, images in and keypoints out ...")
+                one, two = (
+                    _pipeline_file(label, name, networks[name], Path(folder), options.images)
+                    for name in (detector, pose)
+                )
+                files[label] = one, two
+        for threads in options.threads:
+            prepared = {
+                label: partial(prepare_pipeline, (detector, pose), some, "auto", threads, PEOPLE)
+                for label, some in files.items()
+            }
+            with _processes(prepared) as processes:
+                seconds = time_in_turns(processes, options.rounds, f"photo to poses, {threads} threads")
+            rows += _people_rows(f"{detector} + {pose}", threads, seconds)
+    return rows
+
+
+def _pipeline_file(label: str, name: str, network: nn.Module, folder: Path, images: str | None) -> Path:
+    backend = BACKENDS[label]
+    if backend.source == "weights":
+        return make_file(label, network, name, folder, None)
+    suffix = "pte" if backend.source == "executorch" else backend.source
+    file = folder / f"{name}.{backend.precision}.{suffix}"
+    photos = photos_for_network(images, entry_of(network)) if images else None
+    export_model(network, file, ExportOptions(backend.source, precision=backend.precision), photos)
+    return file
+
+
+def _people_rows(model: str, threads: int, seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    medians = {label: np.median(times, axis=0) * 1e3 for label, times in seconds.items()}
+    rows = []
+    for label in sorted(medians, key=lambda label: float(medians[label][1])):
+        detector, (whole, poses) = float(medians[label][0]), np.split(medians[label][1:], 2)
+        for index, people in enumerate(PEOPLE):
+            rows.append(
+                {
+                    "model": model,
+                    "backend": label,
+                    "threads": threads,
+                    "people": people,
+                    "median_ms": round(float(whole[index]), 3),
+                    "networks_ms": round(detector + float(poses[index]), 3),
+                    "pose_ms": round(float(poses[index]), 3),
+                }
+            )
+    return rows
+
+
+@contextmanager
+def _processes(prepared: Mapping[str, Callable[[], Run]]) -> Iterator[dict[str, TimedProcess]]:
+    """Those that became ready; says which did not, and why."""
+    processes: dict[str, TimedProcess] = {}
+    try:
+        for label, prepare in prepared.items():
+            process = TimedProcess(prepare)
+            try:
+                process.wait_until_ready()
+                processes[label] = process
+            except TimingError as error:
+                process.close()
+                _say(f"{label}: {error}; left out")
+        yield processes
+    finally:
+        for process in processes.values():
+            process.close()
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    header = ("backend", "threads", "median ms", "p90 ms", "ratio", "MB", "version")
+    header = ("backend", "threads", "median ms", "p90 ms", "ratio", "file MB", "memory MB", "version")
     cells = [
         (
             row["backend"],
@@ -161,9 +264,27 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{row['median_ms']:.2f}",
             f"{row['p90_ms']:.2f}",
             "-" if row["ratio"] is None else f"{row['ratio']:.2f}",
-            "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}",
+            f"{row['bytes'] / 1e6:.2f}",
+            "-" if row["peak_memory"] is None else f"{row['peak_memory'] / 1e6:.0f}",
             row["version"],
         )
         for row in rows
     ]
-    return format_table(header, cells, right=range(1, 6))
+    return format_table(header, cells, right=range(1, 7))
+
+
+def _people_table(rows: list[dict[str, Any]]) -> str:
+    header = ("backend", "threads", "people", "median ms", "networks ms", "whole / networks", "pose network ms")
+    cells = [
+        (
+            row["backend"],
+            str(row["threads"]),
+            str(row["people"]),
+            f"{row['median_ms']:.2f}",
+            f"{row['networks_ms']:.2f}",
+            f"{row['median_ms'] / row['networks_ms']:.2f}",
+            f"{row['pose_ms']:.2f}",
+        )
+        for row in rows
+    ]
+    return format_table(header, cells, right=range(1, 7))
