@@ -26,19 +26,26 @@ REAL_PAIRS = {
 }
 
 
+SLOWEST = ("test_every_model", "test_precisions", "test_cpp", "test_resuming", "test_bad_files", "test_exported_files")
 SLOW = frozenset(("export", "deploy", "training"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow folders first, so that all processes end together. Skip what needs the reference where it is absent; in CI it
+    """Slow files first, so that all processes end together. Skip what needs the reference where it is absent; in CI it
     must be there."""
-    items.sort(key=lambda item: not SLOW.intersection(item.path.parts))
+    items.sort(key=_haste)
     if REFERENCE.is_dir() or os.environ.get("CI"):
         return
     skip = pytest.mark.skip(reason=f"the reference data is not at {REFERENCE}")
     for item in items:
         if "needs_reference" in item.keywords:
             item.add_marker(skip)
+
+
+def _haste(item: pytest.Item) -> int:
+    if item.path.stem in SLOWEST:
+        return SLOWEST.index(item.path.stem)
+    return len(SLOWEST) + (not SLOW.intersection(item.path.parts))
 
 
 @pytest.fixture(autouse=True)

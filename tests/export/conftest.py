@@ -20,8 +20,11 @@ def build(name):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, worker_id):
-    """Path of (model, format) with images in and keypoints out, made at first use and shared by all test processes."""
+def exported(request, tmp_path_factory, worker_id):
+    """Path of (model, format) with images in and keypoints out, made at first use and shared by all test processes.
+
+    For ExecuTorch in float32 it is the file with both networks, which serves as either.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "exported"
     folder.mkdir(exist_ok=True)
@@ -29,6 +32,8 @@ def exported(tmp_path_factory, worker_id):
     def path_of(name, format_name, **options):
         if format_name == "executorch":
             pytest.importorskip("executorch")
+            if not options and name in (DETECTOR, POSE):
+                return request.getfixturevalue("app_folder") / "app.pte"
         elif format_name == "onnx":
             pytest.importorskip("onnxscript")
             pytest.importorskip("onnxruntime")

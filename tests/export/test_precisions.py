@@ -37,10 +37,15 @@ def keypoint_distances(path, images):
     return distances[scores > 0.2]
 
 
+def parameter_bytes(name):
+    """Of a network in float32."""
+    return sum(4 * parameter.numel() for parameter in create_model(name).parameters())
+
+
 @pytest.mark.needs_reference
 def test_half_precision(exported, people):
     path = exported(POSE, "executorch", precision="fp16")
-    assert path.stat().st_size < 0.6 * exported(POSE, "executorch").stat().st_size
+    assert path.stat().st_size < 0.6 * parameter_bytes(POSE)
     assert keypoint_distances(path, people).mean() < 0.1
     assert load_runner(POSE, path).metadata.precision == "fp16"
 
@@ -48,7 +53,8 @@ def test_half_precision(exported, people):
 @pytest.mark.needs_reference
 def test_int8(people, tmp_path):
     pytest.importorskip("executorch")
-    made = export_model(build(POSE), tmp_path / "x.pte", ExportOptions(precision="int8"), people)
+    some = people[::4]  # a quarter of the time to find out which layers bear it
+    made = export_model(build(POSE), tmp_path / "x.pte", ExportOptions(precision="int8"), some)
     assert made.facts["int8 convolutions"] > 100
     assert (tmp_path / "x.pte").stat().st_size < 4e6
     assert keypoint_distances(tmp_path / "x.pte", people).mean() < 0.8
@@ -78,7 +84,7 @@ def test_half_precision_in_other_formats(format_name, exported):
     (found,), (expected,) = load_runner(POSE, path).run(x), EagerRunner(build(POSE)).run(x)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 0.02
-    assert path.stat().st_size < 0.6 * exported(POSE, format_name, images=False, decode=False).stat().st_size
+    assert path.stat().st_size < 0.6 * parameter_bytes(POSE)
 
 
 def test_the_budget_decides_how_much_becomes_int8():

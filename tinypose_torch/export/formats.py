@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering
+from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_rewriting
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
@@ -34,7 +34,7 @@ def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, pa
     import onnx
 
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
-    with quiet_exporters():
+    with quiet_exporters(), quick_graphs(), quick_rewriting():
         program = torch.onnx.export(
             network, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
