@@ -35,7 +35,7 @@ def photos(entry):
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_keypoints(format_name, exported):
-    runner = load_runner(POSE, exported(POSE, format_name))
+    runner = load_runner(POSE, exported(POSE, format_name), task="pose")
     assert runner.backend == format_name
     images = photos(runner.metadata.entry)
     (found,) = runner(images)
@@ -48,7 +48,7 @@ def test_keypoints(format_name, exported):
 
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_scores_and_boxes(format_name, exported):
-    runner = load_runner(DETECTOR, exported(DETECTOR, format_name))
+    runner = load_runner(DETECTOR, exported(DETECTOR, format_name), task="detection")
     images = photos(runner.metadata.entry)
     scores, boxes = runner(images)
     expected_scores, expected_boxes = EagerRunner(build(DETECTOR))(images)
