@@ -24,12 +24,12 @@ from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
+from tinypose_torch.seen import Seen, complete, look_at
 from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import is_camera, is_video
 from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.overlapped import OverlappedVideo
-from tinypose_torch.video.seen import Seen, complete, look_at
 
 Estimator = PoseEstimator | BottomUpEstimator
 _SMOOTHING: dict[str, Smoothing | OriginalSmoothing | None] = {

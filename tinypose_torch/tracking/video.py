@@ -12,10 +12,10 @@ from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.evaluation.coco import KeypointPrediction, rescore, suppress_duplicates
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Detections, Poses
+from tinypose_torch.seen import Seen, complete
 from tinypose_torch.tracking import kalman
 from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoother, OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
-from tinypose_torch.video.seen import Seen, complete
 
 Array = np.ndarray
 _GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them

@@ -6,7 +6,6 @@ are busy, whatever there is to see.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import signal
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tinypose_torch.video.channel import Channel, tell
 from tinypose_torch.video.files import VideoError
 
 Look = Callable[[np.ndarray], Iterator[Any]]  # of a frame: what is seen in it, more and more
@@ -55,18 +55,19 @@ class LookAhead:
 
     def __init__(self, prepare: Callable[[], Look]) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True, name="look ahead")
         self._process.start()
         theirs.close()
+        self._channel = Channel(ours, "the process that looks at the frames")
 
     def begin(self, frames: SharedFrames) -> None:
         """Say where the frames are; before the first of them."""
-        self._send(frames)
+        self._channel.send(frames)
 
     def hand_over(self, index: int) -> None:
         """Have a frame looked at, which stays as it is until it was seen."""
-        self._send(index)
+        self._channel.send(index)
 
     def seen(self) -> Any:
         """What was seen in the next frame.
@@ -75,30 +76,14 @@ class LookAhead:
             VideoError: The process ended, or looking failed.
             ValueError, OSError: What looks could not be prepared, or refused the frame.
         """
-        self._send(_ASKED)
-        return self._receive()
+        self._channel.send(_ASKED)
+        return self._channel.receive()
 
     def close(self) -> None:
         """End the process, at once: it has nothing to complete, and may still be getting ready."""
-        self._pipe.close()
+        self._channel.close()
         self._process.kill()
         self._process.join()
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            while True:
-                self._receive()  # until it says why, or that it is gone
-
-    def _receive(self) -> Any:
-        try:
-            message = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
-            raise VideoError("the process that looks at the frames ended") from None
-        if isinstance(message, Exception):
-            raise message
-        return message
 
 
 def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
@@ -146,9 +131,3 @@ def _look_at_all(pipe: Connection, look: Look, frames: list[np.ndarray]) -> None
                 break
         pipe.send(closest)
         sent += 1
-
-
-def tell(pipe: Connection, error: Exception) -> None:
-    """Send an error to the first process."""
-    with contextlib.suppress(OSError):  # nobody is there to hear it
-        pipe.send(error)

@@ -24,7 +24,8 @@ import cv2
 import numpy as np
 
 from tinypose_torch.results import Poses
-from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames, tell
+from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames
+from tinypose_torch.video.channel import Channel, tell
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
 
@@ -84,18 +85,19 @@ class OverlappedVideo:
         self.frames_read = 0
         self.seen: Any = None
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        ours, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(theirs, source, _Output(overlay, keypoint_threshold, view)), daemon=True, name="video"
         )
         self._process.start()
         theirs.close()
+        self._channel = Channel(ours, f"{source}: the process that reads and writes it")
         self._slot: int | None = None
         self._decoded: deque[int] = deque()  # slots
         self._memory: SharedMemory | None = None
         self._looker = LookAhead(prepare_to_look) if prepare_to_look is not None else None
         try:
-            opened = self._receive()
+            opened = self._channel.receive()
             assert isinstance(opened, _Opened)
             self.fps, self.declared_frames = opened.fps, opened.declared_frames
             self._memory = SharedMemory(opened.frames.memory)
@@ -115,9 +117,9 @@ class OverlappedVideo:
         end: VideoError | bool = False
         while True:
             self._give_back(None)
-            while not end and (not self._decoded or self._pipe.poll()):
+            while not end and (not self._decoded or self._channel.has_message()):
                 try:
-                    slot = self._receive()
+                    slot = self._channel.receive()
                 except VideoError as error:
                     end = error  # told after the frames that were decoded before
                     break
@@ -144,15 +146,15 @@ class OverlappedVideo:
     def finish(self) -> None:
         """Wait until the overlay is complete."""
         self._give_back(None)
-        self._send("finish")
-        while self._receive() != "finished":
+        self._channel.send("finish")
+        while self._channel.receive() != "finished":
             pass  # frames that were decoded ahead
 
     def close(self) -> None:
         """End the other processes; the overlay holds what was written."""
         if self._looker is not None:
             self._looker.close()
-        self._pipe.close()
+        self._channel.close()
         self._process.join(10)
         if self._process.is_alive():
             self._process.kill()
@@ -171,23 +173,7 @@ class OverlappedVideo:
     def _give_back(self, poses: Poses | None) -> None:
         if self._slot is not None:
             slot, self._slot = self._slot, None
-            self._send((slot, poses))
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError):
-            while True:
-                self._receive()  # until it says why, or that it is gone
-
-    def _receive(self) -> Any:
-        try:
-            message = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
-            raise VideoError(f"{self.source}: the process that reads and writes it ended") from None
-        if isinstance(message, Exception):
-            raise message
-        return message
+            self._channel.send((slot, poses))
 
 
 def _serve(pipe: Connection, source: str, output: _Output) -> None:
