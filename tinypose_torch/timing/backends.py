@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -127,6 +128,7 @@ def _open_eager(name: str, file: Path, threads: int) -> Network:
 
 
 def _open_compiled(name: str, file: Path, threads: int) -> Network:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a missing GPU
     network = create_model(name, weights=file)
     runner = EagerRunner(network)
     network.compile()

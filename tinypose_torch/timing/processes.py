@@ -59,7 +59,8 @@ class TimedProcess:
 
     def close(self) -> None:
         """End it."""
-        self._pipe.close()
+        self._pipe.close()  # at which it ends by itself
+        self._process.join(10)
         self._process.kill()
         self._process.join()
 
