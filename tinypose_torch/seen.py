@@ -43,5 +43,7 @@ def complete(image: np.ndarray, estimator: PoseEstimator, seen: Seen, rows: Sequ
     """The poses of the people in these rows, those that are missing found now."""
     missing = [row for row in rows if row >= len(seen.poses)]
     found = estimator.estimate_keypoints(image, seen.people.boxes[missing], seen.people.scores[missing])
+    if len(missing) == len(rows):
+        return found
     late = {row: found[[place]] for place, row in enumerate(missing)}
     return Poses.joined([seen.poses[row] if row not in late else late[row] for row in rows], found.skeleton)

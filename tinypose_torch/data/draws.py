@@ -13,7 +13,7 @@ _HALF = 2**128
 class SampleDraws:
     """What transforms draw from; for every sample it depends on (seed, epoch, index) alone.
 
-    The generators live as long as the data set and are set anew for every sample, in an eighth of the time of making new
+    The generators live as long as the data set and are set anew for every sample, which takes less time than making new
     ones and handing them to every transform.
 
     Args:

@@ -43,7 +43,7 @@ class Person:
         scale: Array | None = None,
         rotation: float | None = None,
     ) -> Person:
-        """The person with other values; in a third of the time of `dataclasses.replace`."""
+        """The person with other values, sooner than by `dataclasses.replace`."""
         return Person(
             self.joints if joints is None else joints,
             self.visible if visible is None else visible,

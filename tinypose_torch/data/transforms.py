@@ -230,9 +230,8 @@ class Cutout(PersonTransform):
         img = img if self.in_place else img.copy()
         if inside.size:
             part = img[slice(*rows), slice(*columns)]
-            cv2.copyTo(
-                np.zeros(part.shape, np.uint8), inside.view(np.uint8), part
-            )  # a tenth of the time of a masked assignment
+            black = np.zeros(part.shape, np.uint8)
+            cv2.copyTo(black, inside.view(np.uint8), part)  # a tenth of the time of a masked assignment
         return img
 
 
