@@ -19,7 +19,7 @@ class Stub:
         self.asked = []
 
     def find_people(self, image, threshold):
-        found = SCORES > threshold
+        found = threshold < SCORES
         return Detections(BOXES[found], SCORES[found], np.zeros(found.sum()))
 
     def estimate_keypoints(self, image, boxes, scores):
