@@ -30,6 +30,7 @@ from tinypose_torch.pipeline import crop_people, resize_for_detector, select_det
 from tinypose_torch.results import Poses
 from tinypose_torch.runtime import Runner
 from tinypose_torch.table import format_table
+from tinypose_torch.timing.people import made_up_photo
 
 PAIRS = (
     ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=("eager", "executorch"), default="eager", help="default: %(default)s")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    image = load_image(options.image) if options.image else made_up_image()
+    image = load_image(options.image) if options.image else made_up_photo()
     estimators = [build(pair, options) for pair in PAIRS]
     times: dict[tuple[int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     heatmaps = made_up_heatmaps(DARK_PEOPLE)
@@ -139,12 +140,6 @@ def build(pair: tuple[str, str], options: argparse.Namespace) -> PoseEstimator:
                 files.append(Path(folder, f"{name}.safetensors"))
                 save_safetensors(network, files[-1], {"model": name})
         return PoseEstimator(*pair, *files, threads=options.threads)
-
-
-def made_up_image() -> np.ndarray:
-    """640 x 480 pixels of smooth noise."""
-    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    return np.ascontiguousarray(noise.repeat(8, axis=0).repeat(8, axis=1))
 
 
 def made_up_heatmaps(people: int) -> np.ndarray:

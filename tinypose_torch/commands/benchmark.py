@@ -29,7 +29,7 @@ from tinypose_torch.timing.plot import check_plot, draw_times
 from tinypose_torch.timing.processes import Run, TimedProcess, TimingError, time_in_turns
 
 PEOPLE = (1, 6)
-# Those that the pipeline runs, and which `PoseEstimator` calls so.
+# Those whose files `PoseEstimator` runs.
 _PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executorch int8", "onnx")
 
 
@@ -192,7 +192,7 @@ def _measure_people(
                 files[label] = one, two
         for threads in options.threads:
             prepared = {
-                label: partial(prepare_pipeline, (detector, pose), some, "auto", threads, PEOPLE)
+                label: partial(prepare_pipeline, (detector, pose), some, threads, PEOPLE)
                 for label, some in files.items()
             }
             with _processes(prepared) as processes:

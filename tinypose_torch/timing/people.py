@@ -16,9 +16,7 @@ from tinypose_torch.timing.processes import Run
 SIZE = (480, 640)
 
 
-def prepare_pipeline(
-    names: tuple[str, str], files: tuple[Path, Path], backend: str, threads: int, people: Sequence[int]
-) -> Run:
+def prepare_pipeline(names: tuple[str, str], files: tuple[Path, Path], threads: int, people: Sequence[int]) -> Run:
     """What goes from a photo to poses once for every number of people.
 
     The photo is made up, and so are the boxes: the detector's work does not depend on what it sees.
@@ -28,7 +26,7 @@ def prepare_pipeline(
         those of the pose network alone.
     """
     torch.set_num_threads(threads)
-    estimator = PoseEstimator(*names, *files, backend, threads=threads)
+    estimator = PoseEstimator(*names, *files, threads=threads)
     image = made_up_photo()
     detector = estimator.detector_runner
     assert detector is not None
