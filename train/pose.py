@@ -98,7 +98,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     return People(train, folder, val, val_folder, skeleton, truth)
 
 
-def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
+def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
     """The geometric part of the augmentation.
 
     Raises:
@@ -111,21 +111,19 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.Compose:
         raise ConfigError(f"augmentation.upper_body: no keypoint {unknown[0]!r} among {', '.join(names)}")
     height, width = entry.input_size
     p = options.dropping_probability
-    dropping = {
+    dropping: dict[str, list[T.PersonTransform]] = {
         "cutout": [T.Cutout(width, p=p, in_place=True)],
         "hide_and_seek": [T.HideAndSeek(p=p)],
         "grid_mask": [T.GridMask(p=p)],
         "none": [],
     }
-    return T.Compose(
+    return T.PersonCompose(
         [
             T.HalfBody([names.index(name) for name in upper], width / height, p=options.half_body),
             *([T.ShiftCenter(p=options.shift)] if options.shift else []),
             T.ScaleJitter(options.scale),
             T.RandomRotation(options.rotation, p=options.rotation_probability),
-            T.PersonFlip(
-                entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0, in_place=True
-            ),
+            T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0),
             *dropping[options.dropping],
             T.PersonAffine(entry.input_size, entry.udp),
         ]

@@ -13,10 +13,12 @@ from tinypose_torch.data.person import Person
 from tinypose_torch.data.transforms import (
     Compose,
     Cutout,
+    Disc,
     GridMask,
     HalfBody,
     HideAndSeek,
     PersonAffine,
+    PersonCompose,
     PersonFlip,
     RandomRotation,
     ScaleJitter,
@@ -53,7 +55,7 @@ def replay(case, arrays):
         flip = PersonFlip(COCO17.flip_pairs)
         person, image = flip.apply_to_person(person, shape=image.shape), flip.apply(image)
     if drawn.get("cutout"):
-        disc = (*drawn["cutout_center_xy"], drawn["cutout_radius"])
+        disc = Disc.of(*drawn["cutout_center_xy"], drawn["cutout_radius"], image.shape)
         image = Cutout(case["trainsize_wh"][0]).apply(image, disc=disc)
     return person, image
 
@@ -180,7 +182,8 @@ def test_distribution_of_flip_and_cutout(person):
     assert near_share([params is not None for params in flips], 0.5)
     found = drawn_params(Cutout(96), person, IMAGE)
     assert near_share([params is not None for params in found], 0.5)
-    discs = np.array([params["disc"] for params in found if params])
+    discs = [params["disc"] for params in found if params]
+    discs = np.array([(disc.x, disc.y, disc.radius) for disc in discs])
     radii = discs[:, 2] / 96
     assert 0.1 <= radii.min() < 0.101
     assert 0.199 < radii.max() <= 0.2
@@ -240,3 +243,77 @@ def test_joints_stay_on_what_they_mark(person):
             assert centre == pytest.approx((x, y), abs=0.2)  # a dot of three pixels, resampled
             seen += 1
     assert seen > 30
+
+
+def noise(height=90, width=131):
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def every_transform(dropping, p=0.5):
+    return [
+        HalfBody(UPPER, p=p),
+        ShiftCenter(p=p),
+        ScaleJitter(),
+        RandomRotation(p=p),
+        PersonFlip(COCO17.flip_pairs, p=p),
+        dropping,
+        PersonAffine((128, 96)),
+    ]
+
+
+@pytest.mark.parametrize("size", [(128, 96), (256, 192)])
+def test_mirrored_images_are_read_backwards(size, person):
+    """The warp of a view gives the pixels of the warp of a mirrored copy."""
+    import dataclasses
+
+    generator = np.random.default_rng(2)
+    image, warp = noise(), PersonAffine(size)
+    view, copy = PersonFlip(COCO17.flip_pairs).apply(image), cv2.flip(image, 1)
+    assert np.shares_memory(view, image)
+    for _ in range(40):
+        turned = dataclasses.replace(
+            person,
+            center=generator.uniform(10, 120, 2).astype(np.float32),
+            scale=np.float32([0.3, 0.4]) * np.float32(generator.uniform(0.5, 3)),
+            rotation=generator.choice([0.0, generator.uniform(-60, 60)]),
+        )
+        matrix = warp.get_params_dependent_on_data({}, {"person": turned})["matrix"]
+        np.testing.assert_array_equal(warp.apply(view, matrix=matrix), warp.apply(copy, matrix=matrix))
+
+
+def test_usual_warp_of_mirrored_images(person):
+    image, warp = noise(), PersonAffine((128, 96), udp=False)
+    matrix = warp.get_params_dependent_on_data({}, {"person": person})["matrix"]
+    np.testing.assert_array_equal(
+        warp.apply(image[:, ::-1], matrix=matrix), warp.apply(cv2.flip(image, 1), matrix=matrix)
+    )
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_disc_in_a_mirrored_image(in_place):
+    image = noise()
+    disc = Disc.of(20.3, 44.8, 17.0, image.shape)
+    expected = Cutout(96).apply(cv2.flip(image, 1), disc=disc)
+    np.testing.assert_array_equal(Cutout(96, in_place=in_place).apply(image.copy()[:, ::-1], disc=disc), expected)
+    assert (expected == 0).all(axis=2).sum() == disc.inside.sum()
+
+
+@pytest.mark.parametrize("dropping", [Cutout(96), HideAndSeek(), GridMask()], ids=lambda drop: type(drop).__name__)
+def test_drawing_before_the_image_is_there(dropping, person):
+    """Two steps give what a call gives."""
+    called, drawn = PersonCompose(every_transform(dropping)), PersonCompose(every_transform(dropping))
+    for seed in range(30):
+        called.set_random_seed(seed)
+        expected = called(image=noise(), person=person)
+        drawn.set_random_seed(seed)
+        sample = drawn.draw(person, (90, 131, 3))
+        np.testing.assert_array_equal(sample.apply(noise()), expected["image"])
+        np.testing.assert_array_equal(sample.person.joints, expected["person"].joints)
+        np.testing.assert_array_equal(sample.person.visible, expected["person"].visible)
+
+
+def test_colours_belong_to_the_crop():
+    from albumentations import HueSaturationValue
+
+    with pytest.raises(TypeError, match="HueSaturationValue is no PersonTransform"):
+        PersonCompose([HueSaturationValue(), PersonAffine((128, 96))])

@@ -1,7 +1,10 @@
 """Training samples: an annotated person, cut out and augmented; and batches of them, with target heatmaps.
 
-Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it. What is
-arithmetic on every pixel or cell is done for whole batches, into their memory.
+Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it.
+
+Where the time goes decides the order of things. All samples of a batch are drawn before any image is read: decoding leaves
+nothing of Python's in the processor's caches, and after it the same draws take four times as long. Arithmetic on every pixel
+or cell is done for whole batches, into their memory.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data.draws import SampleDraws
-from tinypose_torch.data.images import read_or_next
+from tinypose_torch.data.images import ImageReader, read_or_next
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.records import Record
-from tinypose_torch.data.transforms import Compose
+from tinypose_torch.data.transforms import Compose, Drawn, PersonAffine, PersonCompose
 from tinypose_torch.geometry.encoding import ENCODERS
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
 from tinypose_torch.geometry.normalise import normalise
@@ -44,6 +47,9 @@ class PoseDataset(Dataset[Sample]):
     An item is a dict of ``image``, the augmented crop ``(H, W, 3)`` uint8 RGB, ``person`` in its pixels, and ``index``;
     `PersonCollate` makes batches of them. A person whose image cannot be decoded is replaced by the next one, and the image
     is named in the log.
+
+    Raises:
+        ValueError: The transform ends otherwise.
     """
 
     def __init__(
@@ -51,24 +57,30 @@ class PoseDataset(Dataset[Sample]):
         records: Sequence[Record],
         folder: str | os.PathLike[str],
         entry: PoseEntry,
-        transform: Compose,
+        transform: PersonCompose,
         colour: Compose | None = None,
         seed: int = 0,
     ) -> None:
+        if not isinstance(transform.transforms[-1], PersonAffine):
+            raise ValueError(f"the transform ends with {type(transform.transforms[-1]).__name__}, not PersonAffine")
         self.records, self.folder, self.entry = records, Path(folder), entry
         self.transform, self.colour, self.seed = transform, colour, seed
-        self.draws = SampleDraws(seed, transform, colour)
+        self.draws, self.colour_draws = SampleDraws(f"{seed}", transform), SampleDraws(f"{seed} colour", colour)
         self.epoch = 0
+        self._read = ImageReader()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """A sample; an index may be (epoch, index)."""
-        epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
-        place, image = read_or_next(self.records, self.folder, index)
-        crop, person = self.draw(image, self.records[place].person, epoch, place)
-        return {"image": crop, "person": person, "index": place}
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> list[Sample]:
+        """The samples of a batch, which `torch.utils.data.DataLoader` asks for at once."""
+        places = [index if isinstance(index, tuple) else (self.epoch, index) for index in indices]
+        drawn = [self._foresee(epoch, index) for epoch, index in places]
+        return [self._sample(epoch, index, early) for (epoch, index), early in zip(places, drawn, strict=True)]
 
     def draw(self, image: Array, person: Person, epoch: int, index: int) -> tuple[Array, Person]:
         """The augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its pixels.
@@ -76,12 +88,31 @@ class PoseDataset(Dataset[Sample]):
         Args:
             image: RGB; transforms may work in its memory.
         """
+        return self._finish(image, self._draw(person, image.shape, epoch, index), epoch, index)
+
+    def _foresee(self, epoch: int, index: int) -> Drawn | None:
+        """What will be drawn, if the image is as large as the annotations say."""
+        record = self.records[index]
+        return None if record.image_size is None else self._draw(record.person, (*record.image_size, 3), epoch, index)
+
+    def _draw(self, person: Person, shape: tuple[int, ...], epoch: int, index: int) -> Drawn:
         self.draws.begin(epoch, index)
-        drawn = self.transform(image=image, person=person)
-        crop = drawn["image"]
+        return self.transform.draw(person, shape)
+
+    def _sample(self, epoch: int, index: int, foreseen: Drawn | None) -> Sample:
+        place, image = read_or_next(self.records, self.folder, index, self._read)
+        record = self.records[place]
+        if foreseen is None or place != index or image.shape[:2] != record.image_size:
+            foreseen = self._draw(record.person, image.shape, epoch, place)
+        crop, person = self._finish(image, foreseen, epoch, place)
+        return {"image": crop, "person": person, "index": place}
+
+    def _finish(self, image: Array, drawn: Drawn, epoch: int, index: int) -> tuple[Array, Person]:
+        crop = drawn.apply(image)
         if self.colour is not None:
+            self.colour_draws.begin(epoch, index)
             crop = self.colour(image=crop)["image"]
-        return crop, drawn["person"]
+        return crop, drawn.person
 
 
 class PersonCollate:

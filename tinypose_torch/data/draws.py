@@ -17,11 +17,11 @@ class SampleDraws:
     ones and handing them to every transform.
 
     Args:
-        seed: Of all samples.
+        seed: Of all samples; two kinds of draws for the same samples need two.
         transforms: Which draw from here.
     """
 
-    def __init__(self, seed: int, *transforms: Compose | None) -> None:
+    def __init__(self, seed: int | str, *transforms: Compose | None) -> None:
         self.seed = seed
         self._plain = random.Random()  # noqa: S311
         self._bits = np.random.PCG64(0)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.images import MAX_PIXELS
 
 
 class FromFile(Protocol):
@@ -22,20 +24,53 @@ class FromFile(Protocol):
         """Of the image, relative to the images' folder."""
 
 
+Array = np.ndarray
 _log = logging.getLogger(__name__)
 
 
-def read_image(path: Path) -> np.ndarray | None:
+class ImageReader:
+    """Reads images one after the other into the same memory, which stays in the processor's caches.
+
+    What it gives is valid until it reads the next.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def __call__(self, path: str | os.PathLike[str]) -> Array | None:
+        """See `read_image`."""
+        try:
+            with open(path, "rb", buffering=0) as file:
+                encoded = file.read()
+        except OSError:
+            return None
+        if simplejpeg.is_jpeg(encoded):
+            try:
+                height, width, _, _ = simplejpeg.decode_jpeg_header(encoded)
+                if height * width <= MAX_PIXELS:  # these are OpenCV's pixels, in four fifths of its time
+                    return simplejpeg.decode_jpeg(encoded, "RGB", buffer=self._room_for(3 * height * width))
+            except ValueError:
+                pass  # damaged, or CMYK, which OpenCV reads
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        except cv2.error:  # empty, or larger than OpenCV wants to read
+            return None
+
+    def _room_for(self, size: int) -> Array:
+        """Memory at an odd address: libjpeg-turbo writes aligned rows past the caches, which doubles the time of a warp."""
+        if len(self._memory) < size:
+            memory = np.empty(size + 2, np.uint8)
+            self._memory = memory[1 - memory.ctypes.data % 2 :][:size]
+        return self._memory
+
+
+def read_image(path: str | os.PathLike[str]) -> Array | None:
     """An image as ``(H, W, 3)`` uint8 RGB, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # and imdecode: faster than imread and numpy's fromfile
-            encoded = np.frombuffer(file.read(), np.uint8)
-    except OSError:
-        return None
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
+    return ImageReader()(path)
 
 
-def read_or_fail(item: FromFile, folder: Path) -> np.ndarray:
+def read_or_fail(item: FromFile, folder: Path) -> Array:
     """The image of an item, RGB.
 
     Raises:
@@ -48,8 +83,16 @@ def read_or_fail(item: FromFile, folder: Path) -> np.ndarray:
     return image
 
 
-def read_or_next(items: Sequence[FromFile], folder: Path, index: int) -> tuple[int, np.ndarray]:
+def read_or_next(
+    items: Sequence[FromFile],
+    folder: str | os.PathLike[str],
+    index: int,
+    read: Callable[[str], Array | None] = read_image,
+) -> tuple[int, Array]:
     """The image of an item, RGB; where it cannot be decoded, which the log says, that of the next item that can.
+
+    Args:
+        read: `read_image`, or an `ImageReader` of the caller's.
 
     Returns:
         The index of the item whose image it is, and the image.
@@ -59,8 +102,8 @@ def read_or_next(items: Sequence[FromFile], folder: Path, index: int) -> tuple[i
     """
     for attempt in range(len(items)):
         place = (index + attempt) % len(items)
-        path = folder / items[place].file_name
-        image = read_image(path)
+        path = os.path.join(folder, items[place].file_name)  # 20 times as fast as pathlib
+        image = read(path)
         if image is not None:
             return place, image
         _log.warning("cannot decode %s; another image takes its place", path)

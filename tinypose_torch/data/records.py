@@ -30,6 +30,7 @@ class Record:
         box: ``(4,)`` x1, y1, x2, y2 in pixels.
         score: Of the detection; 1 for annotated boxes.
         annotation_id: ``None`` for detections.
+        image_size: (height, width) by the annotations; ``None`` where they do not say.
     """
 
     file_name: str
@@ -38,6 +39,7 @@ class Record:
     box: Array
     score: float = 1.0
     annotation_id: int | None = None
+    image_size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,9 @@ def _record(annotation: dict[str, Any], image: dict[str, Any], input_size: Size)
     keypoints = np.array(annotation["keypoints"], np.float32).reshape(-1, 3)
     visible = np.minimum(keypoints[:, 2], 1)
     person = _person(box, input_size, keypoints[:, :2].copy(), visible)
-    return Record(image["file_name"], image["id"], person, box, 1.0, annotation.get("id"))
+    return Record(
+        image["file_name"], image["id"], person, box, 1.0, annotation.get("id"), (image["height"], image["width"])
+    )
 
 
 def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, count: int) -> Record:

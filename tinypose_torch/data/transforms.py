@@ -2,10 +2,11 @@
 
 They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``person``, a `Person`:
 
-    transform = Compose([HalfBody(range(11)), ScaleJitter(), RandomRotation(), PersonFlip(pairs), Cutout(96), PersonAffine((128, 96))])
+    transform = PersonCompose([HalfBody(range(11)), ScaleJitter(), RandomRotation(), PersonFlip(pairs), Cutout(96), PersonAffine((128, 96))])
     sample = transform(image=image, person=person)
 
-Only `PersonAffine` resamples, once; everything before it changes where it cuts, mirrors, or blackens pixels.
+Only `PersonAffine` resamples, once; everything before it changes where it cuts, mirrors, or blackens pixels. What is drawn
+depends on the image's size at most, so that it can be drawn before the image is there (`PersonCompose.draw`).
 Distributions: PaddleDetection's TinyPose configurations. AID: Huang et al., "AID: Pushing the Performance Boundary of
 Human Pose Estimation with Information Dropping Augmentation", 2020.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -24,16 +26,19 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks t
 from albumentations import BasicTransform, Compose
 
 from tinypose_torch.data.person import Person
-from tinypose_torch.geometry.crops import PIXEL_STD, person_matrix
+from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix
 
 __all__ = [
     "BasicTransform",
     "Compose",
     "Cutout",
+    "Disc",
+    "Drawn",
     "GridMask",
     "HalfBody",
     "HideAndSeek",
     "PersonAffine",
+    "PersonCompose",
     "PersonFlip",
     "PersonTransform",
     "RandomRotation",
@@ -42,6 +47,7 @@ __all__ = [
 ]
 
 Array = np.ndarray
+Shape = tuple[int, ...]
 HALF_BODY_MARGIN = 1.5
 
 
@@ -54,6 +60,21 @@ class PersonTransform(BasicTransform):
     def targets(self) -> dict[str, Callable[..., Any]]:
         return {"image": self.apply, "person": self.apply_to_person}
 
+    def draw(self, person: Person, shape: Shape) -> tuple[Person, dict[str, Any] | None]:
+        """Draw what a call would draw.
+
+        Args:
+            shape: ``(height, width, 3)`` of the image.
+
+        Returns:
+            The person after it, and what `apply` wants beside the image; ``None`` if it is not applied this time.
+        """
+        if not self.should_apply():
+            return person, None
+        params = {"shape": shape, **self.get_params()}
+        params.update(self.get_params_dependent_on_data(params, {"person": person}))
+        return self.apply_to_person(person, **params), params
+
     def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Albumentations' own looks at every key that there may be, which costs more than most of these transforms."""
         image, person = self.apply(kwargs["image"], **params), self.apply_to_person(kwargs["person"], **params)
@@ -65,6 +86,54 @@ class PersonTransform(BasicTransform):
     def apply_to_person(self, person: Person, **params: Any) -> Person:
         """The person after the transform; ``params`` are those that were drawn."""
         return person
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample whose pixels are still to be made.
+
+    Attributes:
+        person: As it will be in the crop.
+        steps: What changes pixels, with what was drawn for it.
+    """
+
+    person: Person
+    steps: list[tuple[PersonTransform, dict[str, Any]]]
+
+    def apply(self, image: Array) -> Array:
+        """The crop of an image of the size that it was drawn for."""
+        for transform, params in self.steps:
+            image = transform.apply(image, **params)
+        return image
+
+
+class PersonCompose(Compose):
+    """Transforms of a person, one after the other: called as every composition, or in two steps.
+
+    Raises:
+        TypeError: A transform is none of a person; those of colours belong to the crop.
+    """
+
+    def __init__(self, transforms: Sequence[PersonTransform]) -> None:
+        for transform in transforms:
+            if not isinstance(transform, PersonTransform):
+                raise TypeError(f"{type(transform).__name__} is no PersonTransform; apply it to the crop")
+        super().__init__(list(transforms))
+        self._of_pixels = [type(transform).apply is not PersonTransform.apply for transform in transforms]
+
+    def draw(self, person: Person, shape: Shape) -> Drawn:
+        """Draw as a call does, without an image; `Drawn.apply` does the rest.
+
+        Args:
+            shape: ``(height, width, 3)`` of the image.
+        """
+        self.py_random.random()  # whether to do anything at all, which a call draws first
+        steps = []
+        for transform, of_pixels in zip(self.transforms, self._of_pixels, strict=True):
+            person, params = transform.draw(person, shape)
+            if of_pixels and params is not None:
+                steps.append((transform, params))
+        return Drawn(person, steps)
 
 
 class HalfBody(PersonTransform):
@@ -162,28 +231,53 @@ class RandomRotation(PersonTransform):
 class PersonFlip(PersonTransform):
     """Mirror the image and swap left and right keypoints. Those not labelled move to (0, 0), as in the original.
 
+    The mirrored image is a view of the image: `PersonAffine` reads it backwards, and nobody has to copy it.
+
     Args:
         pairs: Indices that swap.
-        in_place: Mirror the image that was given, not a copy: for callers that have no further use for it.
     """
 
-    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5, in_place: bool = False) -> None:
+    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5) -> None:
         super().__init__(p=p)
-        self.pairs, self.in_place = tuple(pairs), in_place
+        self.pairs = dict(pairs) | {right: left for left, right in pairs}
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
-        return cv2.flip(img, 1, dst=img if self.in_place else None)
+        return img[:, ::-1]
 
-    def apply_to_person(self, person: Person, shape: tuple[int, ...] = (), **params: Any) -> Person:
+    def apply_to_person(self, person: Person, shape: Shape = (), **params: Any) -> Person:
         last = np.float32(shape[1] - 1)
-        order = list(range(len(person)))
-        for left, right in self.pairs:
-            order[left], order[right] = right, left
+        order = [self.pairs.get(index, index) for index in range(len(person))]
         joints, visible, center = person.joints[order], person.visible[order], person.center.copy()
         joints[:, 0] = last - joints[:, 0]
         joints *= visible[:, None]
         center[0] = last - center[0]
         return person.moved(joints, visible, center)
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """The pixels of an image that lie in a disc.
+
+    Attributes:
+        x, y, radius: Pixels.
+        rows, columns: The part of the image that the disc is in.
+        inside: Which of that part's pixels are in it, ``(rows, columns)``.
+    """
+
+    x: float
+    y: float
+    radius: float
+    rows: slice
+    columns: slice
+    inside: Array
+
+    @classmethod
+    def of(cls, x: float, y: float, radius: float, shape: Shape) -> Disc:
+        """The disc in an image of the given ``(height, width, ...)``."""
+        rows, columns = _within(y, radius, shape[0]), _within(x, radius, shape[1])
+        dx, dy = (np.arange(*columns) - x) / radius, (np.arange(*rows) - y) / radius
+        inside = (dx * dx)[None] + (dy * dy)[:, None] <= 1
+        return cls(x, y, radius, slice(*rows), slice(*columns), inside)
 
 
 class Cutout(PersonTransform):
@@ -214,25 +308,28 @@ class Cutout(PersonTransform):
         labelled = person.labelled
         if not labelled:
             return {"disc": None}
-        joint = labelled[self.random_generator.integers(len(labelled))]
+        joint = self.py_random.choice(labelled)
         (x, y), (dx, dy) = person.joints[joint].tolist(), self.random_generator.standard_normal(2).tolist()
         spread = self.input_width * self.offset
-        radius = self.random_generator.uniform(*self.radius) * self.input_width
-        return {"disc": (x + dx * spread, y + dy * spread, radius)}
+        radius = self.py_random.uniform(*self.radius) * self.input_width
+        return {"disc": Disc.of(x + dx * spread, y + dy * spread, radius, params["shape"])}
 
-    def apply(self, img: Array, *args: Any, disc: tuple[float, float, float] | None = None, **params: Any) -> Array:
+    def apply(self, img: Array, *args: Any, disc: Disc | None = None, **params: Any) -> Array:
         if disc is None:
             return img
-        x, y, radius = disc
-        rows, columns = _within(y, radius, img.shape[0]), _within(x, radius, img.shape[1])
-        dx, dy = (np.arange(*columns) - x) / radius, (np.arange(*rows) - y) / radius
-        inside = (dx * dx)[None] + (dy * dy)[:, None] <= 1
         img = img if self.in_place else img.copy()
+        part, inside = img[disc.rows, disc.columns], disc.inside.view(np.uint8)
         if inside.size:
-            part = img[slice(*rows), slice(*columns)]
+            if _is_mirrored(part):
+                part, inside = part[:, ::-1], np.ascontiguousarray(inside[:, ::-1])
             black = np.zeros(part.shape, np.uint8)
-            cv2.copyTo(black, inside.view(np.uint8), part)  # a tenth of the time of a masked assignment
+            cv2.copyTo(black, inside, part)  # a tenth of the time of a masked assignment
         return img
+
+
+def _is_mirrored(img: Array) -> bool:
+    """Whether it is the view that `PersonFlip` makes."""
+    return img.strides[1] < 0
 
 
 def _within(center: float, radius: float, length: int) -> tuple[int, int]:
@@ -321,7 +418,11 @@ class PersonAffine(PersonTransform):
 
     def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
         assert matrix is not None
-        return cv2.warpAffine(img, matrix, self.input_size[::-1], flags=cv2.INTER_LINEAR)
+        width_height = self.input_size[::-1]
+        if self.udp and _is_mirrored(img):
+            inverse = mirrored_inverse(matrix, img.shape[1])
+            return cv2.warpAffine(img[:, ::-1], inverse, width_height, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        return cv2.warpAffine(np.ascontiguousarray(img), matrix, width_height, flags=cv2.INTER_LINEAR)
 
     def apply_to_person(self, person: Person, matrix: Array | None = None, **params: Any) -> Person:
         assert matrix is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 Array = np.ndarray
 Size = tuple[int, int]
@@ -96,7 +97,8 @@ def _gaussians(distances: tuple[Array, Array], weights: Array, sigma: float) -> 
     factor = np.float32(-2 * sigma**2)
     x, y = (distance * distance / factor for distance in distances)
     y[weights == 0] = -np.inf
-    exponents = x[..., None, :] + y[..., :, None]
+    # PyTorch adds rows to columns in a quarter of NumPy's time, and takes exponents in twice its time.
+    exponents = (torch.from_numpy(x[..., None, :]) + torch.from_numpy(y[..., :, None])).numpy()
     return np.exp(exponents, out=exponents)
 
 

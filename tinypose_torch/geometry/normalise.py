@@ -14,8 +14,10 @@ def normalise(images: np.ndarray | Sequence[np.ndarray], mean: Sequence[float], 
     table = _table(tuple(mean), tuple(std))
     height, width, _ = images.shape[1:] if isinstance(images, np.ndarray) else images[0].shape
     batch = np.empty((len(images), 3, height, width), np.float32)
+    channels = list(np.empty((3, height, width), np.uint8))
     for planes, image in zip(batch, images, strict=True):
-        for plane, channel, values in zip(planes, cv2.split(image), table, strict=True):
+        cv2.split(image, channels)
+        for plane, channel, values in zip(planes, channels, table, strict=True):
             cv2.LUT(channel, values, dst=plane)
     return batch
 
