@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_rewriting
+from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_signatures, quick_rewriting
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
@@ -80,7 +80,7 @@ def lower(methods: dict[str, Method]) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
     with quiet_exporters():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+        from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
         programs = {
             name: torch.export.export(method.graph, (method.example,), strict=False) for name, method in methods.items()
@@ -88,11 +88,17 @@ def lower(methods: dict[str, Method]) -> Any:
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
-        with quick_lowering(), fewer_moves(), half_weights() if halves else contextlib.nullcontext():
+        with (
+            quick_lowering(),
+            quick_signatures(),
+            fewer_moves(),
+            half_weights() if halves else contextlib.nullcontext(),
+        ):
             return to_edge_transform_and_lower(
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},
                 constant_methods={EXECUTORCH_METHOD: described},
+                compile_config=EdgeCompileConfig(_check_ir_validity=False),  # ten times over, by running the graph
             )
 
 

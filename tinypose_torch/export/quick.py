@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule
 
 # What the passes of XNNPACK's backend look for. Each traces the whole graph anew, whether it found any or not.
@@ -86,6 +87,26 @@ def quick_graphs() -> Iterator[None]:
         mock.patch.object(GraphModule, "recompile", write_later),
         mock.patch.object(GraphModule, "__getattr__", find_or_write),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def quick_signatures() -> Iterator[None]:
+    """While open, which of a program's inputs are parameters is found out when the inputs change, not with every question.
+
+    There are some ten thousand of them.
+    """
+    find = ExportGraphSignature.inputs_to_parameters.fget
+    found: dict[int, tuple[Any, list[Any], Any]] = {}  # signatures by their addresses, and so kept alive
+
+    def find_once(signature: ExportGraphSignature) -> Any:
+        inputs = [(spec.kind, spec.arg.name, spec.target) for spec in signature.input_specs]
+        known = found.get(id(signature))
+        if known is None or known[1] != inputs:
+            known = found[id(signature)] = signature, inputs, find(signature)
+        return known[2]
+
+    with mock.patch.object(ExportGraphSignature, "inputs_to_parameters", property(find_once)):
         yield
 
 
