@@ -138,6 +138,8 @@ def test_one_file_in_the_app(app_folder, capsys, monkeypatch):
     receipt = json.loads((app_folder / "app.pte.receipt.json").read_text())
     assert [network["model"] for network in receipt["networks"]] == [DETECTOR, POSE]
     assert receipt["networks"][0]["differences"]["box, pixels"] < 0.01
+    for name in (POSE, DETECTOR):
+        assert load_runner(name, "app.pte").metadata.entry.name == name
     both = PoseEstimator(detector_weights="app.pte", pose_weights="app.pte")
     eager = PoseEstimator(DETECTOR, POSE, f"{DETECTOR}.pt", f"{POSE}.pt")
     photo = next(iter(sorted((REAL / "images").glob("*.jpg"))), gradient_image())

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule
 
 from tinypose_torch.export.rewrites import BroadcastUpsample
@@ -13,10 +14,10 @@ pytest.importorskip("executorch")
 
 from executorch.backends.xnnpack import xnnpack_preprocess
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering
+from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_signatures
 from tinypose_torch.export.xnnpack import fewer_moves
 
 
@@ -127,12 +128,16 @@ def test_quick_lowering_gives_the_same_file(module):
     torch.manual_seed(0)
     module = module().eval()
 
-    def lower():
+    def lower(**config):
         program = torch.export.export(module, (torch.randn(1, 3, 4, 6),))
-        return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+        config = EdgeCompileConfig(**config)
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], compile_config=config)
+        return lowered.to_executorch().buffer
 
     plain, written = lower(), GraphModule.recompile
-    with quick_graphs(), quick_lowering():
-        assert lower() == plain
+    parameters = ExportGraphSignature.inputs_to_parameters
+    with quick_graphs(), quick_lowering(), quick_signatures():
+        assert lower(_check_ir_validity=False) == plain
     assert GraphModule.recompile is written
+    assert ExportGraphSignature.inputs_to_parameters is parameters
     assert "__getattr__" not in vars(GraphModule)

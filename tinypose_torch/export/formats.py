@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_signatures, quick_rewriting
+from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_rewriting, quick_signatures
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.defaults import BACKENDS
 from tinypose_torch.factory import create_model
 from tinypose_torch.runtime.base import Runner
@@ -23,11 +24,12 @@ def load_runner(
     """A model, ready to run.
 
     Args:
-        model: Name in the catalogue. An exported file says itself what it is; the name is then not looked at.
+        model: Name in the catalogue. An exported file says itself what it is; of one that holds two networks, the name
+            chooses that of its task.
         weights: Weight file, or exported file; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
         threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
-        task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
+        task: ``"pose"`` or ``"detection"``: which network of a file that holds both; the model's unless given.
 
     Raises:
         ValueError: Unknown backend or device, or a backend that does not run this file.
@@ -40,6 +42,8 @@ def load_runner(
         assert weights is not None
         if backend not in ("auto", needed):
             raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
+        if task is None and model in list_models():
+            task = get_entry(model).task
         return open_exported(Path(weights), needed, device, threads, task)
     if backend not in ("auto", "eager"):
         raise ValueError(
