@@ -96,7 +96,8 @@ def quick_signatures() -> Iterator[None]:
 
     There are some ten thousand of them.
     """
-    find = ExportGraphSignature.inputs_to_parameters.fget
+    asked: Any = ExportGraphSignature.inputs_to_parameters
+    find = asked.fget
     found: dict[int, tuple[Any, list[Any], Any]] = {}  # signatures by their addresses, and so kept alive
 
     def find_once(signature: ExportGraphSignature) -> Any:
