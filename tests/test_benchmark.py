@@ -54,16 +54,6 @@ def test_others(backend, tmp_path):
     assert row["bytes"] > 2e6
 
 
-def test_without_rewrites(tmp_path):
-    if BACKENDS["onnx plain"].missing:
-        pytest.skip("ONNX Runtime is not installed")
-    path = tmp_path / "figures.json"
-    options = ["--backend", "onnx plain", "--threads", "1", "--rounds", "1", "--json", str(path)]
-    assert main(["benchmark", "picodet_s_192_pedestrian", *options]) == 0
-    (row,) = json.loads(path.read_text())
-    assert row["bytes"] > 4e6
-
-
 def broken():
     raise RuntimeError("of glass\nand more")
 

@@ -24,14 +24,12 @@ from torch import nn
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
-from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.timing.processes import Run, TimingError
 
 BASELINE = "onnx"
-_SUFFIXES = {"executorch": "pte", "weights": "safetensors", "ncnn": "ncnn.param", "plain onnx": "plain.onnx"}
 Network = Callable[[np.ndarray], Any]
 
 
@@ -40,8 +38,7 @@ class Backend:
     """How a network is run.
 
     Attributes:
-        source: What it reads: ``"weights"``, a format of `export_model`, ``"plain onnx"``, which is the network as it stands,
-            ``"ncnn"``, or ``"original"``, the deployed model.
+        source: What it reads: ``"weights"``, a format of `export_model`, ``"ncnn"``, or ``"original"``, the deployed model.
         packages: That must be installed.
         released: The package whose version matters.
         precision: Of the file.
@@ -70,9 +67,7 @@ BACKENDS = {
     "executorch fp16": Backend("executorch", ("executorch",), "executorch", "fp16"),
     "executorch int8": Backend("executorch", ("executorch",), "executorch", "int8"),
     BASELINE: Backend("onnx", ("onnxscript", "onnxruntime"), "onnxruntime"),
-    "onnx plain": Backend("plain onnx", ("onnxscript", "onnxruntime"), "onnxruntime"),
     "openvino": Backend("onnx", ("onnxscript", "openvino"), "openvino"),
-    "openvino plain": Backend("plain onnx", ("onnxscript", "openvino"), "openvino"),
     "ncnn": Backend("ncnn", ("ncnn", "pnnx"), "ncnn"),
     "paddle": Backend("original", ("paddle",), "paddlepaddle"),
     "paddle oneDNN": Backend("original", ("paddle",), "paddlepaddle"),
@@ -90,15 +85,14 @@ def make_file(label: str, network: nn.Module, name: str, folder: Path, photos: n
         TimingError: The converter failed.
     """
     backend = BACKENDS[label]
-    file = folder / f"{name}.{backend.precision}.{_SUFFIXES.get(backend.source, backend.source)}"
+    suffix = {"executorch": "pte", "weights": "safetensors", "ncnn": "ncnn.param"}.get(backend.source, backend.source)
+    file = folder / f"{name}.{backend.precision}.{suffix}"
     if file.is_file():
         return file
     if backend.source == "weights":
         save_safetensors(network, file, {"model": name})
     elif backend.source == "ncnn":
         _convert_to_ncnn(network, file)
-    elif backend.source == "plain onnx":
-        _export_plainly(network, file)
     else:
         options = ExportOptions(backend.source, images=False, decode=False, precision=backend.precision)
         export_model(network, file, options, photos)
@@ -144,15 +138,6 @@ def _open_compiled(name: str, file: Path, threads: int) -> Network:
 def _open_exported(name: str, file: Path, threads: int) -> Network:
     formats = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
     return open_exported(file, formats[file.suffix], threads=threads).run
-
-
-def _open_onnxruntime(name: str, file: Path, threads: int) -> Network:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"input": x})
 
 
 def _open_openvino(name: str, file: Path, threads: int) -> Network:
@@ -218,25 +203,11 @@ _OPEN: dict[str, Callable[[str, Path, int], Network]] = {
     "torchscript": _open_exported,
     "executorch": _open_exported,
     "onnx": _open_exported,
-    "plain onnx": _open_onnxruntime,
     "openvino": _open_openvino,
-    "openvino plain": _open_openvino,
     "ncnn": _open_ncnn,
     "original": _open_paddle,
     "paddle oneDNN": _open_paddle_onednn,
 }
-
-
-def _export_plainly(network: nn.Module, file: Path) -> None:
-    """As PyTorch's exporter writes the network, without this project's rewrites."""
-    entry = entry_of(network)
-    graph = build_graph(network, entry, images=False, decode=False)
-    with quiet_exporters():
-        program = torch.onnx.export(
-            graph, (torch.zeros(1, 3, *entry.input_size),), dynamo=True, input_names=["input"], verbose=False
-        )
-    assert program is not None
-    program.save(str(file))
 
 
 def _convert_to_ncnn(network: nn.Module, file: Path) -> None:
