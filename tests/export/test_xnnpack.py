@@ -111,16 +111,16 @@ def test_the_serialiser_is_put_back():
 
 
 class ManyKinds(nn.Module):
-    """Convolutions in one and two dimensions, one normalised, one padded, and what goes with them."""
+    """Convolutions in one and two dimensions, one normalised, one padded, a linear layer, and what goes with them."""
 
     def __init__(self):
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6)
-        self.act, self.second = nn.PReLU(), nn.Conv1d(6, 4, 3)
+        self.act, self.second, self.third = nn.PReLU(), nn.Conv1d(6, 4, 3), nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.interpolate(self.norm(self.first(F.pad(x, (1, 1, 2, 2)))).relu(), scale_factor=2.0, mode="bilinear")
-        return self.second(self.act(x).mean(dim=2))
+        return self.third(self.second(self.act(F.max_pool2d(x, 2)).mean(dim=2)))
 
 
 @pytest.mark.parametrize("module", [ManyKinds, ShuffleChannelsLast])

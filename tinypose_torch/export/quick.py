@@ -18,16 +18,18 @@ _QUANTISED = "quantized_decomposed.dequantize_per_tensor.default"
 _NORM = "aten._native_batch_norm_legit_no_training.default"
 _CONVOLUTION = "aten.convolution.default"
 _CONVOLUTION_1D = "aten.convolution.default, 1-D"
-_SOUGHT = {
-    "ConvertToUpsampleBilinear2d": "aten.upsample_bilinear2d.vec",
-    "PropagateCustomMetaPass": _QUANTISED,
-    "ConvertToSDPAPass": "aten.bmm.default",
-    "FuseBatchNormPass": _NORM,
-    "DecomposeBatchNorm": _NORM,
-    "InsertPadQDQPass": "aten.constant_pad_nd.default",
-    "Conv1dUnsqueezePass": _CONVOLUTION_1D,
-    "PReLUReshapePass": "aten._prelu_kernel.default",
+_SOUGHT: dict[str, set[str]] = {
+    "PropagateCustomMetaPass": {_QUANTISED},
+    "ConvertToLinearPass": {"aten.mm.default", "aten.addmm.default", "aten.bmm.default"},
+    "ConvertToSDPAPass": {"aten.bmm.default"},
+    "RemoveGetItemPass": {"getitem"},
+    "FuseBatchNormPass": {_NORM},
+    "DecomposeBatchNorm": {_NORM},
+    "InsertPadQDQPass": {"aten.constant_pad_nd.default"},
+    "Conv1dUnsqueezePass": {_CONVOLUTION_1D},
+    "PReLUReshapePass": {"aten._prelu_kernel.default"},
 }
+_IDENTITY = "ConvertToUpsampleBilinear2d"  # exports four graphs of one operator and puts that in its own place
 _WRITTEN = ("_code", "_lineno_map", "_prologue_start")  # of a graph module: its Python code, and what belongs to it
 
 
@@ -40,7 +42,11 @@ def quick_lowering() -> Iterator[None]:
 
     def build_with_needed_ones(exported_program: Any, passes: list[Any] | None = None) -> Any:
         manager, found = build(exported_program, passes), _operators(exported_program.graph)
-        manager.passes = [each for each in manager.passes if _SOUGHT.get(each.__name__, "") in found | {""}]
+        manager.passes = [
+            each
+            for each in manager.passes
+            if each.__name__ != _IDENTITY and (each.__name__ not in _SOUGHT or _SOUGHT[each.__name__] & found)
+        ]
         return manager
 
     with mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", build_with_needed_ones):
