@@ -3,7 +3,7 @@
 Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it.
 
 Where the time goes decides the order of things. All samples of a batch are drawn before any image is read: decoding leaves
-nothing of Python's in the processor's caches, and after it the same draws take four times as long. Arithmetic on every pixel
+nothing of Python's in the processor's caches, and after it the same draws take twice as long. Arithmetic on every pixel
 or cell is done for whole batches, into their memory.
 """
 

@@ -47,7 +47,7 @@ class ImageReader:
         if simplejpeg.is_jpeg(encoded):
             try:
                 height, width, _, _ = simplejpeg.decode_jpeg_header(encoded)
-                if height * width <= MAX_PIXELS:  # these are OpenCV's pixels, in four fifths of its time
+                if height * width <= MAX_PIXELS:  # OpenCV's pixels, sooner
                     return simplejpeg.decode_jpeg(encoded, "RGB", buffer=self._room_for(3 * height * width))
             except ValueError:
                 pass  # damaged, or CMYK, which OpenCV reads

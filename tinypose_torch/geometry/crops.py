@@ -147,7 +147,7 @@ def mirrored_inverse(matrix: Array, width: int) -> Array:
 
     OpenCV counts places in 1024ths of a pixel and rounds them to 32nds, upwards from the middle. Upwards is the other way
     in the mirrored image; a 1024th less makes up for it, so that a warp with this gives the very pixels that one of the
-    mirrored image gives.
+    mirrored image gives (where a place lies between two 1024ths exactly, it may be a 32nd beside).
 
     Args:
         matrix: ``(2, 3)``.
