@@ -16,6 +16,7 @@ from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.dataset import PersonCollate, PoseDataset, Sample
+from tinypose_torch.data.dropping import Cutout, GridMask, HideAndSeek
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
@@ -112,9 +113,9 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
     height, width = entry.input_size
     p = options.dropping_probability
     dropping: dict[str, list[T.PersonTransform]] = {
-        "cutout": [T.Cutout(width, p=p, in_place=True)],
-        "hide_and_seek": [T.HideAndSeek(p=p)],
-        "grid_mask": [T.GridMask(p=p)],
+        "cutout": [Cutout(width, p=p, in_place=True)],
+        "hide_and_seek": [HideAndSeek(p=p)],
+        "grid_mask": [GridMask(p=p)],
         "none": [],
     }
     return T.PersonCompose(

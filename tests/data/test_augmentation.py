@@ -9,14 +9,11 @@ from conftest import REFERENCE
 
 pytest.importorskip("albumentations")
 
+from tinypose_torch.data.dropping import Cutout, Disc, GridMask, HideAndSeek
 from tinypose_torch.data.person import Person
 from tinypose_torch.data.transforms import (
     Compose,
-    Cutout,
-    Disc,
-    GridMask,
     HalfBody,
-    HideAndSeek,
     PersonAffine,
     PersonCompose,
     PersonFlip,
