@@ -65,7 +65,7 @@ class PoseDataset(Dataset[Sample]):
             raise ValueError(f"the transform ends with {type(transform.transforms[-1]).__name__}, not PersonAffine")
         self.records, self.folder, self.entry = records, Path(folder), entry
         self.transform, self.colour, self.seed = transform, colour, seed
-        self.draws, self.colour_draws = SampleDraws(f"{seed}", transform), SampleDraws(f"{seed} colour", colour)
+        self.draws, self.colour_draws = SampleDraws(seed, transform), SampleDraws(f"{seed} colour", colour)
         self.epoch = 0
         self._read = ImageReader()
 

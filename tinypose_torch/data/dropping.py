@@ -14,11 +14,10 @@ import cv2
 import numpy as np
 
 from tinypose_torch.data.person import Person
-from tinypose_torch.data.transforms import PersonTransform, is_mirrored
+from tinypose_torch.data.transforms import PersonTransform, Shape, is_mirrored
 from tinypose_torch.geometry.crops import PIXEL_STD
 
 Array = np.ndarray
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

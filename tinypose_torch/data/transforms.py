@@ -37,6 +37,7 @@ __all__ = [
     "PersonTransform",
     "RandomRotation",
     "ScaleJitter",
+    "Shape",
     "ShiftCenter",
     "is_mirrored",
 ]

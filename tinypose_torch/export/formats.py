@@ -98,7 +98,8 @@ def lower(methods: dict[str, Method]) -> Any:
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},
                 constant_methods={EXECUTORCH_METHOD: described},
-                compile_config=EdgeCompileConfig(_check_ir_validity=False),  # ten times over, by running the graph
+                # or the graph would be run ten times on the way, to see whether it is still one
+                compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
 
 
