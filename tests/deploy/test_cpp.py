@@ -17,6 +17,7 @@ from conftest import REAL, gradient_image
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model
+from tinypose_torch.runtime.exported import seal
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
@@ -217,7 +218,7 @@ def test_followed_people(smoothing, executorch_program, app, networks, tmp_path)
         (["--detector", "APP", "--pose", "APP", "--output", "OUT"], 2, "give one of --image"),
         (["--detector", "APP", "--pose", "none.pte", "--image", "x", "--output", "OUT"], 2, "cannot open none.pte"),
         (["--detector", "APP", "--pose", "CUT", "--image", "x", "--output", "OUT"], 2, "cut short"),
-        (["--detector", "APP", "--pose", "ALTERED", "--image", "x", "--output", "OUT"], 2, "ExecuTorch refuses it"),
+        (["--detector", "APP", "--pose", "ALTERED", "--image", "x", "--output", "OUT"], 2, "its checksum is wrong"),
         (["--detector", "APP", "--pose", "APP", "--image", "x.png", "--output", "OUT"], 2, "no image that can be read"),
         (["--detector", "APP", "--pose", "APP", "--image-dir", "OUT", "--output", "OUT"], 2, "holds no images"),
         (["--detector", "APP", "--pose", "APP", "--image-dir", "MIXED", "--output", "OUT"], 1, "broken.png"),
@@ -241,7 +242,7 @@ def test_wrong_commands(arguments, status, message, executorch_program, app, pho
     content = app.read_bytes()
     (tmp_path / "cut.pte").write_bytes(content[:-100])
     altered = bytearray(content)
-    altered[60] ^= 0xFF
+    altered[len(altered) // 2] ^= 1  # a weight, which no runtime would notice
     (tmp_path / "altered.pte").write_bytes(altered)
     mixed = tmp_path / "mixed"
     mixed.mkdir()
@@ -258,6 +259,16 @@ def test_wrong_commands(arguments, status, message, executorch_program, app, pho
     result = run(executorch_program, *(names.get(argument, argument) for argument in arguments))
     assert result.returncode == status, result.stderr
     assert message in result.stderr
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 119, 120, 5000])
+def test_the_checksum_is_no_promise(size, executorch_program, app, tmp_path):
+    """Sealed as it should be, of sizes around those of SHA-256's blocks, and yet no program."""
+    (tmp_path / "sealed.pte").write_bytes(seal(b"\x05" * size))
+    arguments = ("--pose", tmp_path / "sealed.pte", "--image", "x", "--output", tmp_path / "out")
+    result = run(executorch_program, "--detector", app, *arguments)
+    assert result.returncode == 2, result.stderr
+    assert "sealed.pte: ExecuTorch refuses it" in result.stderr
 
 
 def test_networks_of_the_wrong_task(libtorch_program, networks, tmp_path):

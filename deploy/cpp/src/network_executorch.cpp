@@ -1,3 +1,4 @@
+#include <cstring>
 #include <fstream>
 
 #include <executorch/extension/data_loader/buffer_data_loader.h>
@@ -5,6 +6,7 @@
 #include <executorch/extension/tensor/tensor.h>
 
 #include "network.h"
+#include "sha256.h"
 
 // Exported by executorch 1.5.1's libexecutorch_threadpool, whose wheel does not carry the header.
 namespace executorch::extension::threadpool {
@@ -27,6 +29,7 @@ using executorch::runtime::Program;
 const std::string SEAL = "TINYPOSE";
 constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before it
 
+// The program of a sealed file, whose checksum holds.
 std::vector<char> read_program(const std::string& path) {
     std::ifstream file(path, std::ios::binary | std::ios::ate);
     if (!file) {
@@ -38,7 +41,12 @@ std::vector<char> read_program(const std::string& path) {
     if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
         throw tinypose::Error(path + ": cut short, or not exported by tinypose-torch");
     }
-    content.resize(content.size() - SEAL_SIZE);
+    const size_t size = content.size() - SEAL_SIZE;
+    const auto digest = sha256(content.data(), size);
+    if (std::memcmp(digest.data(), &content[size + SEAL.size()], digest.size()) != 0) {
+        throw tinypose::Error(path + ": its checksum is wrong; the file was altered or damaged");
+    }
+    content.resize(size);
     return content;
 }
 
