@@ -9,6 +9,7 @@ from tinypose_torch import create_model
 from tinypose_torch.export import ExportOptions, export_model
 
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
+GENUINE = ("tinypose_256x192", "picodet_s_320_lcnet_pedestrian", "picodet_s_192_pedestrian")  # others with such weights
 SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
 
 

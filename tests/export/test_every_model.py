@@ -5,13 +5,14 @@ from itertools import filterfalse
 import numpy as np
 import pytest
 import torch
+from conftest import REFERENCE
 
 from tinypose_torch import create_model, list_models
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.api import example_input
 from tinypose_torch.runtime import EagerRunner, load_runner
 
-from .conftest import SUFFIXES
+from .conftest import GENUINE, SUFFIXES
 
 SERVER_SYSTEMS = ("ppyolov2_r50vd_dcn", "fairmot_dla34")
 PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
@@ -29,13 +30,20 @@ def is_costly(name):
     return name.startswith(("hrnet_w32_384", "dark_hrnet", "hrnet_w32_256x256", "higherhrnet_w32"))
 
 
+def architecture(name):
+    return tuple((key, tuple(value.shape)) for key, value in create_model(name).state_dict().items())
+
+
 def distinct_models():
-    """One name for each architecture in the catalogue: the others are the same networks at the size taken here."""
+    """One name for each architecture in the catalogue: the others are the same networks at the size taken here.
+
+    Those that `test_genuine_networks.py` exports with genuine weights need no others.
+    """
+    elsewhere = set(map(architecture, GENUINE)) if REFERENCE.is_dir() else set()
     names = {}
     for name in filterfalse(is_costly, list_models()):
-        shapes = tuple((key, tuple(value.shape)) for key, value in create_model(name).state_dict().items())
-        names.setdefault(shapes, name)
-    return list(names.values())
+        names.setdefault(architecture(name), name)
+    return [name for shapes, name in names.items() if shapes not in elsewhere]
 
 
 def cases():

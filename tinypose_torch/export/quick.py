@@ -121,7 +121,7 @@ def quick_signatures() -> Iterator[None]:
 def quick_rewriting() -> Iterator[None]:
     """While open, the rules by which ONNX graphs are simplified look only at nodes that can begin what they replace.
 
-    A rule of several outputs lists the whole graph for every node first.
+    There are hundreds of rules, and one of several outputs lists the whole graph for every node first.
     """
     from onnxscript.rewriter import RewriteRule
 
@@ -129,7 +129,7 @@ def quick_rewriting() -> Iterator[None]:
 
     def rewrite_if_it_begins_here(rule: Any, model: Any, graph: Any, node: Any, **options: Any) -> Any:
         outputs = rule._target_pattern.output_nodes
-        if len(outputs) > 1 and outputs[0].op_identifier() not in (None, node.op_identifier()):
+        if outputs and outputs[0].op_identifier() not in (None, node.op_identifier()):
             return None
         return rewrite(rule, model, graph, node, **options)
 
