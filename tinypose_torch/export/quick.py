@@ -6,12 +6,14 @@ Made for torch 2.15.0, executorch 1.5.1 and onnxscript 0.7: it replaces function
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
+import torch
 from torch.export.graph_signature import ExportGraphSignature
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
+from torch.fx.passes.infra.pass_base import PassBase, PassResult
 
 # What the passes of XNNPACK's backend look for. Each traces the whole graph anew, whether it found any or not.
 _QUANTISED = "quantized_decomposed.dequantize_per_tensor.default"
@@ -29,16 +31,18 @@ _SOUGHT: dict[str, set[str]] = {
     "Conv1dUnsqueezePass": {_CONVOLUTION_1D},
     "PReLUReshapePass": {"aten._prelu_kernel.default"},
 }
+_MOST_JOINED = 5  # tensors that XNNPACK concatenates at a time
 _IDENTITY = "ConvertToUpsampleBilinear2d"  # exports four graphs of one operator and puts that in its own place
 _WRITTEN = ("_code", "_lineno_map", "_prologue_start")  # of a graph module: its Python code, and what belongs to it
 
 
 @contextlib.contextmanager
 def quick_lowering() -> Iterator[None]:
-    """While open, XNNPACK's backend leaves out passes that look for operators which a graph does not have."""
+    """While open, ExecuTorch and XNNPACK's backend leave out passes that would find nothing to do in a graph."""
     from executorch.backends.xnnpack import xnnpack_preprocess
 
     build: Any = xnnpack_preprocess.XNNPACKPassManager
+    run = PassBase.__call__
 
     def build_with_needed_ones(exported_program: Any, passes: list[Any] | None = None) -> Any:
         manager, found = build(exported_program, passes), _operators(exported_program.graph)
@@ -49,8 +53,79 @@ def quick_lowering() -> Iterator[None]:
         ]
         return manager
 
-    with mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", build_with_needed_ones):
+    def run_if_needed(pass_: PassBase, graph_module: GraphModule) -> PassResult | None:
+        concerns = _CONCERNS.get(type(pass_).__name__)
+        if concerns is not None and not any(map(concerns, graph_module.graph.nodes)):
+            return PassResult(graph_module, False)
+        return run(pass_, graph_module)
+
+    with (
+        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", build_with_needed_ones),
+        mock.patch.object(PassBase, "__call__", run_if_needed),
+    ):
         yield
+
+
+def _is_symbolic(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), (torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+def _is_transposition(node: Node) -> bool:
+    return node.target == torch.ops.aten.t.default
+
+
+def _is_view(node: Node) -> bool:
+    return bool(getattr(node.target, "is_view", False))
+
+
+def _mixes_numbers_and_tensors(node: Node) -> bool:
+    """Whether a number stands where the operator takes a tensor."""
+    schema = getattr(node.target, "_schema", None)
+    given = zip(schema.arguments, node.args, strict=False) if schema else ()
+    return any(isinstance(value, (bool, int, float)) and "Tensor" in str(each.type) for each, value in given)
+
+
+def _mixes_types(node: Node) -> bool:
+    """Whether it is of arithmetic, with operands other than float32 or float16 tensors all alike."""
+    if getattr(node.target, "_opname", None) not in {"add", "mul", "sub", "div", "minimum"}:
+        return False
+    types = {value.meta["val"].dtype if isinstance(value, Node) else None for value in node.args}
+    return len(types) > 1 or not types <= {torch.float32, torch.float16}
+
+
+def _is_constant(node: Node) -> bool:
+    return node.op == "get_attr" or (node.op == "call_function" and not node.all_input_nodes)
+
+
+def _has_memory_format(node: Node) -> bool:
+    from executorch.exir.passes.dim_order_ops_registry import DimOrderOpsMap, MemoryFormatOpsMap
+
+    return node.target in DimOrderOpsMap or node.target in MemoryFormatOpsMap
+
+
+def _needs_usual_layout(node: Node) -> bool:
+    from executorch.exir.passes import LegalizePortableDimOrderPass
+
+    return node.target in LegalizePortableDimOrderPass._target_ops
+
+
+def _joins_many(node: Node) -> bool:
+    return getattr(node.target, "__name__", "") == "aten.cat.default" and len(node.all_input_nodes) > _MOST_JOINED
+
+
+# Whether a pass of the name might change a node. Each traces the whole graph anew.
+_CONCERNS: dict[str, Callable[[Node], bool]] = {
+    "NormalizeTransposePass": _is_transposition,
+    "ReplaceBrokenOpsWithFunctionalOpsPass": _is_view,
+    "ScalarToTensorPass": _mixes_numbers_and_tensors,
+    "SymToTensorPass": _is_symbolic,
+    "RemoveMixedTypeOperators": _mixes_types,
+    "MemoryFormatOpsPass": _has_memory_format,
+    "DimOrderOpsRevertPass": _has_memory_format,
+    "LegalizePortableDimOrderPass": _needs_usual_layout,
+    "ConstPropPass": _is_constant,
+    "DecomposeConcatenate": _joins_many,
+}
 
 
 def _operators(graph: Any) -> set[str]:
