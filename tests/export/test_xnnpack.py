@@ -4,8 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule
+from torch.fx.passes.infra.pass_base import PassBase
 
 from tinypose_torch.export.rewrites import BroadcastUpsample
 from tinypose_torch.models.lite_hrnet import ShuffleUnit
@@ -17,7 +19,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_signatures
+from tinypose_torch.export.quick import quick_decompositions, quick_graphs, quick_lowering, quick_signatures
 from tinypose_torch.export.xnnpack import fewer_moves
 
 
@@ -123,7 +125,22 @@ class ManyKinds(nn.Module):
         return self.third(self.second(self.act(F.max_pool2d(x, 2)).mean(dim=2)))
 
 
-@pytest.mark.parametrize("module", [ManyKinds, ShuffleChannelsLast])
+class MuchToDo(nn.Module):
+    """What the passes that are left out elsewhere look for: numbers, types, views, transpositions, constants, six tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.weight = nn.Conv2d(3, 6, 1), nn.Parameter(torch.rand(4, 6))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.first(x) * 2 + 1
+        counted = (x > 0).sum(dim=1) / 3 + torch.arange(6) * torch.ones(6, dtype=torch.float64)
+        joined = torch.cat([x, x + 1, x * x, -x, x.relu(), x.sigmoid()], dim=1)
+        pooled = F.adaptive_avg_pool2d(joined.to(memory_format=torch.channels_last), 2).mean(dim=1)
+        return counted, pooled.expand(3, -1, -1), x.permute(0, 2, 3, 1).reshape(-1, 6) @ self.weight.t()
+
+
+@pytest.mark.parametrize("module", [ManyKinds, ShuffleChannelsLast, MuchToDo])
 def test_quick_lowering_gives_the_same_file(module):
     torch.manual_seed(0)
     module = module().eval()
@@ -135,9 +152,15 @@ def test_quick_lowering_gives_the_same_file(module):
         return lowered.to_executorch().buffer
 
     plain, written = lower(), GraphModule.recompile
-    parameters = ExportGraphSignature.inputs_to_parameters
-    with quick_graphs(), quick_lowering(), quick_signatures():
+    parameters, decompose, run = (
+        ExportGraphSignature.inputs_to_parameters,
+        ExportedProgram.run_decompositions,
+        PassBase.__call__,
+    )
+    with quick_graphs(), quick_decompositions(), quick_lowering(), quick_signatures():
         assert lower(_check_ir_validity=False) == plain
     assert GraphModule.recompile is written
     assert ExportGraphSignature.inputs_to_parameters is parameters
+    assert ExportedProgram.run_decompositions is decompose
+    assert PassBase.__call__ is run
     assert "__getattr__" not in vars(GraphModule)

@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.quick import quick_graphs, quick_lowering, quick_rewriting, quick_signatures
+from tinypose_torch.export.quick import (
+    quick_decompositions,
+    quick_graphs,
+    quick_lowering,
+    quick_rewriting,
+    quick_signatures,
+)
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
@@ -89,6 +95,7 @@ def lower(methods: dict[str, Method]) -> Any:
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
         with (
+            quick_decompositions(),
             quick_lowering(),
             quick_signatures(),
             fewer_moves(),

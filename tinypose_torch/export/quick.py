@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
@@ -189,6 +190,26 @@ def quick_signatures() -> Iterator[None]:
         return known[2]
 
     with mock.patch.object(ExportGraphSignature, "inputs_to_parameters", property(find_once)):
+        yield
+
+
+@contextlib.contextmanager
+def quick_decompositions() -> Iterator[None]:
+    """While open, a program that was decomposed once is so again only if it has operators to decompose.
+
+    ExecuTorch does it three times. The first time takes mutations out, too, and is always done.
+    """
+    decompose = ExportedProgram.run_decompositions
+    done: list[ExportedProgram] = []
+
+    def decompose_if_needed(program: ExportedProgram, table: Any = None, **options: Any) -> ExportedProgram:
+        operators = {node.target for node in program.graph.nodes if node.op == "call_function"}
+        if table is not None and operators.isdisjoint(table) and any(program is known for known in done):
+            return program
+        done.append(decompose(program, table, **options))
+        return done[-1]
+
+    with mock.patch.object(ExportedProgram, "run_decompositions", decompose_if_needed):
         yield
 
 
