@@ -135,7 +135,7 @@ class MuchToDo(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.first(x) * 2 + 1
         counted = (x > 0).sum(dim=1) / 3 + torch.arange(6) * torch.ones(6, dtype=torch.float64)
-        joined = torch.cat([x, x + 1, x * x, -x, x.relu(), x.sigmoid()], dim=1)
+        joined = torch.cat([x, x, x + 1, -x, x.relu(), x.sigmoid()], dim=1)
         pooled = F.adaptive_avg_pool2d(joined.to(memory_format=torch.channels_last), 2).mean(dim=1)
         return counted, pooled.expand(3, -1, -1), x.permute(0, 2, 3, 1).reshape(-1, 6) @ self.weight.t()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -16,43 +16,14 @@ from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
 
-# What the passes of XNNPACK's backend look for. Each traces the whole graph anew, whether it found any or not.
-_QUANTISED = "quantized_decomposed.dequantize_per_tensor.default"
-_NORM = "aten._native_batch_norm_legit_no_training.default"
-_CONVOLUTION = "aten.convolution.default"
-_CONVOLUTION_1D = "aten.convolution.default, 1-D"
-_SOUGHT: dict[str, set[str]] = {
-    "PropagateCustomMetaPass": {_QUANTISED},
-    "ConvertToLinearPass": {"aten.mm.default", "aten.addmm.default", "aten.bmm.default"},
-    "ConvertToSDPAPass": {"aten.bmm.default"},
-    "RemoveGetItemPass": {"getitem"},
-    "FuseBatchNormPass": {_NORM},
-    "DecomposeBatchNorm": {_NORM},
-    "InsertPadQDQPass": {"aten.constant_pad_nd.default"},
-    "Conv1dUnsqueezePass": {_CONVOLUTION_1D},
-    "PReLUReshapePass": {"aten._prelu_kernel.default"},
-}
 _MOST_JOINED = 5  # tensors that XNNPACK concatenates at a time
-_IDENTITY = "ConvertToUpsampleBilinear2d"  # exports four graphs of one operator and puts that in its own place
 _WRITTEN = ("_code", "_lineno_map", "_prologue_start")  # of a graph module: its Python code, and what belongs to it
 
 
 @contextlib.contextmanager
 def quick_lowering() -> Iterator[None]:
     """While open, ExecuTorch and XNNPACK's backend leave out passes that would find nothing to do in a graph."""
-    from executorch.backends.xnnpack import xnnpack_preprocess
-
-    build: Any = xnnpack_preprocess.XNNPACKPassManager
     run = PassBase.__call__
-
-    def build_with_needed_ones(exported_program: Any, passes: list[Any] | None = None) -> Any:
-        manager, found = build(exported_program, passes), _operators(exported_program.graph)
-        manager.passes = [
-            each
-            for each in manager.passes
-            if each.__name__ != _IDENTITY and (each.__name__ not in _SOUGHT or _SOUGHT[each.__name__] & found)
-        ]
-        return manager
 
     def run_if_needed(pass_: PassBase, graph_module: GraphModule) -> PassResult | None:
         concerns = _CONCERNS.get(type(pass_).__name__)
@@ -60,11 +31,12 @@ def quick_lowering() -> Iterator[None]:
             return PassResult(graph_module, False)
         return run(pass_, graph_module)
 
-    with (
-        mock.patch.object(xnnpack_preprocess, "XNNPACKPassManager", build_with_needed_ones),
-        mock.patch.object(PassBase, "__call__", run_if_needed),
-    ):
+    with mock.patch.object(PassBase, "__call__", run_if_needed):
         yield
+
+
+def _calls(*operators: str) -> Callable[[Node], bool]:
+    return lambda node: getattr(node.target, "__name__", "") in operators
 
 
 def _is_symbolic(node: Node) -> bool:
@@ -111,10 +83,18 @@ def _needs_usual_layout(node: Node) -> bool:
 
 
 def _joins_many(node: Node) -> bool:
-    return getattr(node.target, "__name__", "") == "aten.cat.default" and len(node.all_input_nodes) > _MOST_JOINED
+    return _calls("aten.cat.default")(node) and len(cast(list[Node], node.args[0])) > _MOST_JOINED
 
 
-# Whether a pass of the name might change a node. Each traces the whole graph anew.
+def _convolves_in_one_dimension(node: Node) -> bool:
+    return _calls("aten.convolution.default")(node) and cast(Node, node.args[1]).meta["val"].ndim == 3
+
+
+def _never(node: Node) -> bool:
+    return False
+
+
+# Whether a pass of the name might change a node. Each traces the whole graph anew, whether it found any or not.
 _CONCERNS: dict[str, Callable[[Node], bool]] = {
     "NormalizeTransposePass": _is_transposition,
     "ReplaceBrokenOpsWithFunctionalOpsPass": _is_view,
@@ -126,16 +106,17 @@ _CONCERNS: dict[str, Callable[[Node], bool]] = {
     "LegalizePortableDimOrderPass": _needs_usual_layout,
     "ConstPropPass": _is_constant,
     "DecomposeConcatenate": _joins_many,
+    "Conv1dUnsqueezePass": _convolves_in_one_dimension,
+    "PropagateCustomMetaPass": _calls("quantized_decomposed.dequantize_per_tensor.default"),
+    "ConvertToLinearPass": _calls("aten.mm.default", "aten.addmm.default", "aten.bmm.default"),
+    "ConvertToSDPAPass": _calls("aten.bmm.default"),
+    "RemoveGetItemPass": _calls("getitem"),
+    "FuseBatchNormPass": _calls("aten._native_batch_norm_legit_no_training.default"),
+    "DecomposeBatchNorm": _calls("aten._native_batch_norm_legit_no_training.default"),
+    "InsertPadQDQPass": _calls("aten.constant_pad_nd.default"),
+    "PReLUReshapePass": _calls("aten._prelu_kernel.default"),
+    "ConvertToUpsampleBilinear2d": _never,  # it puts the operator in its own place, for which it exports four graphs
 }
-
-
-def _operators(graph: Any) -> set[str]:
-    """Names of a graph's operators; convolutions in one dimension are told apart."""
-    calls = [node for node in graph.nodes if node.op == "call_function"]
-    in_one_dimension = any(
-        node.target.__name__ == _CONVOLUTION and node.args[1].meta["val"].ndim == 3 for node in calls
-    )
-    return {node.target.__name__ for node in calls} | ({_CONVOLUTION_1D} if in_one_dimension else set())
 
 
 @contextlib.contextmanager
