@@ -198,7 +198,7 @@ def quick_decompositions() -> Iterator[None]:
 def quick_rewriting() -> Iterator[None]:
     """While open, the rules by which ONNX graphs are simplified look only at nodes that can begin what they replace.
 
-    There are hundreds of rules, and one of several outputs lists the whole graph for every node first.
+    There are dozens of rules, and one of several outputs lists the whole graph for every node first.
     """
     from onnxscript.rewriter import RewriteRule
 
