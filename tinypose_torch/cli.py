@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinypose_torch import __version__, defaults
+from tinypose_torch.collection import collection_paused
 
 EXIT_USAGE = 2
 
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        return importlib.import_module(f"tinypose_torch.commands.{options.command}").run(options)
+        with collection_paused():
+            command = importlib.import_module(f"tinypose_torch.commands.{options.command}")
+        return command.run(options)
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         print(f"tinypose: error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tinypose_torch.collection import collection_paused
+
 try:
     from train.config import Config, ConfigError, load_config, recipe_names
 except ImportError as missing:
@@ -55,7 +57,8 @@ def _run(config: Config, check: bool) -> int:
         from train.check import check_data
 
         return check_data(config)
-    from train.fit import quiet_lightning, run
+    with collection_paused():
+        from train.fit import quiet_lightning, run
 
     quiet_lightning()
     receipt = run(config)

@@ -16,6 +16,7 @@ from torch import nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry
+from tinypose_torch.collection import collection_paused
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
@@ -174,8 +175,9 @@ def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: 
 
 @contextmanager
 def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
+    """The temporary file to export into."""
     try:
-        with replacing(Path(output)) as temporary:
+        with collection_paused(), replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
