@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 
 class TrainingBatchNorm2d(nn.BatchNorm2d):
@@ -45,13 +46,12 @@ class TrainingBatchNorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
-        count = x.new_full((1,), x.numel() / x.shape[1])
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        sums = torch.cat([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3)), count.to(wide.dtype)])
-        sums = all_reduce(sums)
-        total = sums[-1]
-        mean = sums[: self.num_features] / total
-        variance = sums[self.num_features : -1] / total - mean.square()
+        count = wide.new_full((1,), x.numel() / x.shape[1])
+        sums, total = _sum_over_processes(torch.cat([wide.sum(dim=(0, 2, 3)), count])).split([self.num_features, 1])
+        mean = sums / total
+        centred = wide - mean[:, None, None]  # squared as it is, x would lose the variance of what varies little
+        variance = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / total
         with torch.no_grad():
             kept = variance if self.biased else variance * total / (total - 1)
             self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
@@ -59,8 +59,28 @@ class TrainingBatchNorm2d(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (wide * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def _sum_over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """What every process has, added up; so are the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def use_training_batch_norm(network: nn.Module, biased: bool, shared: bool) -> None:

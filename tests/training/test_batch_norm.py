@@ -1,4 +1,6 @@
-"""Running statistics by both conventions."""
+"""Running statistics by both conventions, of one process and of two."""
+
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -37,6 +39,50 @@ def test_gradients_are_usual():
         grads.append((own.grad, norm.weight.grad, norm.bias.grad))
     for one, two in zip(*grads, strict=True):
         torch.testing.assert_close(one, two)
+
+
+def _batch():
+    """Of a large mean, beside which the variance is little."""
+    return torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(0)) + 3000
+
+
+def _take_part(rank, folder):
+    """One of two processes: normalise half the batch by both conventions, and go back through it."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    results = {}
+    for biased in (True, False):
+        norm = nn.BatchNorm2d(3)
+        use_training_batch_norm(norm, biased=biased, shared=True)
+        x = _batch()[3 * rank : 3 + rank].requires_grad_()  # three of them and one
+        y = norm(x)
+        y.pow(3).sum().backward()
+        results[biased] = [y.detach(), x.grad, norm.running_mean, norm.running_var]
+    torch.save(results, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_shared_between_processes(tmp_path):
+    """Two processes with unequal shares of a batch normalise it as one process would in float64."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_take_part, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for biased in (True, False):
+        norm = nn.BatchNorm2d(3).double()
+        use_training_batch_norm(norm, biased=biased, shared=False)
+        x = _batch().double().requires_grad_()
+        y = norm(x)
+        y.pow(3).sum().backward()
+        expected = [y.detach(), x.grad, norm.running_mean, norm.running_var]
+        for index, whole in enumerate(expected):
+            halves = [part[biased][index].double() for part in parts]
+            found = [torch.cat(halves)] if index < 2 else halves
+            for each in found:
+                torch.testing.assert_close(each, whole, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.needs_reference
