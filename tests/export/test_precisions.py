@@ -13,7 +13,7 @@ from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
-from tinypose_torch.export.quantise import exported_program, plan_quantisation
+from tinypose_torch.export.quantise import choose_layers, exported_program, measure_layers
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.pipeline import people_for_network, photos_for_network
@@ -99,9 +99,9 @@ def test_the_budget_decides_how_much_becomes_int8():
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     weights = {key: value.clone() for key, value in graph.state_dict().items()}
     program = exported_program(graph, torch.from_numpy(images[:1]))
-    everything = plan_quantisation(graph, program, images, 1e9)
-    total = sum(layer.error**2 for layer in everything.quantised) ** 0.5
-    plans = [*(plan_quantisation(graph, program, images, budget) for budget in (1e-9, total / 2)), everything]
+    layers = measure_layers(graph, program, images)
+    total = sum(layer.error**2 for layer in layers) ** 0.5
+    plans = [choose_layers(layers, budget, len(images)) for budget in (1e-9, total / 2, 1e9)]
     counts = [len(plan.quantised) for plan in plans]
     assert counts[0] < counts[1] < counts[2]
     assert plans[2].left == []

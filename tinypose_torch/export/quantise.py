@@ -92,7 +92,8 @@ def quantised(graph: Graph, example: Tensor, images: np.ndarray, budget: float) 
     """
     with quick_graphs():
         program = exported_program(graph, example)
-        plan = plan_quantisation(graph, program, images, budget)
+        looked_at = images[:MOST_IMAGES]
+        plan = choose_layers(measure_layers(graph, program, looked_at), budget, len(looked_at))
         return _quantise(program, example, plan), plan
 
 
@@ -102,10 +103,14 @@ def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:
         return torch.export.export(graph, (example,), strict=False).module()
 
 
-def plan_quantisation(graph: Graph, program: torch.fx.GraphModule, images: np.ndarray, budget: float) -> Plan:
-    """Observe, measure and choose; arguments as for `quantised`, with the graph's `exported_program`."""
-    batches = torch.from_numpy(images[:MOST_IMAGES])
-    inputs = [graph.input(batch) for batch in batches.split(_BATCH)]
+def measure_layers(graph: Graph, program: torch.fx.GraphModule, images: np.ndarray) -> list[Layer]:
+    """Observe ranges on the images, and measure what each convolution alone does to the outputs.
+
+    Args:
+        program: The graph's `exported_program`.
+        images: As for `quantised`; all are observed.
+    """
+    inputs = [graph.input(batch) for batch in torch.from_numpy(images).split(_BATCH)]
     relus = {name: relu is not None for name, _, relu in _convolutions(program) if name.startswith("network.")}
     ranges, work = _observe(graph, inputs, relus)
     measured = torch.cat(inputs)[:_MEASURED_IMAGES]
@@ -119,10 +124,19 @@ def plan_quantisation(graph: Graph, program: torch.fx.GraphModule, images: np.nd
             with _as_int8(graph.get_submodule(name), before, after, relus[name]):
                 error = (_flat(graph.network(measured)) - expected).abs().mean() / size
             layers.append(Layer(name, before, after, work[name], float(error)))
-    layers.sort(key=lambda layer: layer.error**2 / layer.work)
+    return layers
+
+
+def choose_layers(layers: list[Layer], budget: float, images: int) -> Plan:
+    """Those that save most work for their harm, within the budget.
+
+    Args:
+        images: How many the layers were measured on, for the receipt.
+    """
+    layers = sorted(layers, key=lambda layer: layer.error**2 / layer.work)
     total = np.sqrt(np.cumsum([layer.error**2 for layer in layers]))
     count = int(np.searchsorted(total, budget))
-    return Plan(layers[:count][::-1], layers[count:][::-1], len(batches))
+    return Plan(layers[:count][::-1], layers[count:][::-1], images)
 
 
 def _quantise(program: torch.fx.GraphModule, example: Tensor, plan: Plan) -> nn.Module:
