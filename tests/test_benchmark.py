@@ -70,13 +70,6 @@ def test_what_cannot_be_timed(prepare, message):
     process.close()
 
 
-def test_only_some_backends(tmp_path):
-    path = tmp_path / "figures.json"
-    options = ["--backend", "torchscript", "--threads", "1", "--rounds", "1", "--json", str(path)]
-    assert main(["benchmark", *options, "tinypose_128x96"]) == 0
-    assert [row["backend"] for row in json.loads(path.read_text())] == ["torchscript"]
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

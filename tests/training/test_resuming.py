@@ -15,6 +15,7 @@ from conftest import ROOT
 
 from train.__main__ import main
 from train.fit import LAST, WEIGHTS
+from train.module import Training
 from train.order import BatchOrder
 
 
@@ -27,32 +28,29 @@ def differing(one, two):
 
 
 @pytest.mark.parametrize("options", [[], ["ema=0.9", "accumulate=2"]], ids=["plain", "averaged, accumulated"])
-def test_resumed_equals_uninterrupted(arguments, tmp_path, options):
-    arguments = [*arguments, *options, "checkpoint_every=3"]
-    assert main([*arguments, f"output={tmp_path / 'whole'}", "max_steps=7"]) == 0
-    first = [*arguments, f"output={tmp_path / 'parts'}", "max_steps=7"]
-    stopped = subprocess.run(
-        [sys.executable, "-c", _STOPPED_AFTER.format(step=5), *first], cwd=ROOT, capture_output=True, text=True
-    )
-    assert "stopped here" in stopped.stderr, stopped.stderr[-2000:]
+def test_resumed_equals_uninterrupted(arguments, tmp_path, options, monkeypatch, capsys):
+    arguments = [*arguments, *options, "checkpoint_every=3", "max_steps=7"]
+    assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
+    parts = [*arguments, f"output={tmp_path / 'parts'}"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "training_step", _stopped_after(5))
+        assert main(parts) == 2
+    assert "stopped here" in capsys.readouterr().err
     assert _step_of(tmp_path / "parts") == 3
-    assert main([*first, "resume=true"]) == 0
+    assert main([*parts, "resume=true"]) == 0
     assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
 
 
-# A run that fails in a step, as if the machine had.
-_STOPPED_AFTER = """
-import sys
-from train.module import Training
-from train.__main__ import main
-usual = Training.training_step
-def step(self, batch, index):
-    if self.global_step == {step}:
-        raise RuntimeError("stopped here")
-    return usual(self, batch, index)
-Training.training_step = step
-sys.exit(main(sys.argv[1:]))
-"""
+def _stopped_after(step):
+    """A step that fails, as if the machine had."""
+    usual = Training.training_step
+
+    def training_step(self, batch, index):
+        if self.global_step == step:
+            raise RuntimeError("stopped here")
+        return usual(self, batch, index)
+
+    return training_step
 
 
 def _step_of(folder):

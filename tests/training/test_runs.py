@@ -47,16 +47,16 @@ def test_evaluated_and_kept(arguments, people, tmp_path, capsys):
 
 
 def test_learns(arguments, tmp_path):
-    """The loss falls, to a quarter when this was written, on people seen again and again."""
+    """One batch by heart: the loss falls to a tenth of what it was after ten steps; to a fortieth when this was written."""
     few = tmp_path / "few"
-    assert synthesise(["--output", str(few), "--images", "8", "--seed", "5"]) == 0
-    options = ["max_steps=120", "epochs=10000", "optimisation.warmup_steps=5", "optimisation.learning_rate=0.004"]
+    assert synthesise(["--output", str(few), "--images", "2", "--seed", "5"]) == 0
+    options = ["max_steps=40", "epochs=10000", "optimisation.warmup_steps=5", "optimisation.learning_rate=0.004"]
     options += ["augmentation.half_body=0", "augmentation.scale=0", "augmentation.rotation_probability=0"]
     options += ["augmentation.flip=0", "augmentation.dropping=none"]
     assert main([*arguments, f"data.train={few / 'train.json'}", f"data.images={few / 'images'}", *options]) == 0
     header, *rows = [row.split(",") for row in (tmp_path / "run/logs/metrics.csv").read_text().splitlines()]
     losses = [float(row[header.index("loss")]) for row in rows if row[header.index("loss")]]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 @pytest.mark.parametrize(
