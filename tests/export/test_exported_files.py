@@ -59,6 +59,15 @@ def test_scores_and_boxes(format_name, exported):
     assert np.abs(boxes - expected_boxes).max() < 0.01
 
 
+def test_raw_files_take_any_number_of_crops(exported):
+    runner = load_runner(POSE, exported(POSE, "onnx", images=False, decode=False, batch=None))
+    images = np.repeat(photos(runner.metadata.entry)[:1], 5, axis=0)
+    (heatmaps,) = runner(images)
+    (expected,) = EagerRunner(build(POSE))(images)
+    assert heatmaps.shape == (5, 17, 32, 24)
+    assert np.abs(heatmaps - expected).max() < 1e-5
+
+
 def test_fixed_batches_are_filled_up(exported):
     runner = load_runner(POSE, exported(POSE, "torchscript", batch=2))
     images = photos(runner.metadata.entry)[:1].repeat(5, axis=0)
