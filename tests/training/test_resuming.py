@@ -104,6 +104,7 @@ for _ in range(kills):
 def test_killed_at_random_moments(arguments, tmp_path):
     """Ten times kill -9: the checkpoint is always whole, and what is lost is at most the steps since the last one."""
     run, every = tmp_path / "run", 2
+    arguments = [*arguments, "batch_size=2"]
     endless = [*arguments, "max_steps=100000", f"checkpoint_every={every}", "resume=true"]
     command = [sys.executable, "-c", _KILLED, str(run), "10", *endless]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -119,8 +120,8 @@ def test_killed_at_random_moments(arguments, tmp_path):
 
 def test_two_processes_equal_one(arguments, tmp_path):
     common = [*arguments, "max_steps=3", "precision=64", "sync_batch_norm=true"]
-    assert main([*common, f"output={tmp_path / 'one'}", "batch_size=8"]) == 0
-    command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=4", "devices=2"]
+    assert main([*common, f"output={tmp_path / 'one'}", "batch_size=4"]) == 0
+    command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=2", "devices=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two")
