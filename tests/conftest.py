@@ -16,7 +16,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of one would wait for those of the other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-gc.set_threshold(100_000, 20, 20)  # objects are many here, and mostly stay: collecting took a sixth of all the time
+gc.set_threshold(100_000, 20, 20)  # objects are many here and stay; it took a sixth of three files' time
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYPOSE_SHARED", ROOT.parent / "shared"))

@@ -54,7 +54,7 @@ def test_half_precision(exported, people):
 @pytest.mark.needs_reference
 def test_int8(people, tmp_path):
     pytest.importorskip("executorch")
-    some = people[::16]  # three, and a third of the time to find out which layers bear it
+    some = people[::16]  # a few: each makes finding out which layers bear it take longer
     made = export_model(build(POSE), tmp_path / "x.pte", ExportOptions(precision="int8"), some)
     assert made.facts["int8 convolutions"] > 100
     assert (tmp_path / "x.pte").stat().st_size < 4e6
