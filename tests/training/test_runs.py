@@ -15,7 +15,6 @@ from train.__main__ import main
 from train.config import load_config, recipe_names
 from train.start import build_network
 from train.synthetic.__main__ import main as synthesise
-from train.synthetic.__main__ import subset
 
 TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee") for side in ("left", "right"))
 
@@ -123,7 +122,7 @@ def test_own_skeleton_to_a_file(people, arguments, tmp_path):
 def test_keypoints_are_taken_over_by_name():
     weights = REAL / "weights/tinypose_128x96.pdparams"
     config = load_config("finetune", [f"weights={weights}"])
-    network = build_network(config, skeleton=subset(["right_knee", "nose"]))
+    network = build_network(config, skeleton=COCO17.subset(["right_knee", "nose"]))
     source = create_model("tinypose_128x96", weights=weights)
     names = COCO17.keypoint_names
     for row, name in enumerate(("right_knee", "nose")):
@@ -178,6 +177,7 @@ def test_bad_requests_for_people(capsys):
         (["--images", "1"], "at least 2"),
         (["--images", "5", "--keypoints", "tail"], "unknown keypoint 'tail'"),
         (["--images", "5", "--keypoints", "nose,nose"], "named twice"),
+        (["--images", "5", "--keypoints", "nose=top,left_eye=top"], "named twice"),
         (["--images", "5", "--seed", "-1"], "expected 0 or more"),
         (["--images", "5", "--size", "8", "8"], "at least 64"),
     ):
@@ -185,6 +185,18 @@ def test_bad_requests_for_people(capsys):
             synthesise(["--output", "unused", *options])
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+def test_own_names_of_keypoints(tmp_path):
+    """Keypoints are written under the given names, in the given order."""
+    base = ["--output", str(tmp_path), "--images", "2", "--workers", "1", "--people", "1"]
+    assert synthesise([*base, "--keypoints", "right_wrist=hand_r,nose"]) == 0
+    truth = json.loads((tmp_path / "train.json").read_text())
+    assert synthesise([*base, "--keypoints", "nose,right_wrist"]) == 0
+    swapped = json.loads((tmp_path / "train.json").read_text())
+    assert truth["categories"][0]["keypoints"] == ["hand_r", "nose"]
+    wrist = [annotation["keypoints"][:3] for annotation in truth["annotations"]]
+    assert wrist == [annotation["keypoints"][3:] for annotation in swapped["annotations"]]
 
 
 def test_pictures_of_so_many_people(tmp_path, capsys):

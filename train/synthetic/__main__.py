@@ -9,7 +9,9 @@ pictures; picture i does not depend on N.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.data.ai_challenger import coco_category, write_json
-from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.geometry.skeletons import COCO17
 from train.synthetic.scenes import Annotation, draw_scene
 
 _HELD_OUT = 10  # one picture in so many
@@ -37,7 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     add("--images", type=int, required=True, metavar="N")
     add("--seed", type=int, default=0, metavar="S", help="default: %(default)s")
     add("--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"), help="default: 240 320")
-    add("--keypoints", metavar="NAMES", help="only these of COCO's keypoints, by name, separated by commas")
+    add(
+        "--keypoints",
+        metavar="NAMES",
+        help="only these of COCO's keypoints, separated by commas; nose=head writes the nose under the name head",
+    )
     add("--people", type=int, metavar="N", help="in every picture (default: 1 to 4, as it happens)")
     add("--heights", type=float, nargs=2, metavar=("LEAST", "GREATEST"), help="of a person, in heights of the picture")
     add("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
@@ -53,27 +59,35 @@ def main(arguments: list[str] | None = None) -> int:
     if options.heights and not 0.05 <= options.heights[0] <= options.heights[1] <= 3:
         parser.error(f"--heights {options.heights[0]} {options.heights[1]}; expected 0.05 to 3, the least first")
     try:
-        skeleton = subset(options.keypoints.split(",")) if options.keypoints else COCO17
+        chosen = read_keypoints(options.keypoints) if options.keypoints else None
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(f"--keypoints: {error}")
     scene = {"size": tuple(options.size), "people_count": options.people, "heights": options.heights}
-    people = write_dataset(options.output, options.images, options.seed, scene, skeleton, options.workers)
+    people = write_dataset(options.output, options.images, options.seed, scene, chosen, options.workers)
     print(f"wrote {options.images} pictures with {people} people to {options.output}")
     return 0
 
 
 def write_dataset(
-    folder: Path, images: int, seed: int, scene: dict[str, Any], skeleton: Skeleton = COCO17, workers: int = 2
+    folder: Path,
+    images: int,
+    seed: int,
+    scene: dict[str, Any],
+    keypoints: Mapping[str, str] | None = None,
+    workers: int = 2,
 ) -> int:
     """Render pictures and write both annotation files; returns the number of people.
 
     Args:
         scene: Arguments of `draw_scene`, its ``size`` among them.
+        keypoints: COCO's keypoints to annotate, each with the name to write; all 17 unless given.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     height, width = scene["size"]
     render = partial(_render, folder / "images", seed, scene)
-    chosen = [COCO17.keypoint_names.index(name) for name in skeleton.keypoint_names]
+    keypoints = keypoints or {name: name for name in COCO17.keypoint_names}
+    skeleton = dataclasses.replace(COCO17.subset(list(keypoints)), keypoint_names=tuple(keypoints.values()))
+    chosen = [COCO17.keypoint_names.index(name) for name in keypoints]
     parts: dict[str, dict[str, list[Any]]] = {name: {"images": [], "annotations": []} for name in ("train", "val")}
     with ProcessPoolExecutor(workers) as pool:
         drawn = pool.map(render, range(images), chunksize=16)
@@ -88,18 +102,20 @@ def write_dataset(
     return sum(len(part["annotations"]) for part in parts.values())
 
 
-def subset(names: list[str]) -> Skeleton:
-    """A skeleton of some of COCO's keypoints.
+def read_keypoints(text: str) -> dict[str, str]:
+    """COCO's keypoints in ``"nose=head,left_wrist"``, each with the name to write.
 
     Raises:
-        ValueError: A name that COCO does not have, or one twice.
+        ValueError: A keypoint that COCO does not have, or a name that occurs twice.
     """
-    unknown = [name for name in names if name not in COCO17.keypoint_names]
+    pairs = [item.partition("=")[::2] for item in text.split(",")]
+    unknown = [name for name, _ in pairs if name not in COCO17.keypoint_names]
     if unknown:
         raise ValueError(f"unknown keypoint {unknown[0]!r}; choose from {', '.join(COCO17.keypoint_names)}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"keypoints {', '.join(names)}: one is named twice")
-    return COCO17.subset(names)
+    keypoints = {name: new or name for name, new in pairs}
+    if len(set(keypoints.values())) != len(pairs):
+        raise ValueError(f"a keypoint is named twice in {text!r}")
+    return keypoints
 
 
 def _render(folder: Path, seed: int, scene: dict[str, Any], index: int) -> list[Annotation]:
