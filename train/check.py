@@ -28,7 +28,7 @@ from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job, read_peopl
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
-from train.start import training_entry
+from train.start import IMAGENET, OFFICIAL, training_entry
 
 SHEET = "samples.png"
 NO_OPPOSITE = "no opposite"
@@ -39,6 +39,8 @@ _TILE_HEIGHT = 256
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
     checks = {"pose": _check_people, "bottom-up pose": _check_crowds, "detection": _check_boxes}
+    if config.weights in (OFFICIAL, IMAGENET):
+        config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
     sheet, broken = checks[get_entry(config.model).task](config)
     path = Path(config.output) / SHEET
     save_png(sheet, path)
@@ -209,7 +211,9 @@ def _print_keypoints(config: Config, skeleton: Skeleton, visible: np.ndarray) ->
     for line in table.split("\n"):
         print(f"\x1b[31m{line}\x1b[0m" if coloured and line.endswith(NO_OPPOSITE) else line)
     if not skeleton.flip_pairs and not unpaired and config.data.flip_pairs is None:
-        print("images are not mirrored: no name says which keypoints swap; data.flip_pairs=[] mirrors them and swaps none")
+        print(
+            "images are not mirrored: no name says which keypoints swap; data.flip_pairs=[] mirrors them and swaps none"
+        )
 
 
 def _undecodable(items: Sequence[FromFile], folder: Path) -> list[Path]:
