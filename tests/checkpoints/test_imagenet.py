@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-timm = pytest.importorskip("timm")
+pytest.importorskip("timm")
+
+import timm
 
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.download import DownloadError
