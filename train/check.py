@@ -210,7 +210,7 @@ def _print_keypoints(config: Config, skeleton: Skeleton, visible: np.ndarray) ->
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for line in table.split("\n"):
         print(f"\x1b[31m{line}\x1b[0m" if coloured and line.endswith(NO_OPPOSITE) else line)
-    if not skeleton.flip_pairs and not unpaired and config.data.flip_pairs is None:
+    if config.augmentation.flip and not skeleton.flip_pairs and not unpaired and config.data.flip_pairs is None:
         print(
             "images are not mirrored: no name says which keypoints swap; data.flip_pairs=[] mirrors them and swaps none"
         )

@@ -6,7 +6,7 @@ PaddleDetection starts from ImageNet weights of its own; these are timm's for th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
 from tinypose_torch.factory import entry_of
 
-_Rule = tuple[str, str]
+_Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
 class TimmBackbone(NamedTuple):
@@ -56,10 +56,7 @@ _LCNET_RULES: tuple[_Rule, ...] = (
     (r"^conv_stem\.", "conv1.conv."),
     (r"^bn1\.", "conv1.norm."),
     # timm cuts the stage of stride 16 in two after its second block
-    (r"^blocks\.4\.0\.", "blocks5.2."),
-    (r"^blocks\.4\.1\.", "blocks5.3."),
-    (r"^blocks\.4\.2\.", "blocks5.4."),
-    (r"^blocks\.4\.3\.", "blocks5.5."),
+    (r"^blocks\.4\.(\d)\.", lambda match: f"blocks5.{int(match[1]) + 2}."),
     (r"^blocks\.5\.", "blocks6."),
     (r"^blocks\.3\.", "blocks5."),
     (r"^blocks\.2\.", "blocks4."),
