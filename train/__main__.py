@@ -16,7 +16,7 @@ except ImportError as missing:
 _EPILOG = """
 keys that most runs need:
   data.train=FILE data.val=FILE data.images=DIR   COCO keypoint files, and where their images lie
-  weights=official | FILE                         what to start from (random weights unless the recipe says otherwise)
+  weights=official | imagenet | FILE              what to start from (random weights unless the recipe says otherwise)
   output=DIR                                      checkpoints, logs, weights.safetensors, receipt.json
   max_steps=N  seed=N  batch_size=N  resume=true
 all keys and their meanings: docs/train.md

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.losses.crowds import CrowdTargets, crowd_loss
 from tinypose_torch.runtime import EagerRunner
 from train.config import Augmentation, Config, ConfigError
-from train.keypoints import build_colour, check_same_keypoints, with_sigmas
+from train.keypoints import build_colour, check_same_keypoints, configured_augmentation, configured_skeleton
 from train.module import Job, Training
 from train.start import build_network
 
@@ -81,9 +82,8 @@ class CrowdDataset(Dataset[Sample]):
 
 def build_transform(options: Augmentation, entry: BottomUpEntry) -> Compose:
     """The geometric part of the augmentation."""
-    flip = options.flip if entry.skeleton.flip_pairs else 0.0
     affine = CrowdAffine(entry.input_size[0], options.rotation, options.crowd_scale, options.crowd_shift)
-    return Compose([affine, CrowdFlip(entry.skeleton, p=flip)])
+    return Compose([affine, CrowdFlip(entry.skeleton, p=options.flip)])
 
 
 def collate_crowds(samples: Sequence[Sample]) -> Sample:
@@ -148,11 +148,12 @@ class BottomUpTraining(Training):
         return keypoint_accuracy(self.truth.path, list(found), self.sigmas)
 
 
-def bottom_up_job(config: Config) -> Job:
-    """Everything for training a bottom-up network.
+def read_people(config: Config) -> CocoFile:
+    """The training annotations, with the configured skeleton.
 
     Raises:
-        ConfigError, DatasetError, CheckpointError: What cannot be used.
+        ConfigError: A file is missing, or an option does not suit a bottom-up network or the skeleton.
+        DatasetError: See `read_coco`.
     """
     data = config.data
     if data.train is None or data.images is None:
@@ -168,7 +169,23 @@ def bottom_up_job(config: Config) -> Job:
     official = get_entry(config.model)
     assert isinstance(official, BottomUpEntry)
     train_file = read_coco(data.train, official.skeleton)
-    skeleton = with_sigmas(train_file.skeleton, data.sigmas)
+    return dataclasses.replace(train_file, skeleton=configured_skeleton(train_file.skeleton, data))
+
+
+def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
+    """Everything for training a bottom-up network.
+
+    Args:
+        train_file: What `read_people` returned; it is read unless given.
+
+    Raises:
+        ConfigError, DatasetError, CheckpointError: What cannot be used.
+    """
+    data = config.data
+    train_file = train_file or read_people(config)
+    assert data.images is not None
+    skeleton = train_file.skeleton
+    options = configured_augmentation(config, skeleton)
     images = annotated_crowds(train_file)
     check_images(images.items, data.images)
     network = build_network(config, skeleton=skeleton)
@@ -176,7 +193,7 @@ def bottom_up_job(config: Config) -> Job:
     assert isinstance(entry, BottomUpEntry)
     truth, val, evaluation = None, [], None
     if data.val is not None:
-        truth = read_coco(data.val, train_file.skeleton)
+        truth = read_coco(data.val, skeleton)
         check_same_keypoints(truth, train_file)
         val = annotated_crowds(truth, keep_empty=True).items
         folder = data.val_images or data.images
@@ -193,5 +210,5 @@ def bottom_up_job(config: Config) -> Job:
     def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:
         return BottomUpTraining(network, config, val, truth, skeleton, steps_per_epoch, total_steps)
 
-    samples = CrowdDataset(images.items, Path(data.images), entry, config.augmentation, config.seed)
+    samples = CrowdDataset(images.items, Path(data.images), entry, options, config.seed)
     return Job(network, training, samples, len(samples), collate_crowds, evaluation, rows, evaluation_batch=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,21 +13,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import get_entry, get_pose_entry
+from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry
 from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.records import Records
 from tinypose_torch.drawing import draw_poses
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.flip_pairs import LEFT, side_of
+from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.images import save_png
 from tinypose_torch.table import format_table
-from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job
+from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job, read_people
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
+from train.start import IMAGENET, OFFICIAL, training_entry
 
 SHEET = "samples.png"
+NO_OPPOSITE = "no opposite"
 _TILES = (4, 6)
 _TILE_HEIGHT = 256
 
@@ -32,6 +39,8 @@ _TILE_HEIGHT = 256
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
     checks = {"pose": _check_people, "bottom-up pose": _check_crowds, "detection": _check_boxes}
+    if config.weights in (OFFICIAL, IMAGENET):
+        config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
     sheet, broken = checks[get_entry(config.model).task](config)
     path = Path(config.output) / SHEET
     save_png(sheet, path)
@@ -42,16 +51,18 @@ def check_data(config: Config) -> int:
 
 
 def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
-    people = find_people(config, get_pose_entry(config.model))
-    entry = entry_of(create_model(config.model, skeleton=people.skeleton))
+    entry = training_entry(config)
     assert isinstance(entry, PoseEntry)
+    people = find_people(config, entry)
+    entry = dataclasses.replace(entry, skeleton=people.skeleton)
     _print_people("training", people.train)
+    _print_keypoints(config, people.skeleton, np.stack([record.person.visible for record in people.train.items]))
+    dataset = build_dataset(config, people, entry)
     broken = _undecodable(people.train.items, people.train_images)
     if people.val is not None and people.val_images is not None:
         _print_people("evaluation", people.val)
         broken += _undecodable(people.val.items, people.val_images)
-    _print_keypoints(people.train)
-    return draw_sheet(build_dataset(config, people, entry), PersonCollate(entry, config.encoding)), broken
+    return draw_sheet(dataset, PersonCollate(entry, config.encoding)), broken
 
 
 def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
@@ -72,7 +83,10 @@ def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
 
 
 def _check_crowds(config: Config) -> tuple[np.ndarray, list[Path]]:
-    job = bottom_up_job(config)
+    train_file = read_people(config)
+    visible = [annotation["keypoints"][2::3] for annotation in train_file.annotations]
+    _print_keypoints(config, train_file.skeleton, np.array(visible).reshape(-1, len(train_file.skeleton)))
+    job = bottom_up_job(config, train_file)
     for name, value in job.rows:
         print(f"{name:>11}  {value}")
     samples = job.samples
@@ -162,7 +176,7 @@ def _draw_tile(dataset: PoseDataset, collate: PersonCollate, index: int, epoch: 
             cv2.line(crop, _point(places[left]), _point(places[right]), (255, 255, 255), 1, cv2.LINE_AA)
     for name, place, visible in zip(entry.skeleton.keypoint_names, places, person.visible, strict=True):
         if visible:
-            colour = (80, 220, 80) if name.lower().startswith("l") else (255, 150, 40)
+            colour = (80, 220, 80) if side_of(name) == LEFT else (255, 150, 40)
             cv2.circle(crop, _point(place), 3, colour, -1, cv2.LINE_AA)
     return np.concatenate([crop, heat], axis=1)
 
@@ -179,15 +193,27 @@ def _print_people(what: str, people: Records) -> None:
         print(f"  not used: {len(ids)} {reason} (annotation {shown})")
 
 
-def _print_keypoints(people: Records) -> None:
-    labelled = Counter(int(index) for record in people.items for index in np.flatnonzero(record.person.visible > 0))
-    partner = {a: b for pair in people.skeleton.flip_pairs for a, b in (pair, pair[::-1])}
-    names = people.skeleton.keypoint_names
-    rows = [
-        (str(index), name, str(labelled[index]), names[partner[index]] if index in partner else "")
-        for index, name in enumerate(names)
+def _print_keypoints(config: Config, skeleton: Skeleton, visible: np.ndarray) -> None:
+    """Print how often each keypoint is labelled and what it swaps with; in red left and right ones without an opposite.
+
+    Args:
+        visible: ``(N, K)``, above 0 where a keypoint is labelled.
+    """
+    names, labelled = skeleton.keypoint_names, (visible > 0).sum(axis=0)
+    unpaired = skeleton.unpaired_names() if config.data.flip_pairs is None else ()
+    swaps = [
+        NO_OPPOSITE if names[own] in unpaired else names[other] if own != other else ""
+        for own, other in enumerate(skeleton.mirrored_order())
     ]
-    print(format_table(("", "keypoint", "labelled", "swaps with"), rows, right=(0, 2)))
+    rows = [(str(index), name, str(labelled[index]), swaps[index]) for index, name in enumerate(names)]
+    table = format_table(("", "keypoint", "labelled", "swaps with"), rows, right=(0, 2))
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for line in table.split("\n"):
+        print(f"\x1b[31m{line}\x1b[0m" if coloured and line.endswith(NO_OPPOSITE) else line)
+    if config.augmentation.flip and not skeleton.flip_pairs and not unpaired and config.data.flip_pairs is None:
+        print(
+            "images are not mirrored: no name says which keypoints swap; data.flip_pairs=[] mirrors them and swaps none"
+        )
 
 
 def _undecodable(items: Sequence[FromFile], folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 RECIPES = Path(__file__).parent / "recipes"
+Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
 class ConfigError(ValueError):
@@ -33,6 +34,8 @@ class Data(Section):
         detections: COCO detection file: evaluate with these boxes instead of the annotated ones.
         truth: MPII's ``gt_valid.mat``, which has the head sizes that PCKh needs.
         sigmas: OKS constants of the skeleton; the file's, or COCO's for keypoints named as COCO's, unless given.
+        flip_pairs: All pairs of keypoints, by name or index, that swap when an image is mirrored; ``[]`` if images are
+            mirrored and none swaps. Found by the names of left and right keypoints unless given.
         workers: Processes that load samples.
     """
 
@@ -44,6 +47,7 @@ class Data(Section):
     truth: str | None = None
     format: Literal["coco", "mpii"] = "coco"
     sigmas: tuple[float, ...] | None = None
+    flip_pairs: tuple[tuple[str | int, str | int], ...] | None = None
     workers: int = Field(2, ge=0)
 
 
@@ -52,6 +56,8 @@ class Augmentation(Section):
 
     Attributes:
         upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.
+        half_body_min_keypoints: Labelled keypoints from which a half body is cut out; unless given, more than half of
+            the skeleton's keypoints, and 9 for 16 keypoints and more.
         dropping: Which kind of information dropping (AID).
         shift: How often the box is moved, by up to 16 % of its sides (the original: 0.3 for hands).
         crowd_scale, crowd_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``colour``: least
@@ -62,6 +68,7 @@ class Augmentation(Section):
     half_body: float = Field(0.3, ge=0, le=1)
     shift: float = Field(0.0, ge=0, le=1)
     upper_body: tuple[str, ...] | None = None
+    half_body_min_keypoints: int | None = Field(None, ge=2)
     scale: float = Field(0.25, ge=0, lt=1)
     rotation: float = Field(30.0, ge=0, le=180)
     rotation_probability: float = Field(0.6, ge=0, le=1)
@@ -79,10 +86,12 @@ class Optimisation(Section):
     Attributes:
         optimizer: ``"adam"`` (poses), or ``"momentum"`` (detectors) with ``momentum``.
         learning_rate: For ``reference_batch`` samples per step; scaled in proportion to the actual number.
-        reference_batch: ``None`` to take the rate as it is.
+        reference_batch: Samples per step of all processes together, for which the rate was chosen (PaddleDetection: its
+            batch size times its GPUs). ``None``: the rate is not scaled.
         warmup_steps, warmup_factor: The rate climbs from factor * rate in so many steps.
         milestones: Epochs after which the rate is multiplied by ``decay``.
-        schedule: ``"steps"`` (the original's) or ``"cosine"``, which needs no milestones.
+        schedule: ``"steps"`` or ``"cosine"``, which needs no milestones.
+        cosine_epochs: Epoch at which the cosine reaches 0; the end of the run unless given.
         weight_decay: Added to the gradient (L2); the detectors' exceptions are the original's.
         clip: Greatest norm of all gradients together.
     """
@@ -94,6 +103,7 @@ class Optimisation(Section):
     warmup_steps: int = Field(500, ge=0)
     warmup_factor: float = Field(0.001, ge=0, le=1)
     schedule: Literal["steps", "cosine"] = "steps"
+    cosine_epochs: float | None = Field(None, gt=0)
     milestones: tuple[float, ...] = (380, 410)
     decay: float = Field(0.1, gt=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -139,8 +149,11 @@ class Config(Section):
 
     Attributes:
         model: Catalogue name.
-        weights: Weight file to start from, ``"official"``, or ``None`` for random weights. Where the skeleton is
-            another, heatmaps of keypoints with the same names are taken over, the others start anew.
+        weights: Weight file to start from, ``"official"``, ``"imagenet"`` (the backbone from timm, the rest random), or
+            ``None`` for random weights. Where the skeleton is another, heatmaps of keypoints with the same names are
+            taken over, the others start anew.
+        input_size: Height and width of the network's input, multiples of 32; unless given, those of the weight file that
+            training starts from, or the model's own.
         output: Folder of checkpoints, logs and weights.
         resume: Continue the run in ``output``.
         epochs, max_steps: Whichever ends first; ``max_steps`` counts optimizer steps.
@@ -160,6 +173,7 @@ class Config(Section):
 
     model: str
     weights: str | None = None
+    input_size: tuple[Side, Side] | None = None
     output: str = "output/train"
     resume: bool = False
     seed: int = Field(0, ge=0)

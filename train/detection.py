@@ -193,6 +193,23 @@ class YoloTraining(DetectorTraining):
 TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTraining, PPYOLOv2: YoloTraining}
 
 
+def _check_sizes(config: Config) -> None:
+    """Refuse sizes of training images that the network cannot take, or that are not around ``input_size``.
+
+    Raises:
+        ConfigError: It names the size.
+    """
+    sizes = config.detection.sizes
+    wrong = [size for size in sizes if size < _DIVISOR or size % _DIVISOR]
+    if wrong:
+        raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
+    if config.input_size and sizes and not min(sizes) <= config.input_size[0] <= max(sizes):
+        raise ConfigError(
+            f"input_size: {config.input_size[0]} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
+            f"pass detection.sizes=[{config.input_size[0]}], or several sizes around it"
+        )
+
+
 def detection_job(config: Config) -> Job:
     """Everything for training a detector.
 
@@ -205,9 +222,7 @@ def detection_job(config: Config) -> Job:
     trainable = TRAININGS.get(get_entry(config.model).network)
     if trainable is None:
         raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
-    wrong = [size for size in config.detection.sizes if size < _DIVISOR or size % _DIVISOR]
-    if wrong:
-        raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
+    _check_sizes(config)
     images, class_names = read_boxes(data.train, config.detection.classes)
     check_images(images.items, data.images)
     network = build_network(config, class_names=class_names)

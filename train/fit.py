@@ -39,7 +39,7 @@ from train.averaging import Averaging
 from train.bottom_up import bottom_up_job
 from train.config import Config, ConfigError, flat_items
 from train.detection import detection_job
-from train.module import Job, Training, base_rate
+from train.module import Job, Training, describe_rate
 from train.order import BatchOrder, batches_per_epoch, evaluation_loader, training_loader
 from train.pose import pose_job
 
@@ -231,7 +231,7 @@ def _say_what_happens(
         *job.rows,
         ("weights", config.weights or "random"),
         ("steps", f"{total_steps} of {joint} samples, {steps_per_epoch} per epoch"),
-        ("rate", f"{base_rate(config, world):.3g}"),
+        ("rate", describe_rate(config, world)),
         ("output", config.output),
     ]
     if resumed_from:

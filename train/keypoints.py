@@ -10,7 +10,7 @@ from tinypose_torch.data.coco import CocoFile
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.geometry.skeletons import Skeleton
-from train.config import Augmentation, ConfigError
+from train.config import Augmentation, Config, ConfigError, Data
 
 
 def build_colour(options: Augmentation) -> Compose | None:
@@ -33,17 +33,65 @@ def build_colour(options: Augmentation) -> Compose | None:
     return Compose(chosen) if chosen else None
 
 
-def with_sigmas(skeleton: Skeleton, sigmas: tuple[float, ...] | None) -> Skeleton:
-    """A skeleton with the configured OKS constants instead of its own.
+def configured_skeleton(skeleton: Skeleton, data: Data) -> Skeleton:
+    """A skeleton with the configured OKS constants and flip pairs instead of its own.
 
     Raises:
-        ConfigError: Their number is not the keypoints'.
+        ConfigError: They do not fit its keypoints.
     """
-    if sigmas is None:
+    if data.sigmas is not None:
+        if len(data.sigmas) != len(skeleton):
+            raise ConfigError(f"data.sigmas: {len(data.sigmas)} numbers for {len(skeleton)} keypoints")
+        skeleton = dataclasses.replace(skeleton, sigmas=data.sigmas)
+    if data.flip_pairs is None:
         return skeleton
-    if len(sigmas) != len(skeleton):
-        raise ConfigError(f"data.sigmas: {len(sigmas)} numbers for {len(skeleton)} keypoints")
-    return dataclasses.replace(skeleton, sigmas=sigmas)
+    left_right = [(_index(skeleton, left), _index(skeleton, right)) for left, right in data.flip_pairs]
+    indices = [index for pair in left_right for index in pair]
+    for index in indices:
+        if indices.count(index) > 1:
+            raise ConfigError(f"data.flip_pairs: {skeleton.keypoint_names[index]!r} occurs more than once")
+    return dataclasses.replace(skeleton, flip_pairs=tuple(left_right))
+
+
+def _index(skeleton: Skeleton, keypoint: str | int) -> int:
+    """The index of a keypoint that is given by its name or index."""
+    names = skeleton.keypoint_names
+    if keypoint in names:
+        return names.index(str(keypoint))
+    if isinstance(keypoint, int) and 0 <= keypoint < len(names):
+        return keypoint
+    raise ConfigError(f"data.flip_pairs: no keypoint {keypoint!r} among {', '.join(names)}")
+
+
+def configured_augmentation(config: Config, skeleton: Skeleton) -> Augmentation:
+    """The configured augmentation, without mirroring where it is not known which keypoints swap.
+
+    Raises:
+        ConfigError: See `check_flip_pairs`.
+    """
+    check_flip_pairs(config, skeleton)
+    if skeleton.flip_pairs or config.data.flip_pairs is not None:
+        return config.augmentation
+    return config.augmentation.model_copy(update={"flip": 0.0})
+
+
+def check_flip_pairs(config: Config, skeleton: Skeleton) -> None:
+    """Refuse to mirror images of a skeleton with left or right keypoints whose opposites are not known.
+
+    Raises:
+        ConfigError: It names the keypoints and what to do.
+    """
+    unpaired = skeleton.unpaired_names()
+    mirrors = {
+        "augmentation.flip=0": config.augmentation.flip > 0,
+        "flip_test=false": config.flip_test and config.data.val is not None,
+    }
+    remedies = [remedy for remedy, needed in mirrors.items() if needed]
+    if unpaired and remedies and config.data.flip_pairs is None:
+        raise ConfigError(
+            f"left or right keypoints without an opposite: {', '.join(unpaired)}; name all pairs with "
+            f"data.flip_pairs='[[LEFT, RIGHT], ...]' ([] if none swaps), or do not mirror: {' '.join(remedies)}"
+        )
 
 
 def check_same_keypoints(one: CocoFile, two: CocoFile) -> None:

@@ -160,9 +160,23 @@ class Job:
     evaluation_batch: int | None = None
 
 
+def samples_per_step(config: Config, processes: int) -> int:
+    """Samples of all processes that make an optimizer step."""
+    return config.batch_size * config.accumulate * processes
+
+
 def base_rate(config: Config, processes: int) -> float:
-    """The learning rate for the samples that make a step here."""
+    """The learning rate for the samples per step of this run (Goyal et al., "Accurate, Large Minibatch SGD", 2017)."""
     options = config.optimisation
     if options.reference_batch is None:
         return options.learning_rate
-    return options.learning_rate * config.batch_size * config.accumulate * processes / options.reference_batch
+    return options.learning_rate * samples_per_step(config, processes) / options.reference_batch
+
+
+def describe_rate(config: Config, processes: int) -> str:
+    """`base_rate`, and what it was scaled from."""
+    options, samples = config.optimisation, samples_per_step(config, processes)
+    rate = f"{base_rate(config, processes):.3g}"
+    if options.reference_batch in (None, samples):
+        return rate
+    return f"{rate} ({options.learning_rate:.3g} at {options.reference_batch} samples per step, scaled to {samples})"

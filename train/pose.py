@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -31,11 +30,18 @@ from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
-from train.keypoints import build_colour, check_same_keypoints, with_sigmas
+from train.keypoints import (
+    build_colour,
+    check_flip_pairs,
+    check_same_keypoints,
+    configured_augmentation,
+    configured_skeleton,
+)
 from train.module import Job, Training
-from train.start import build_network
+from train.start import build_network, training_entry
 
 UPPER_BODY = COCO17.keypoint_names[:11]
+HALF_BODY_MIN_KEYPOINTS = 9
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     """Read and check everything that training needs.
 
     Raises:
-        ConfigError: A file is not named.
+        ConfigError: A file is not named, or an option does not fit the skeleton.
         DatasetError: See `read_coco`, `annotated_people`, `check_images`; or ``val`` has another skeleton.
     """
     data = config.data
@@ -72,18 +78,19 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     val_folder = Path(data.val_images) if data.val_images else folder
     if data.format == "mpii":
         train = mpii_people(data.train)
+        skeleton = configured_skeleton(train.skeleton, data)
         check_images(train.items, folder)
         if data.val is None:
-            return People(train, folder, None, None, train.skeleton, None)
+            return People(train, folder, None, None, skeleton, None)
         if data.truth is None:
             raise ConfigError("data.truth is missing: MPII's gt_valid.mat, which has the head sizes")
         val, mpii_truth = mpii_people(data.val), read_mpii_truth(data.truth)
         check_images(val.items, val_folder)
         if len(val) != len(mpii_truth.head_sizes):
             raise DatasetError(f"{data.truth} is of {len(mpii_truth.head_sizes)} people, {data.val} of {len(val)}")
-        return People(train, folder, val, val_folder, train.skeleton, mpii_truth)
+        return People(train, folder, val, val_folder, skeleton, mpii_truth)
     train_file = read_coco(data.train, entry.skeleton)
-    skeleton = with_sigmas(train_file.skeleton, data.sigmas)
+    skeleton = configured_skeleton(train_file.skeleton, data)
     train = annotated_people(train_file, entry.input_size)
     check_images(train.items, folder)
     if data.val is None:
@@ -110,6 +117,8 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
     unknown = [name for name in upper if name not in names]
     if unknown:
         raise ConfigError(f"augmentation.upper_body: no keypoint {unknown[0]!r} among {', '.join(names)}")
+    half_body = options.half_body if 0 < len(upper) < len(names) else 0.0
+    min_keypoints = options.half_body_min_keypoints or min(HALF_BODY_MIN_KEYPOINTS, len(names) // 2 + 1)
     height, width = entry.input_size
     p = options.dropping_probability
     dropping: dict[str, list[T.PersonTransform]] = {
@@ -120,11 +129,11 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
     }
     return T.PersonCompose(
         [
-            T.HalfBody([names.index(name) for name in upper], width / height, p=options.half_body),
+            T.HalfBody([names.index(name) for name in upper], width / height, min_keypoints, p=half_body),
             *([T.ShiftCenter(p=options.shift)] if options.shift else []),
             T.ScaleJitter(options.scale),
             T.RandomRotation(options.rotation, p=options.rotation_probability),
-            T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip if entry.skeleton.flip_pairs else 0.0),
+            T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip),
             *dropping[options.dropping],
             T.PersonAffine(entry.input_size, entry.udp),
         ]
@@ -132,8 +141,13 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
 
 
 def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
-    """Training samples."""
-    transform, colour = build_transform(config.augmentation, entry), build_colour(config.augmentation)
+    """Training samples.
+
+    Raises:
+        ConfigError: See `configured_augmentation`, `build_transform`, `build_colour`.
+    """
+    options = configured_augmentation(config, entry.skeleton)
+    transform, colour = build_transform(options, entry), build_colour(options)
     return PoseDataset(people.train.items, people.train_images, entry, transform, colour, config.seed)
 
 
@@ -205,7 +219,10 @@ def pose_job(config: Config) -> Job:
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
     """
-    people = find_people(config, get_pose_entry(config.model))
+    entry = training_entry(config)
+    assert isinstance(entry, PoseEntry)
+    people = find_people(config, entry)
+    check_flip_pairs(config, people.skeleton)
     network = build_network(config, skeleton=people.skeleton)
     entry = entry_of(network)
     assert isinstance(entry, PoseEntry)

@@ -11,13 +11,14 @@ def rate_factor(options: Optimisation, step: int, steps_per_epoch: int, total_st
     """What the base rate is multiplied by in a step, counted from 0.
 
     The rate climbs linearly over the warm-up, then falls by ``decay`` at every milestone, which takes effect with the
-    first step of that epoch; or along a cosine to 0 at ``total_steps``.
+    first step of that epoch; or along a cosine to 0 at ``total_steps``, or at the end of epoch ``cosine_epochs``.
     """
     if step < options.warmup_steps:
         done = step / options.warmup_steps
         return options.warmup_factor * (1 - done) + done
     if options.schedule == "cosine":
-        done = (step - options.warmup_steps) / max(1, total_steps - options.warmup_steps)
+        last = total_steps if options.cosine_epochs is None else options.cosine_epochs * steps_per_epoch
+        done = (step - options.warmup_steps) / max(1, last - options.warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     passed = sum(step >= round(milestone * steps_per_epoch) for milestone in options.milestones)
     return options.decay**passed

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import DetectorEntry
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry
+from tinypose_torch.checkpoints.files import carried_changes
+from tinypose_torch.checkpoints.imagenet import load_imagenet_backbone
 from tinypose_torch.checkpoints.load import is_head
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -16,6 +20,7 @@ from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
 OFFICIAL = "official"
+IMAGENET = "imagenet"
 _RARE = 0.01
 
 
@@ -27,19 +32,42 @@ def build_network(
     What the head has for keypoints or classes whose names the weights know, too, is taken over; the rest starts anew.
 
     Raises:
-        CheckpointError, DownloadError: See `create_model`.
+        CheckpointError, DownloadError: See `create_model`, `load_imagenet_backbone`.
         ConfigError: ``freeze`` names nothing.
     """
     torch.manual_seed(config.seed)
-    network = create_model(config.model, skeleton=skeleton, class_names=class_names)
+    size = training_entry(config).input_size
+    network = create_model(config.model, skeleton=skeleton, class_names=class_names, input_size=size)
     _start_head(network)
-    if config.weights is not None:
+    if config.weights == IMAGENET:
+        load_imagenet_backbone(network)
+    elif config.weights is not None:
         official = config.weights == OFFICIAL
         source = create_model(config.model, pretrained=official, weights=None if official else config.weights)
         _take_over(network, source)
     use_training_batch_norm(network, config.batch_norm == "paddle", config.sync_batch_norm)
     _freeze(network, config.freeze)
     return network.train()
+
+
+def training_entry(config: Config) -> Entry:
+    """The model's catalogue entry with the input size to train at.
+
+    Raises:
+        ConfigError: A size that is not a square, for a network that is trained on squares.
+        CheckpointError: See `carried_changes`.
+    """
+    entry = get_entry(config.model)
+    if config.input_size is None:
+        if config.weights in (None, OFFICIAL, IMAGENET):
+            return entry
+        assert config.weights is not None
+        carried = carried_changes(config.weights, config.model).get("input_size", entry.input_size)
+        return dataclasses.replace(entry, input_size=carried)
+    height, width = config.input_size
+    if height != width and not isinstance(entry, PoseEntry):
+        raise ConfigError(f"input_size: {height} x {width} is not a square; {config.model} is trained on squares")
+    return dataclasses.replace(entry, input_size=(height, width))
 
 
 def _start_head(network: nn.Module) -> None:

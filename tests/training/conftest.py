@@ -36,4 +36,5 @@ def arguments(people, tmp_path):
         "accelerator=cpu",
         "batch_size=4",
         "ema=null",
+        "optimisation.reference_batch=null",
     ]

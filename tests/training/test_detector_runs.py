@@ -31,6 +31,7 @@ def quick(people, tmp_path):
         f"data.images={people / 'images'}",
         f"output={tmp_path / 'run'}",
         *("data.workers=0", "accelerator=cpu", "batch_size=4", "detection.sizes=[128, 192]", "max_steps=2", "ema=0.9"),
+        *("weights=null", "optimisation.reference_batch=null"),
     ]
 
 
@@ -145,7 +146,7 @@ def test_rates(recipe, per_epoch):
 def job_of(content, people, tmp_path, *overrides):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(content))
-    common = [f"data.train={path}", f"data.images={people / 'images'}", *overrides]
+    common = [f"data.train={path}", f"data.images={people / 'images'}", "weights=null", *overrides]
     return detection_job(load_config("picodet_s_192_lcnet_pedestrian", common))
 
 

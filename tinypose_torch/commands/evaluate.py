@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
     entry = runner.metadata.entry
+    if options.flip and not isinstance(entry, DetectorEntry):
+        _check_flip(entry.skeleton)
     if isinstance(entry, DetectorEntry):
         accuracy = _evaluate_boxes(runner, entry, options)
     elif isinstance(entry, BottomUpEntry):
@@ -77,6 +79,16 @@ def run(options: argparse.Namespace) -> int:
     }
     _report(accuracy, facts, options)
     return 0
+
+
+def _check_flip(skeleton: Skeleton) -> None:
+    """Refuse a flip test that would not swap left and right keypoints."""
+    unpaired = skeleton.unpaired_names()
+    if unpaired:
+        raise ValueError(
+            f"--flip: the weights do not say which keypoints are the opposites of {', '.join(unpaired)}; leave out "
+            "--flip, or train with data.flip_pairs"
+        )
 
 
 def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse.Namespace) -> None:

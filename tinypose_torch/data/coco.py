@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 
 # For keypoints that COCO has no constant for: the middle of COCO's, as usual for new skeletons.
 DEFAULT_SIGMA = 0.072
-_SIDES = (("left", "right"), ("Left", "Right"), ("l_", "r_"), ("L_", "R_"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_coco(path: str | os.PathLike[str], default: Skeleton | None = None) -> 
 
 
 def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]], sigmas: list[float]) -> Skeleton:
-    """A skeleton whose flip pairs follow from names such as ``left_knee`` and ``right_knee``.
+    """A skeleton whose flip pairs follow from its names, see `find_flip_pairs`.
 
     Args:
         sigmas: Empty for COCO's where the names are COCO's, and `DEFAULT_SIGMA` elsewhere.
@@ -75,16 +75,10 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
         return COCO17
     if len(set(names)) != len(names):
         raise ValueError(f"a keypoint is named twice: {', '.join(names)}")
-    pairs = []
-    for index, left_name in enumerate(names):
-        for left, right in _SIDES:
-            if left in left_name and left_name.replace(left, right) in names:
-                pairs.append((index, names.index(left_name.replace(left, right))))
-                break
     known = dict(zip(COCO17.keypoint_names, COCO17.sigmas, strict=True))
     if not sigmas:
         sigmas = [known.get(keypoint, DEFAULT_SIGMA) for keypoint in names]
-    return Skeleton(name, tuple(names), tuple(pairs), tuple(links), tuple(sigmas))
+    return Skeleton(name, tuple(names), find_flip_pairs(names).pairs, tuple(links), tuple(sigmas))
 
 
 def read_json(path: Path) -> dict[str, Any]:

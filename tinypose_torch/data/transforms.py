@@ -133,7 +133,7 @@ class PersonCompose(Compose):
 
 
 class HalfBody(PersonTransform):
-    """Cut out the upper or the lower half of a body of which more than ``least`` keypoints are labelled.
+    """Cut out the upper or the lower half of a body of which enough keypoints are labelled.
 
     The upper half is preferred if a standard normal draw falls below 0.5, that is in 69 of 100 cases; either needs more
     than two labelled keypoints.
@@ -141,16 +141,16 @@ class HalfBody(PersonTransform):
     Args:
         upper: Indices of the upper body's keypoints; the others are the lower body's.
         aspect: Width by height of the network's input.
-        least: Labelled keypoints that a person must exceed.
+        min_keypoints: Labelled keypoints that a person needs.
     """
 
-    def __init__(self, upper: Sequence[int], aspect: float = 0.75, least: int = 8, p: float = 0.3) -> None:
+    def __init__(self, upper: Sequence[int], aspect: float = 0.75, min_keypoints: int = 9, p: float = 0.3) -> None:
         super().__init__(p=p)
-        self.upper, self.aspect, self.least = frozenset(upper), aspect, least
+        self.upper, self.aspect, self.min_keypoints = frozenset(upper), aspect, min_keypoints
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         labelled = data["person"].labelled
-        if len(labelled) <= self.least:
+        if len(labelled) < self.min_keypoints:
             return {"chosen": None}
         return {"chosen": self.choose(labelled, self.random_generator.standard_normal() < 0.5)}
 

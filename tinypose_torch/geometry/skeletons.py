@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tinypose_torch.geometry.flip_pairs import side_of
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -31,6 +33,10 @@ class Skeleton:
             for pair in pairs:
                 if len(pair) != 2 or not all(0 <= index < count for index in pair):
                     raise ValueError(f"skeleton {self.name!r}: {kind} {pair} does not fit its {count} keypoints")
+        swapped = [index for pair in self.flip_pairs for index in pair]
+        twice = [index for index in swapped if swapped.count(index) > 1]
+        if twice:
+            raise ValueError(f"skeleton {self.name!r}: keypoint {twice[0]} is in more than one flip pair")
         if self.sigmas and len(self.sigmas) != count:
             raise ValueError(f"skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints")
 
@@ -40,6 +46,11 @@ class Skeleton:
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
         return order
+
+    def unpaired_names(self) -> tuple[str, ...]:
+        """Names of left or right keypoints that are in no flip pair."""
+        paired = {index for pair in self.flip_pairs for index in pair}
+        return tuple(name for index, name in enumerate(self.keypoint_names) if side_of(name) and index not in paired)
 
     def __len__(self) -> int:
         return len(self.keypoint_names)
