@@ -14,8 +14,6 @@ from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
 
 _MAX_NUMBER = 1e15  # larger ones lose their digits as floats
-_BOX = "expected x, y, width, height as finite numbers"
-_KEYPOINTS = "expected finite numbers (x, y, v)"
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> Non
         raise DatasetError(f"{name}: image_id {reprlib.repr(annotation.get('image_id'))}; expected the id of an image")
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise DatasetError(f"{name}: bbox {reprlib.repr(box)}; {_BOX}")
+        raise DatasetError(f"{name}: bbox {reprlib.repr(box)}; expected x, y, width, height")
     if "area" in annotation and not _is_number(annotation["area"]):
         raise DatasetError(f"{name}: area {reprlib.repr(annotation['area'])}; expected square pixels, or no such field")
     if annotation.get("iscrowd", 0) not in (0, 1):
@@ -115,8 +113,9 @@ def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> Non
     if not keypoints:
         return
     points = annotation.get("keypoints")
-    if not isinstance(points, list) or not all(map(_is_number, points)):
-        raise DatasetError(f"{name}: keypoints {reprlib.repr(points)}; {_KEYPOINTS}")
+    wrong = [value for value in points if not _is_number(value)] if isinstance(points, list) else [points]
+    if wrong:
+        raise DatasetError(f"{name}: {reprlib.repr(wrong[0])} in keypoints; expected finite numbers (x, y, v)")
     count = annotation.get("num_keypoints", 0)
     if type(count) is not int or not 0 <= count <= _MAX_NUMBER:
         raise DatasetError(f"{name}: num_keypoints {reprlib.repr(count)}; expected a count, or no such field")
