@@ -102,11 +102,11 @@ def test_nobody_found(empty, evaluate, tmp_path, capsys):
     (tmp_path / "det.json").write_text(json.dumps([] if empty else [row]))
     figures = evaluate("--detections", tmp_path / "det.json", "--detection-threshold", 0.9)
     assert {figures[name] for name in coco.STATISTICS} == {0}
-    assert "warning: nothing was found in 4 images" in capsys.readouterr().err
+    assert "warning: nothing was found in the images" in capsys.readouterr().err
     figures = evaluate(*PIPELINE, "--detection-threshold", 1, "--predictions", tmp_path / "p.json")
     assert {figures[name] for name in coco.STATISTICS} == {0}
     assert json.loads((tmp_path / "p.json").read_text()) == []
-    assert "warning: nothing was found in 4 images" in capsys.readouterr().err
+    assert "warning: nothing was found in the images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rows", [{}, [{"image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]])

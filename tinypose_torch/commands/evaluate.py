@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if options.predictions:
         _write_json(options.predictions, found.results)
     if not found.results:
-        print(f"tinypose: warning: nothing was found in {found.num_images} images", file=sys.stderr)
+        print("tinypose: warning: nothing was found in the images", file=sys.stderr)
     accuracy = found.score() if found.score is not None else {}
     entry = runner.metadata.entry
     facts = {
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         "detections": options.detections,
         **found.facts,
     }
-    print(f"{found.num_images} images, {len(found.results)} {'boxes' if options.detector else 'people'} found")
+    print(f"images: {found.num_images}, {'boxes' if options.detector else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
     return 0
 
