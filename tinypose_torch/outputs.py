@@ -11,10 +11,10 @@ from tinypose_torch.images import IMAGE_SUFFIXES
 FilePath = str | os.PathLike[str]
 
 
-def refuse_inputs(
+def check_outputs(
     outputs: Mapping[str, FilePath | None], inputs: Iterable[FilePath | None] = (), images: FilePath | None = None
 ) -> None:
-    """Check that no output of a command replaces one of its inputs.
+    """Check that the outputs of a command can be written, and replace none of its inputs.
 
     Args:
         outputs: Output file of each option, such as ``{"--json": options.json}``; ``None`` where it is not given.
@@ -22,7 +22,7 @@ def refuse_inputs(
         images: Folder whose images are inputs.
 
     Raises:
-        ValueError: An output is a folder, an input, or the file of another output.
+        ValueError: An output is a folder, an input, or the file of another output; or its folder cannot be written to.
     """
     sources = [Path(path) for path in inputs if path is not None]
     option_of: dict[str, str] = {}
@@ -32,6 +32,9 @@ def refuse_inputs(
         path = Path(output)
         if path.is_dir():
             raise ValueError(f"{option} {path} is a folder; name a file")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ValueError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
         other = option_of.setdefault(os.path.realpath(path), option)
         if other != option:
             raise ValueError(f"{other} and {option} name the same file, {path}; name two files")
@@ -44,6 +47,6 @@ def refuse_inputs(
 def _files(sources: Iterable[Path], images: FilePath | None) -> Iterator[Path]:
     """Existing input files."""
     for source in sources:
-        yield from source.rglob("*") if source.is_dir() else filter(Path.exists, [source])
+        yield from filter(Path.exists, source.rglob("*") if source.is_dir() else [source])
     if images is not None:
         yield from (path for path in Path(images).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.exists())

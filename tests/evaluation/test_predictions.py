@@ -96,7 +96,7 @@ def test_an_image_list_for_nothing(rendered, changed, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("empty", [True, False], ids=["no boxes", "no boxes above the threshold"])
-def test_nobody_found(empty, evaluate, tmp_path, capsys):
+def test_nothing_found(empty, evaluate, tmp_path, capsys):
     """Accuracy 0 and a warning, for poses as for boxes."""
     row = {"image_id": 10, "category_id": 1, "bbox": [0, 0, 50, 90], "score": 0.3}
     (tmp_path / "det.json").write_text(json.dumps([] if empty else [row]))

@@ -14,7 +14,7 @@ from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import create_model, entry_of
-from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator, people_for_network
 from tinypose_torch.runtime.exported import open_exported
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
     names = [options.model, options.with_model] if options.with_model else [options.model]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
-    refuse_inputs(
+    check_outputs(
         {"--output": output}, [options.weights, options.with_weights, options.detector_weights], options.images
     )
     if options.precision == "int8" and not options.images:

@@ -22,7 +22,7 @@ from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.images import load_image, save_png
-from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
 from tinypose_torch.seen import Seen, complete, look_at
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
         raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
     sources, missing = find_sources(options.inputs)
-    refuse_inputs({"--json": options.json}, [*sources, options.detector_weights, options.pose_weights])
+    check_outputs({"--json": options.json}, [*sources, options.detector_weights, options.pose_weights])
     failures = [(item, NOTHING_FOUND) for item in missing]
     if sources:
         if get_entry(options.pose).task == "bottom-up pose":
