@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -17,12 +18,35 @@ def command_line(command: str) -> str:
 
     It is prefixed by `python run.py` in a clone set up by it, unless that environment is active in the user's shell.
     """
+    launcher = _launcher()
+    return command if launcher is None or _is_active() else f"{launcher} {command}"
+
+
+def install_hint(extra: str) -> str:
+    """The shell command that installs an extra, such as ``"export"``, into the environment of this process.
+
+    `run.py --extras` in a clone set up by it, which knows the pinned versions; elsewhere pip, or uv if there is no pip.
+    """
+    launcher = _launcher()
+    if launcher is not None:
+        return f"{launcher} --extras {extra}"
+    if importlib.util.find_spec("pip") is None:
+        installer = f"uv pip install --python {shlex.quote(sys.executable)}"
+    elif _is_active():
+        installer = "pip install"
+    else:
+        installer = f"{shlex.quote(sys.executable)} -m pip install"
+    return f"{installer} 'tinypose-torch[{extra}]'"
+
+
+def _launcher() -> str | None:
+    """The command that starts run.py, if it set this environment up."""
     environment = Path(sys.prefix)
     launcher = environment.parent / "run.py"
-    if not (environment / STAMP).is_file() or not launcher.is_file() or _is_active():
-        return command
+    if not (environment / STAMP).is_file() or not launcher.is_file():
+        return None
     path = "run.py" if launcher.parent.samefile(Path.cwd()) else shlex.quote(str(launcher))
-    return f"python {path} {command}"
+    return f"python {path}"
 
 
 def _is_active() -> bool:

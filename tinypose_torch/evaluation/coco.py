@@ -16,6 +16,7 @@ import numpy as np
 
 from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.hints import install_hint
 
 Array = np.ndarray
 NMS_THRESHOLD = 0.9
@@ -32,7 +33,7 @@ def import_pycocotools() -> tuple[Any, Any]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise RuntimeError(f"{error}; pip install 'tinypose-torch[train]'") from None
+        raise RuntimeError(f"{error}; {install_hint('train')}") from None
     return COCO, COCOeval
 
 
