@@ -1,9 +1,10 @@
 import json
 import os
+import runpy
 import sys
 
 import pytest
-from conftest import REAL
+from conftest import REAL, ROOT
 
 from tinypose_torch.cli import main
 from tinypose_torch.timing.backends import BACKENDS, Backend
@@ -85,3 +86,12 @@ def test_what_cannot_be_timed(prepare, message):
 def test_wrong_arguments(arguments, capsys):
     assert main(["benchmark", *arguments]) == 2
     assert capsys.readouterr().err
+
+
+def test_split_of_a_prediction_within_its_time(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["prediction.py", "--rounds", "100000", "--seconds", "0", "--threads", "1"])
+    runpy.run_path(str(ROOT / "benchmarks/prediction.py"), run_name="__main__")
+    output = capsys.readouterr()
+    assert "median of 1 rounds" in output.out
+    assert "DARK of 64 people" in output.out
+    assert "building picodet_s_320_lcnet_pedestrian" in output.err, "progress before the first table"
