@@ -11,6 +11,7 @@ from tinypose_torch.timing.backends import BACKENDS, Backend
 from tinypose_torch.timing.processes import TimedProcess, TimingError
 
 
+@pytest.mark.slow
 def test_table_plot_and_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(BACKENDS, "executorch", Backend("executorch", ("no_such_package",)))
     wanted = ["eager", "torchscript", "executorch", "executorch int8", "paddle"]
@@ -32,6 +33,7 @@ def test_table_plot_and_json(tmp_path, capsys, monkeypatch):
     assert "tinypose_128x96, 1 thread" in plot.read_text()
 
 
+@pytest.mark.slow
 def test_end_to_end(tmp_path):
     path = tmp_path / "figures.json"
     options = ["--backend", "torchscript", "--threads", "1", "--rounds", "2", "--end-to-end", "--json", str(path)]
@@ -42,6 +44,7 @@ def test_end_to_end(tmp_path):
     assert rows[1]["pose_ms"] > 2 * rows[0]["pose_ms"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 @pytest.mark.parametrize("backend", ["paddle", "ncnn"])
 def test_others(backend, tmp_path):

@@ -58,6 +58,7 @@ def test_scores_and_boxes(format_name, exported):
     assert np.abs(boxes - expected_boxes).max() < 0.01
 
 
+@pytest.mark.slow
 def test_raw_files_take_any_number_of_crops(exported):
     runner = load_runner(POSE, exported(POSE, "onnx", images=False, decode=False, batch=None))
     images = np.repeat(photos(runner.metadata.entry)[:1], 5, axis=0)
