@@ -21,7 +21,13 @@ from tinypose_torch import cli, create_model, list_models
 from tinypose_torch.images import save_png
 from train.config import load_config
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), ROOT / "weights/README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").rglob("*.md"),
+    ROOT / "weights/README.md",
+    ROOT / "deploy/cpp/README.md",
+]
 FENCE = re.compile(r"(?P<mark><!-- not run: .+? -->\n+)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
 
 
@@ -161,6 +167,16 @@ def check_models(options):
         name = getattr(options, key, None)
         names = name if isinstance(name, list) else [name]
         assert set(names) - {None, "NAME"} <= set(list_models()), names
+
+
+def test_options_of_the_cpp_program():
+    """Those that the pages name are known to its command line."""
+    source = (ROOT / "deploy/cpp/src/main.cpp").read_text()
+    known = set(re.findall(r"--[a-z-]+", source.split("known{")[1].split("}")[0]))
+    text = re.sub(r"\\\n\s*", "", (ROOT / "docs/phone.md").read_text())
+    lines = re.findall(r"^    .*build(?:-arm)?/tinypose (.+)$", text, re.M)
+    assert len(lines) >= 2
+    assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
 
 
 def test_links_between_pages():

@@ -22,6 +22,8 @@ from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
 
+pytestmark = pytest.mark.slow  # the programs are built first; tests/test_docs.py checks their options
+
 SOURCE = Path(__file__).parents[2] / "deploy/cpp"
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 CROSS_COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
