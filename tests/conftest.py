@@ -33,7 +33,8 @@ DEMO_WEIGHTS = {
 }
 
 
-SLOWEST = ("test_every_model", "test_precisions", "test_cpp", "test_resuming", "test_bad_files", "test_exported_files")
+# The first one exports what other files wait for.
+SLOWEST = ("test_exported_files", "test_every_model", "test_precisions", "test_cpp", "test_resuming", "test_runs")
 SLOW = frozenset(("export", "deploy", "training"))
 
 

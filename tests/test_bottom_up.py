@@ -143,6 +143,7 @@ def weights(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate(weights, tmp_path, capsys):
     """The same commands as for top-down networks, and clear refusals of what has no meaning here."""
     photo = tmp_path / "photo.jpg"

@@ -63,6 +63,7 @@ def _step_of(folder):
     return torch.load(folder / LAST, weights_only=False)["global_step"]
 
 
+@pytest.mark.slow
 def test_finished_run_goes_on(arguments, tmp_path):
     """With more steps than it was begun with; the rate's schedule is by epochs, so the result is the same."""
     common = [*arguments, "checkpoint_every=2", "optimisation.schedule=steps"]
