@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Set up the environment on the first call, then run a command in it: `python run.py COMMAND ...`.
+"""Set up the environment on the first call, then run a command in it: `python run.py [--extras NAMES] COMMAND ...`.
 
 `python run.py tinypose predict photo.jpg` installs what prediction needs; any other command, such as
-`python run.py pytest`, what development needs. Versions and hashes come from constraints.txt. It uses uv where it is
-installed, else pip, and needs nothing but Python itself.
+`python run.py pytest`, what development needs. `--extras export,track` installs these extras of pyproject.toml as well,
+and does nothing else if no command follows. COMMAND is a program of the environment; others are refused.
+Versions and hashes come from constraints.txt. run.py uses uv where it is installed, else pip, and needs nothing but
+Python itself.
 """
 
 from __future__ import annotations
@@ -37,22 +39,79 @@ def main(arguments: list[str]) -> int:
     if sys.version_info < OLDEST_PYTHON:
         print(f"Python {sys.version.split()[0]} is too old; 3.11 or newer is needed", file=sys.stderr)
         return 2
-    extras = () if arguments[0] in PREDICTION_COMMANDS else DEVELOPMENT_EXTRAS
     try:
+        extras, arguments = split_extras(arguments)
+        if arguments and arguments[0] not in PREDICTION_COMMANDS:
+            extras = (*extras, *DEVELOPMENT_EXTRAS)
         set_up(extras)
+        if not arguments:
+            return 0
+        command = [*find_command(arguments[0]), *arguments[1:]]
     except subprocess.CalledProcessError as error:
         print(f"set-up failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
         return 2
+    except ValueError as error:
+        print(f"run.py: error: {error}", file=sys.stderr)
+        return 2
+    return subprocess.run(command, env=activated(), check=False).returncode
+
+
+def activated() -> dict[str, str]:
+    """The environment variables of this process, changed as the environment's activation would."""
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
-    command = shutil.which(arguments[0], path=environment["PATH"])
-    if command is None:
-        print(f"no command {arguments[0]!r} in {ENVIRONMENT}", file=sys.stderr)
-        return 2
-    return subprocess.run([command, *arguments[1:]], env=environment, check=False).returncode
+    if os.environ.get("VIRTUAL_ENV") != str(ENVIRONMENT):
+        environment["TINYPOSE_RUN"] = (
+            "1"  # commands in messages then begin with `python run.py`, see tinypose_torch/hints.py
+        )
+    return environment
+
+
+def split_extras(arguments: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The names after `--extras`, and the command that follows.
+
+    Raises:
+        ValueError: Names are missing, or are not extras of pyproject.toml.
+    """
+    option, _, names = arguments[0].partition("=")
+    if option != "--extras":
+        return (), arguments
+    rest = arguments[1:]
+    if not names and rest:
+        names, rest = rest[0], rest[1:]
+    import tomllib  # new in Python 3.11, and older ones must reach the message above
+
+    known = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    extras = tuple(name for name in names.split(",") if name)
+    if not extras or not set(extras) <= set(known):
+        raise ValueError(f"--extras {names!r}; expected names joined by commas, of {', '.join(known)}")
+    return extras, rest
+
+
+def find_command(name: str) -> list[str]:
+    """The program of the environment with this name, and the arguments that it needs first.
+
+    Programs elsewhere, such as another Python's pip, would read or change another environment.
+
+    Raises:
+        ValueError: The environment has no such program.
+    """
+    program = shutil.which(name, path=str(BIN)) if Path(name).name == name else None
+    if name in ("python", "python3"):
+        return [str(PYTHON)]
+    if name not in ("pip", "pip3"):
+        if program is None:
+            raise ValueError(f"no command {name!r} in {BIN}; run other programs without run.py")
+        return [program]
+    if program is not None:
+        return [str(PYTHON), "-m", "pip"]
+    uv = shutil.which("uv")  # it makes environments without pip
+    if uv is None:
+        raise ValueError(f"no pip in {ENVIRONMENT}, which uv made; install uv, or delete {ENVIRONMENT}")
+    return [uv, "pip"]
 
 
 def set_up(extras: tuple[str, ...]) -> None:
@@ -63,13 +122,14 @@ def set_up(extras: tuple[str, ...]) -> None:
     if done.get("key") == key and set(extras) <= set(done.get("extras", [])):
         return
     print(f"setting up {ENVIRONMENT} (once; PyTorch is large) ...", file=sys.stderr)
-    project = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
+    wanted = sorted({*extras, *done.get("extras", [])})
+    project = f"{ROOT}[{','.join(wanted)}]" if wanted else str(ROOT)
     uv = shutil.which("uv")
     if uv:
         install_with_uv(uv, project)
     else:
         install_with_pip(project)
-    STAMP.write_text(json.dumps({"key": key, "extras": sorted({*extras, *done.get("extras", [])})}))
+    STAMP.write_text(json.dumps({"key": key, "extras": wanted}))
 
 
 def install_with_uv(uv: str, project: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,6 +63,7 @@ def main() -> None:
 
 def _estimators(folder: Path, weights: Path) -> dict[str, Any]:
     both, crowd = folder / "both.pte", folder / "crowd.pte"
+    print("exporting ...", file=sys.stderr, flush=True)
     detector = create_model(DETECTOR, weights=DETECTOR_WEIGHTS)
     export_pair(detector, create_model(POSE, weights=POSE_WEIGHTS), both, ExportOptions())
     export_model(create_model(BOTTOM_UP, weights=weights, input_size=SHOWN_SIZE), crowd, ExportOptions())

@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     torch.set_num_threads(parser.parse_args().threads)
-    print(f"{'channels':>8} {'height':>6} {'width':>6} {'ours, ms':>9} {'torchvision, ms':>15}")
+    print(f"{'channels':>8} {'height':>6} {'width':>6} {'ours, ms':>9} {'torchvision, ms':>15}", flush=True)
     for channels, height, width in SIZES:
         layer = DeformableConv(channels, channels)
         torch.nn.init.normal_(layer.offset.weight, std=0.05)
@@ -44,7 +44,7 @@ def main() -> None:
         with torch.inference_mode():
             rounds = [(milliseconds(lambda layer=layer, x=x: layer(x)), milliseconds(theirs)) for _ in range(ROUNDS)]
         ours, other = (statistics.median(times) for times in zip(*rounds, strict=True))
-        print(f"{channels:8} {height:6} {width:6} {ours:9.1f} {other:15.1f}")
+        print(f"{channels:8} {height:6} {width:6} {ours:9.1f} {other:15.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from statistics import median
 
 import timm
 import torch
+from tqdm import trange
 
 from tinypose_torch import create_model
 from tinypose_torch.table import format_table
@@ -33,7 +34,7 @@ def main() -> None:
     x = torch.randn(1, 3, 256, 192)
     times: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
-        for number in range(options.rounds + 2):
+        for number in trange(options.rounds + 2, unit="round", disable=None):
             for name, network in networks.items():
                 started = time.perf_counter()
                 network(x)

@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from tqdm import trange
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
@@ -49,7 +50,7 @@ def main() -> None:
         dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
         collate = PersonCollate(entry)
         decoding, loading = [], []
-        for epoch in range(options.rounds + WARM_UP):
+        for epoch in trange(options.rounds + WARM_UP, desc=name, unit="round", disable=None):
             started = time.perf_counter()
             for file in files:
                 cv2.imread(str(file))

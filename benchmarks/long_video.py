@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from tqdm import tqdm, trange
 
 from tinypose_torch.table import format_table
 from tinypose_torch.video import VideoReader, VideoWriter
@@ -43,13 +44,15 @@ def main() -> None:
         video = Path(folder, "long.mp4")
         frames = round(minutes * 60 * FPS)
         with VideoWriter(video, FPS, SIZE[::-1]) as writer:
-            for index in range(frames):
+            for index in trange(frames, desc="writing the video", unit="frame", disable=None):
                 writer.write(clip[index % len(clip)])
         process = start(video, Path(folder, "whole"), options.detect_every)
         samples = []
-        while process.poll() is None:
-            samples.append((count_lines(Path(folder, "whole.jsonl")), megabytes(process.pid)))
-            time.sleep(1)
+        with tqdm(total=frames, desc="predicting", unit="frame", disable=None) as progress:
+            while process.poll() is None:
+                samples.append((count_lines(Path(folder, "whole.jsonl")), megabytes(process.pid)))
+                progress.update(samples[-1][0] - progress.n)
+                time.sleep(1)
         if process.returncode != 0:
             raise RuntimeError("tinypose predict failed")
         print(

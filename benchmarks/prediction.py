@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -39,6 +40,7 @@ PAIRS = (
 PEOPLE = (1, 6)
 DARK_PEOPLE = 64
 NETWORKS = ("detector", "pose network")
+WARM_UP = 1  # rounds
 STAGES = ("detector input", "detector", "suppression", "crops", "pose network", "DARK", "results")
 
 
@@ -47,7 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="folder with MODEL.pdparams (default: random weights)")
     parser.add_argument("--image", help="photo (default: a made-up 640x480 image)")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=40, help="measured rounds (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=30, help="start no further round after so long (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backend", choices=("eager", "executorch"), default="eager", help="default: %(default)s")
     options = parser.parse_args()
@@ -57,17 +62,20 @@ def main() -> None:
     times: dict[tuple[int, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     heatmaps = made_up_heatmaps(DARK_PEOPLE)
     dark: list[float] = []
-    for round_number in trange(options.rounds + 3, unit="round", disable=None):
+    end = time.perf_counter() + options.seconds
+    for round_number in trange(options.rounds + WARM_UP, unit="round", disable=None):
+        if round_number > WARM_UP and time.perf_counter() > end:
+            break
         for index, estimator in enumerate(estimators):
             for people in PEOPLE:
                 stages = measure(estimator, image, people)
-                if round_number >= 3:  # the first rounds warm up
+                if round_number >= WARM_UP:
                     for stage, seconds in stages.items():
                         times[index, people][stage].append(seconds * 1e3)
         _, seconds = timed(decode_heatmaps, heatmaps)
-        if round_number >= 3:
+        if round_number >= WARM_UP:
             dark.append(seconds * 1e3)
-    report(times, image, options)
+    report(times, len(dark), image, options)
     print(f"\nDARK of {DARK_PEOPLE} people, 64x48 heatmaps: {median(dark):.2f} ms (median), {max(dark):.2f} ms (worst)")
 
 
@@ -93,11 +101,11 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     return seconds
 
 
-def report(times: Any, image: np.ndarray, options: argparse.Namespace) -> None:
+def report(times: Any, rounds: int, image: np.ndarray, options: argparse.Namespace) -> None:
     """Print the table."""
     print(
         f"{image.shape[1]}x{image.shape[0]} photo, {options.threads} threads, {options.backend}, torch {torch.__version__}, "
-        f"{platform.machine()}, median of {options.rounds} rounds, ms\n"
+        f"{platform.machine()}, median of {rounds} rounds, ms\n"
     )
     rows = []
     for (index, people), stages in times.items():
@@ -128,13 +136,14 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
 
 def build(pair: tuple[str, str], options: argparse.Namespace) -> PoseEstimator:
     """An estimator with the given or random weights, on the chosen backend."""
+    print(f"building {' and '.join(pair)} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for name in pair:
             network = create_model(name, weights=options.weights / f"{name}.pdparams" if options.weights else None)
             if options.backend == "executorch":
                 files.append(Path(folder, f"{name}.pte"))
-                print(f"exporting {name} ...", flush=True)
+                print(f"exporting {name} ...", file=sys.stderr, flush=True)
                 export_model(network, files[-1], ExportOptions(images=False, decode=False))
             else:
                 files.append(Path(folder, f"{name}.safetensors"))

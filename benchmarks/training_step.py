@@ -15,6 +15,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from tinypose_torch.losses import detection
 from tinypose_torch.losses.assigners import Targets
@@ -55,7 +56,8 @@ def _time_steps(name: str, data: list[str], batch_size: int, steps: int) -> dict
     assigning = [0.0]
     for function in ("assign_atss", "assign_simota", "assign_task_aligned"):
         setattr(detection, function, _timed(getattr(detection, function), assigning))
-    for places in BatchOrder(job.count, batch_size, steps + 2, 0, seed=0):
+    order = BatchOrder(job.count, batch_size, steps + 2, 0, seed=0)
+    for places in tqdm(order, total=steps + 2, desc=name, unit="step", disable=None):
         clock = [time.perf_counter()]
         batch = job.collate([job.samples[place] for place in places])
         clock.append(time.perf_counter())

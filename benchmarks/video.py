@@ -9,6 +9,7 @@ people is followed.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from tqdm import trange
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.cli import main as tinypose
@@ -46,9 +48,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{name}.pte") for name in (DETECTOR, POSE)]
         for name, short, file in zip((DETECTOR, POSE), ("picodet_s_192", POSE), files, strict=True):
+            print(f"exporting {name} ...", file=sys.stderr, flush=True)
             export_model(create_model(name, weights=ROOT / f"weights/{short}_demo.safetensors"), file)
         rows = []
         for people in options.people:
+            print(f"preparing a video of {people} people ...", file=sys.stderr, flush=True)
             video = Path(folder, f"{people}.mp4")
             estimator = open_networks(files, 1)
             render(video, estimator, people, options.frames)
@@ -56,7 +60,7 @@ def main() -> None:
             found = sum(task == "pose" for task, _ in calls) / options.frames
             rounds = [
                 (*(run_networks(files, threads, calls) for threads in ALONE), run_whole(video, files, options))
-                for _ in range(options.rounds + 1)
+                for _ in trange(options.rounds + 1, desc=f"{people} people", unit="round", disable=None)
             ][1:]
             *alone, whole = (options.frames / median(seconds) for seconds in zip(*rounds, strict=True))
             ratio = median(min(networks) / everything for *networks, everything in rounds)

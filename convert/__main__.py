@@ -18,6 +18,7 @@ from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import create_model
+from tinypose_torch.hints import command_line
 from tinypose_torch.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
@@ -33,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder or file)")
-    add("--model", metavar="NAME", help="the model that the checkpoint belongs to; tinypose models lists them")
+    models = command_line("tinypose models")
+    add("--model", metavar="NAME", help=f"the model that the checkpoint belongs to; {models} lists them")
     add("--all", action="store_true", help="fetch and convert every model of the catalogue")
     add(
         "--output",

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.checkpoints.programs import Operation
+from tinypose_torch.hints import install_hint
 
 
 class OriginalError(RuntimeError):
@@ -79,7 +80,7 @@ def main(question: str, answer: str) -> int:
     try:
         import paddle
     except ImportError:
-        print("PaddlePaddle is not installed; pip install 'tinypose-torch[paddle]'", file=sys.stderr)
+        print(f"PaddlePaddle is not installed; {install_hint('paddle')}", file=sys.stderr)
         return 1
     with np.load(question) as archive:
         x, request = archive["x"], json.loads(str(archive["request"]))

@@ -1,15 +1,17 @@
 import json
 import os
+import runpy
 import sys
 
 import pytest
-from conftest import REAL
+from conftest import REAL, ROOT
 
 from tinypose_torch.cli import main
 from tinypose_torch.timing.backends import BACKENDS, Backend
 from tinypose_torch.timing.processes import TimedProcess, TimingError
 
 
+@pytest.mark.slow
 def test_table_plot_and_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(BACKENDS, "executorch", Backend("executorch", ("no_such_package",)))
     wanted = ["eager", "torchscript", "executorch", "executorch int8", "paddle"]
@@ -31,6 +33,7 @@ def test_table_plot_and_json(tmp_path, capsys, monkeypatch):
     assert "tinypose_128x96, 1 thread" in plot.read_text()
 
 
+@pytest.mark.slow
 def test_end_to_end(tmp_path):
     path = tmp_path / "figures.json"
     options = ["--backend", "torchscript", "--threads", "1", "--rounds", "2", "--end-to-end", "--json", str(path)]
@@ -41,6 +44,7 @@ def test_end_to_end(tmp_path):
     assert rows[1]["pose_ms"] > 2 * rows[0]["pose_ms"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 @pytest.mark.parametrize("backend", ["paddle", "ncnn"])
 def test_others(backend, tmp_path):
@@ -85,3 +89,12 @@ def test_what_cannot_be_timed(prepare, message):
 def test_wrong_arguments(arguments, capsys):
     assert main(["benchmark", *arguments]) == 2
     assert capsys.readouterr().err
+
+
+def test_split_of_a_prediction_within_its_time(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["prediction.py", "--rounds", "100000", "--seconds", "0", "--threads", "1"])
+    runpy.run_path(str(ROOT / "benchmarks/prediction.py"), run_name="__main__")
+    output = capsys.readouterr()
+    assert "median of 1 rounds" in output.out
+    assert "DARK of 64 people" in output.out
+    assert "building picodet_s_320_lcnet_pedestrian" in output.err, "progress before the first table"

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinypose_torch import __version__, defaults
 from tinypose_torch.collection import collection_paused
+from tinypose_torch.hints import command_line
 
 EXIT_USAGE = 2
 
@@ -189,7 +190,7 @@ def _add_export(commands: Any) -> None:
         "and gives keypoints (detectors: scores and boxes before suppression). A receipt compares it with the network.",
     )
     add = parser.add_argument
-    add("model", metavar="NAME", help="the model; tinypose models lists them")
+    add("model", metavar="NAME", help=f"the model; {command_line('tinypose models')} lists them")
     add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
     add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
     add("--weights", metavar="FILE", help="weight file (default: the official weights)")

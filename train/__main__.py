@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from tinypose_torch.collection import collection_paused
+from tinypose_torch.hints import install_hint
 
 try:
     from train.config import Config, ConfigError, load_config, recipe_names
 except ImportError as missing:
-    raise SystemExit(f"train: error: {missing}; pip install 'tinypose-torch[train]'") from None
+    raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
 
 _EPILOG = """
 keys that most runs need:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train: error: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
-        print(f"train: error: {error}; pip install 'tinypose-torch[train]'", file=sys.stderr)
+        print(f"train: error: {error}; {install_hint('train')}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
         print(f"train: error: {error}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Identity scores on cases that can be counted by hand; rendered videos."""
 
 import json
+import re
 import sys
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.tracking import People, score_tracking
+from tinypose_torch.hints import install_hint
 from train.synthetic.videos import draw_video
 
 
@@ -51,7 +53,7 @@ def test_nothing_at_all():
 
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "motmetrics", None)
-    with pytest.raises(RuntimeError, match="pip install motmetrics"):
+    with pytest.raises(RuntimeError, match=re.escape(install_hint("train"))):
         score_tracking([people()], [people()])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import REAL, REFERENCE
+from conftest import trained_weights
 from filelock import FileLock
 
 from tinypose_torch import create_model
@@ -14,10 +14,9 @@ SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"
 
 
 def build(name):
-    """The network with genuine weights where they are at hand."""
-    weights = REAL / f"weights/{name}.pdparams"
+    """The network with trained weights if there are any, else with random ones."""
     torch.manual_seed(0)
-    return create_model(name, weights=weights if REFERENCE.is_dir() else None)
+    return create_model(name, weights=trained_weights(name))
 
 
 @pytest.fixture(scope="session")

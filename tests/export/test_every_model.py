@@ -47,16 +47,15 @@ def distinct_models():
 
 
 def cases():
-    """Formats and names."""
-    return [
-        (format_name, name)
-        for format_name in PACKAGES
-        for name in distinct_models()
-        if format_name != "executorch" or name not in SERVER_SYSTEMS
-    ]
+    """Formats and names; quick are the PicoDets and the smallest Lite-HRNet as TorchScript."""
+    for format_name in PACKAGES:
+        for name in distinct_models():
+            if format_name != "executorch" or name not in SERVER_SYSTEMS:
+                quick = format_name == "torchscript" and name.startswith(("picodet", "lite_hrnet_18"))
+                yield pytest.param(format_name, name, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("format_name", "name"), cases())
+@pytest.mark.parametrize(("format_name", "name"), list(cases()))
 def test_every_model(format_name, name, tmp_path):
     """Raw: every network of the catalogue is written, runs and agrees; XNNPACK takes all of it, in one piece.
 

@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, gradient_image
+from conftest import REAL, photos_of_people
 from torch import nn
 
 from tinypose_torch import PoseEstimator, Skeleton, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.export import export_model
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.images import load_image
 from tinypose_torch.pipeline import crop_people, resize_for_detector, whole_image_crops
 from tinypose_torch.runtime import EagerRunner, load_runner
 from tinypose_torch.runtime.metadata import ExportMetadata
@@ -23,14 +22,13 @@ FORMATS = list(SUFFIXES)
 
 
 def photos(entry):
-    """Network-sized uint8 images: the reference's photos, or a gradient."""
-    files = sorted((REAL / "images").glob("*.jpg")) or [gradient_image()]
+    """Network-sized uint8 images of people."""
     cut = (
         (lambda image: crop_people(image, whole_image_crops(image, entry), entry))
         if entry.task == "pose"
         else (lambda image: resize_for_detector(image, entry))
     )
-    return np.concatenate([cut(load_image(file)) for file in files])
+    return np.concatenate([cut(image) for image in photos_of_people(12)])
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -42,7 +40,8 @@ def test_keypoints(format_name, exported):
     (heatmaps,) = EagerRunner(build(POSE))(images)
     coordinates, scores = decode_heatmaps(heatmaps)
     visible = scores > 0.2
-    assert np.abs(found[..., :2] - coordinates * 4)[visible].max(initial=0) < 0.02
+    assert visible.any()
+    assert np.abs(found[..., :2] - coordinates * 4)[visible].max() < 0.02
     assert np.abs(found[..., 2] - scores).max() < 1e-5
 
 
@@ -59,6 +58,7 @@ def test_scores_and_boxes(format_name, exported):
     assert np.abs(boxes - expected_boxes).max() < 0.01
 
 
+@pytest.mark.slow
 def test_raw_files_take_any_number_of_crops(exported):
     runner = load_runner(POSE, exported(POSE, "onnx", images=False, decode=False, batch=None))
     images = np.repeat(photos(runner.metadata.entry)[:1], 5, axis=0)
@@ -140,12 +140,12 @@ def test_one_file_in_the_app(app_folder, capsys, monkeypatch):
     for name in (POSE, DETECTOR):
         assert load_runner(name, "app.pte").metadata.entry.name == name
     both = PoseEstimator(detector_weights="app.pte", pose_weights="app.pte")
-    eager = PoseEstimator(DETECTOR, POSE, f"{DETECTOR}.pt", f"{POSE}.pt")
-    photo = next(iter(sorted((REAL / "images").glob("*.jpg"))), gradient_image())
+    eager = PoseEstimator(DETECTOR, POSE, f"{DETECTOR}.pt", f"{POSE}.pt", backend="eager")
+    (photo,) = photos_of_people(1)
     one, two = both(photo), eager(photo)
-    assert len(one) == len(two)
+    assert len(one) == len(two) > 0
     visible = two.keypoint_scores > 0.2
-    assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
+    assert np.abs(one.keypoints - two.keypoints)[visible].max() < 0.02
 
 
 def test_networks_that_create_model_did_not_make(tmp_path):

@@ -14,7 +14,7 @@ from tinypose_torch.runtime import EagerRunner, load_runner
 from .conftest import GENUINE, SUFFIXES, build
 from .test_exported_files import photos
 
-pytestmark = pytest.mark.needs_reference
+pytestmark = [pytest.mark.needs_reference, pytest.mark.slow]
 
 
 @functools.cache

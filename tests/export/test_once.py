@@ -9,6 +9,7 @@ from conftest import REAL, gradient_image
 
 from tinypose_torch.cli import main
 from tinypose_torch.export import once
+from tinypose_torch.hints import install_hint
 from tinypose_torch.images import save_png
 
 from .conftest import DETECTOR, POSE, build
@@ -88,4 +89,4 @@ def test_predict_without_executorch(weights, tmp_path, monkeypatch, capsys):
     files = ["--detector-weights", str(weights[DETECTOR]), "--pose-weights", str(weights[POSE])]
     arguments = ["predict", str(tmp_path / "photo.png"), "--detector", DETECTOR, "--pose", POSE, *files]
     assert main([*arguments, "--json", str(tmp_path / "a.json")]) == 0
-    assert "running on eager; faster on the CPU with" in capsys.readouterr().err
+    assert f"running on eager; faster on the CPU with: {install_hint('export')}" in capsys.readouterr().err

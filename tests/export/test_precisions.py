@@ -43,6 +43,7 @@ def parameter_bytes(name):
     return sum(4 * parameter.numel() for parameter in create_model(name).parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_half_precision(exported, people):
     path = exported(POSE, "executorch", precision="fp16")
@@ -51,6 +52,7 @@ def test_half_precision(exported, people):
     assert load_runner(POSE, path).metadata.precision == "fp16"
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_int8(people, tmp_path):
     pytest.importorskip("executorch")
@@ -71,6 +73,7 @@ def detector_differences(path):
     return np.abs(scores - expected_scores)[found].mean(), np.abs(boxes - expected_boxes)[found].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_half_precision_of_a_detector(exported):
     score, box = detector_differences(exported(DETECTOR, "executorch", precision="fp16"))
@@ -78,7 +81,7 @@ def test_half_precision_of_a_detector(exported):
     assert box < 0.1
 
 
-@pytest.mark.parametrize("format_name", ["torchscript", "onnx"])
+@pytest.mark.parametrize("format_name", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_half_precision_in_other_formats(format_name, exported):
     path = exported(POSE, format_name, precision="fp16", images=False, decode=False)
     x = torch.randn(1, 3, 128, 96).numpy()
@@ -88,6 +91,7 @@ def test_half_precision_in_other_formats(format_name, exported):
     assert path.stat().st_size < 0.6 * parameter_bytes(POSE)
 
 
+@pytest.mark.slow
 def test_the_budget_decides_how_much_becomes_int8():
     pytest.importorskip("torchao")
     torch.manual_seed(0)

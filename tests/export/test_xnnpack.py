@@ -140,7 +140,9 @@ class MuchToDo(nn.Module):
         return counted, pooled.expand(3, -1, -1), x.permute(0, 2, 3, 1).reshape(-1, 6) @ self.weight.t()
 
 
-@pytest.mark.parametrize("module", [ManyKinds, ShuffleChannelsLast, MuchToDo])
+@pytest.mark.parametrize(
+    "module", [ManyKinds, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (ShuffleChannelsLast, MuchToDo))]
+)
 def test_quick_lowering_gives_the_same_file(module):
     torch.manual_seed(0)
     module = module().eval()

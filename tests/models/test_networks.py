@@ -1,5 +1,6 @@
 """What holds for every network of the catalogue, without reference data."""
 
+import re
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ from tinypose_torch import Skeleton, UnknownModelError, create_model, list_model
 from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.cli import main
+from tinypose_torch.hints import install_hint
 from tinypose_torch.models import LiteHRNet
 from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.layers import channel_shuffle, round_channels
@@ -107,7 +109,7 @@ def test_a_model_without_published_weights():
 
 def test_hrnet_without_timm(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "timm.models", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'tinypose-torch\[hrnet\]'"):
+    with pytest.raises(RuntimeError, match=re.escape(install_hint("hrnet"))):
         create_model("hrnet_w32_256x192")
     assert main(["models", "*hrnet_w32*"]) == 0
     assert "PCKh 90.6" in capsys.readouterr().out

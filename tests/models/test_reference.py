@@ -21,6 +21,8 @@ from tinypose_torch.pipeline import select_detections
 
 pytestmark = pytest.mark.needs_reference
 
+SLOW_HRNETS = ("dark_hrnet", "hrnet_w32_384x288", "hrnet_w32_256x256_mpii", "higherhrnet_hrnet_w32_512_swahr")
+
 
 def tolerance(name: str) -> float:
     """Of activations, relative to the largest value: the reference README's, section 4."""
@@ -29,13 +31,20 @@ def tolerance(name: str) -> float:
     return 2e-4 if name.startswith(("lite_hrnet", "picodet")) else 1e-5
 
 
+def one_hrnet(folders):
+    """The folders as parameters; of the HRNets, which differ in input size and training, all but one are slow."""
+    return [
+        pytest.param(folder, marks=pytest.mark.slow if folder.startswith(SLOW_HRNETS) else ()) for folder in folders
+    ]
+
+
 def seeded_model(folder, filler, tmp_path):
     path = tmp_path / f"{folder}.pdparams"
     filler.save_pdparams(filler.build(read_manifest(folder)), path)
     return create_model(catalogue_name(folder), weights=path)
 
 
-@pytest.mark.parametrize("folder", reference_models(recorded=True))
+@pytest.mark.parametrize("folder", one_hrnet(reference_models(recorded=True)))
 def test_activations_and_outputs(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
     recording = REFERENCE / "models" / folder
@@ -138,7 +147,7 @@ def flip_tolerance(name: str) -> float:
     return 1e-4
 
 
-@pytest.mark.parametrize("folder", TOP_DOWN)
+@pytest.mark.parametrize("folder", one_hrnet(TOP_DOWN))
 def test_flip_test(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
     manifest = read_manifest(folder)

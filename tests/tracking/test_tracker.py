@@ -1,12 +1,14 @@
 """Tracking: the original's recorded sequences, and people who cross, hide and come back."""
 
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 from conftest import REFERENCE
 
+from tinypose_torch.hints import install_hint
 from tinypose_torch.tracking.tracker import BY_BOXES, Tracker, TrackerSettings
 
 
@@ -97,5 +99,5 @@ def test_without_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     tracker = Tracker(BY_BOXES)
     tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))
-    with pytest.raises(RuntimeError, match="pip install scipy"):
+    with pytest.raises(RuntimeError, match=re.escape(install_hint("track"))):
         tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))

@@ -61,6 +61,7 @@ def _take_part(rank, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_shared_between_processes(tmp_path):
     """Two processes with unequal shares of a batch normalise it as one process would in float64."""
     context = multiprocessing.get_context("spawn")

@@ -85,6 +85,7 @@ def test_what_is_not_used(people, tmp_path):
     assert ("not used", "1 with NaN or infinite numbers") in rows
 
 
+@pytest.mark.slow
 def test_evaluated_kept_and_resumed(arguments, people, tmp_path, capsys):
     common = [*arguments, f"data.val={people / 'val.json'}", "optimisation.warmup_steps=0", "checkpoint_every=2"]
     assert main([*common, "max_steps=2"]) == 0
@@ -103,6 +104,7 @@ def test_evaluated_kept_and_resumed(arguments, people, tmp_path, capsys):
         assert "no people were found" in capsys.readouterr().err, "and the run counted 0"
 
 
+@pytest.mark.slow
 def test_learns(people, tmp_path):
     """On the same two pictures again and again, without augmentation, the heatmaps come nearer (0.86 when written)."""
     still = ["augmentation.rotation=0", "augmentation.flip=0", "augmentation.crowd_scale=[1.0, 1.0001]"]

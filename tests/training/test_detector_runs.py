@@ -48,6 +48,7 @@ def test_trained_and_evaluated(recipe, quick, people, tmp_path):
     assert measured["AP"] == pytest.approx(receipt["accuracy"]["AP"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_ppyolov2_trained_and_evaluated(quick, people, tmp_path):
     """On one step; what it wrote predicts."""
     few = [

@@ -87,6 +87,7 @@ def build_optimizer(reference, parameters):
     return torch.optim.SGD([decays, others], lr=1.0, momentum=0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generation", ["lcnet", "esnet"])
 def test_averaged_weights_after_five_steps(generation, references):
     """By the fifth step rounding has grown to parts of the steps; the correction itself is 0.5 % here."""

@@ -54,7 +54,7 @@ class Reference:
         return network
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[MODELS[0], pytest.param(MODELS[1], marks=pytest.mark.slow)])
 def reference(request, filler):
     return Reference(request.param, filler)
 

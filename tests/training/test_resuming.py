@@ -27,7 +27,13 @@ def differing(one, two):
     return [name for name in one if not torch.equal(one[name], two[name])]
 
 
-@pytest.mark.parametrize("options", [[], ["ema=0.9", "accumulate=2"]], ids=["plain", "averaged, accumulated"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="plain"),
+        pytest.param(["ema=0.9", "accumulate=2"], id="averaged, accumulated", marks=pytest.mark.slow),
+    ],
+)
 def test_resumed_equals_uninterrupted(arguments, tmp_path, options, monkeypatch, capsys):
     arguments = [*arguments, *options, "checkpoint_every=3", "max_steps=7"]
     assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
@@ -57,6 +63,7 @@ def _step_of(folder):
     return torch.load(folder / LAST, weights_only=False)["global_step"]
 
 
+@pytest.mark.slow
 def test_finished_run_goes_on(arguments, tmp_path):
     """With more steps than it was begun with; the rate's schedule is by epochs, so the result is the same."""
     common = [*arguments, "checkpoint_every=2", "optimisation.schedule=steps"]
@@ -101,6 +108,7 @@ for _ in range(kills):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(arguments, tmp_path):
     """Ten times kill -9: the checkpoint is always whole, and what is lost is at most the steps since the last one."""
     run, every = tmp_path / "run", 2
@@ -118,6 +126,7 @@ def test_killed_at_random_moments(arguments, tmp_path):
     assert json.loads((run / "receipt.json").read_text())["steps"] == reached[-1] + 1
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(arguments, tmp_path):
     common = [*arguments, "max_steps=3", "precision=64", "sync_batch_norm=true"]
     assert main([*common, f"output={tmp_path / 'one'}", "batch_size=4"]) == 0

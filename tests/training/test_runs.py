@@ -45,6 +45,7 @@ def test_evaluated_and_kept(arguments, people, tmp_path, capsys):
     assert list((run / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_learns(arguments, tmp_path):
     """One batch by heart: the loss falls to a tenth of what it was after ten steps; to a fortieth when this was written."""
     few = tmp_path / "few"

@@ -15,6 +15,7 @@ from tinypose_torch.checkpoints.download import DownloadError
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
 from tinypose_torch.factory import entry_of
+from tinypose_torch.hints import install_hint
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
@@ -107,7 +108,7 @@ def load_imagenet_backbone(network: nn.Module) -> str:
     try:
         import timm
     except ImportError as error:
-        raise RuntimeError(f"weights=imagenet: {error}; pip install 'tinypose-torch[hrnet]'") from None
+        raise RuntimeError(f"weights=imagenet: {error}; {install_hint('hrnet')}") from None
     try:
         state = timm.create_model(source.model, pretrained=True).state_dict()
     except OSError as error:

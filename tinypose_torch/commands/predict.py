@@ -21,6 +21,7 @@ from tinypose_torch.bottom_up import BottomUpEstimator
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
+from tinypose_torch.hints import install_hint
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
@@ -141,7 +142,7 @@ def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
     assert detector is not None
     backends = {runner.backend for runner in (detector, estimator.pose_runner)}
     slow = not chosen and backends == {"eager"}
-    hint = "; faster on the CPU with: pip install 'tinypose-torch[export]'" if slow else ""
+    hint = f"; faster on the CPU with: {install_hint('export')}" if slow else ""
     print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
 
 

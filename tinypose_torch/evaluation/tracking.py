@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.hints import install_hint
 from tinypose_torch.losses.boxes import pairwise_iou
 
 Array = np.ndarray
@@ -65,7 +66,7 @@ def score_tracking(truth: Sequence[People], found: Sequence[People]) -> Tracking
     try:
         import motmetrics
     except ImportError as error:
-        raise RuntimeError(f"{error}; MOTA and IDF1 need it: pip install motmetrics") from None
+        raise RuntimeError(f"{error}; MOTA and IDF1 need it: {install_hint('train')}") from None
     events = motmetrics.MOTAccumulator(auto_id=True)
     for true, seen in zip(truth, found, strict=True):
         iou = pairwise_iou(torch.from_numpy(true.boxes), torch.from_numpy(seen.boxes)).numpy()

@@ -12,6 +12,7 @@ from typing import Any
 
 from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.hints import install_hint
 
 _MAX_NUMBER = 1e15  # larger ones lose their digits as floats
 
@@ -55,7 +56,7 @@ def import_pycocotools() -> tuple[Any, Any]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise RuntimeError(f"{error}; pip install 'tinypose-torch[train]'") from None
+        raise RuntimeError(f"{error}; {install_hint('train')}") from None
     return COCO, COCOeval
 
 

@@ -24,6 +24,7 @@ from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.hints import install_hint
 from tinypose_torch.models import FairMOT, PPYOLOv2
 from tinypose_torch.runtime.metadata import ExportMetadata
 
@@ -180,7 +181,7 @@ def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
         with collection_paused(), replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
-        raise ExportError(f"{error}; pip install 'tinypose-torch[export]'") from None
+        raise ExportError(f"{error}; {install_hint('export')}") from None
 
 
 def suits_phones(entry: ModelEntry) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinypose_torch.hints import install_hint
+
 
 def least_cost_pairs(cost: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of rows and columns of a matrix ``(N, M)``, min(N, M) of them, that cost least together.
@@ -14,5 +16,5 @@ def least_cost_pairs(cost: np.ndarray) -> list[tuple[int, int]]:
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
-        raise RuntimeError(f"{error}; following and grouping people need it: pip install scipy") from None
+        raise RuntimeError(f"{error}; following and grouping people need it: {install_hint('track')}") from None
     return [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(cost), strict=True)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tinypose_torch.hints import install_hint
 from tinypose_torch.models.layers import ConvNormAct
 
 MODULES_PER_STAGE = (1, 4, 3)
@@ -126,5 +127,5 @@ def _import_timm() -> tuple[Any, Any]:
     try:
         from timm.models import hrnet, resnet
     except ImportError as error:
-        raise RuntimeError(f"{error}; HRNet is built from timm's blocks: pip install 'tinypose-torch[hrnet]'") from None
+        raise RuntimeError(f"{error}; HRNet is built from timm's blocks: {install_hint('hrnet')}") from None
     return hrnet, resnet

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from tinypose_torch.hints import install_hint
+
 
 def timm_module(name: str) -> Any:
     """A module of timm, for example ``"models.resnet"``.
@@ -15,6 +17,4 @@ def timm_module(name: str) -> Any:
     try:
         return importlib.import_module(f"timm.{name}")
     except ImportError as error:
-        raise RuntimeError(
-            f"{error}; this network is built from timm's blocks: pip install 'tinypose-torch[hrnet]'"
-        ) from None
+        raise RuntimeError(f"{error}; this network is built from timm's blocks: {install_hint('hrnet')}") from None

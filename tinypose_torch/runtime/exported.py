@@ -18,6 +18,7 @@ import torch
 
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS
+from tinypose_torch.hints import install_hint
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import check_device
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
@@ -74,9 +75,7 @@ class ExecuTorchRunner(Runner):
                 from executorch.extension.pybindings import portable_lib
                 from executorch.runtime import Runtime, Verification
             except ImportError as error:
-                raise CheckpointError(
-                    f"{path}: ExecuTorch is needed; pip install 'tinypose-torch[export]' ({error})"
-                ) from None
+                raise CheckpointError(f"{path}: ExecuTorch is needed; {install_hint('export')} ({error})") from None
             if threads is not None:
                 portable_lib._unsafe_reset_threadpool(threads)
             try:
@@ -109,7 +108,7 @@ class OnnxRunner(Runner):
         try:
             import onnxruntime
         except ImportError:
-            raise CheckpointError(f"{path}: ONNX Runtime is needed; pip install onnxruntime") from None
+            raise CheckpointError(f"{path}: ONNX Runtime is needed; {install_hint('export')}") from None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:

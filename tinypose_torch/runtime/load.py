@@ -8,6 +8,7 @@ from pathlib import Path
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.defaults import BACKENDS
 from tinypose_torch.factory import create_model
+from tinypose_torch.hints import command_line
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
 from tinypose_torch.runtime.exported import backend_of, open_exported
@@ -46,7 +47,6 @@ def load_runner(
             task = get_entry(model).task
         return open_exported(Path(weights), needed, device, threads, task)
     if backend not in ("auto", "eager"):
-        raise ValueError(
-            f"backend {backend!r} runs exported files; make one with: tinypose export {model} --format ..."
-        )
+        export = command_line(f"tinypose export {model} --format ...")
+        raise ValueError(f"backend {backend!r} runs exported files; make one with: {export}")
     return EagerRunner(create_model(model, pretrained=weights is None, weights=weights), device)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.hints import install_hint
 
 _FORMATS = (".svg", ".png", ".pdf")
 
@@ -22,7 +23,7 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ValueError("--plot needs matplotlib; pip install matplotlib") from None
+        raise ValueError(f"--plot needs matplotlib; {install_hint('plot')}") from None
 
 
 def draw_times(rows: Sequence[dict[str, Any]], path: Path) -> None:

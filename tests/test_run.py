@@ -1,0 +1,108 @@
+"""run.py runs the programs of its own environment and no others."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def launcher(tmp_path, monkeypatch):
+    """run.py as a module, with an environment in a temporary folder and with what it would run kept in a list."""
+    spec = importlib.util.spec_from_file_location("launcher", ROOT / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    programs = tmp_path / ".venv/bin"
+    programs.mkdir(parents=True)
+    monkeypatch.setattr(module, "ENVIRONMENT", programs.parent)
+    monkeypatch.setattr(module, "BIN", programs)
+    monkeypatch.setattr(module, "PYTHON", programs / "python")
+    monkeypatch.setattr(module, "STAMP", programs.parent / "tinypose-setup.json")
+    module.installed, module.started = [], []
+    monkeypatch.setattr(module, "install_with_uv", lambda uv, project: module.installed.append(project))
+    monkeypatch.setattr(module, "install_with_pip", module.installed.append)
+
+    def start(command, **options):
+        module.started.append((command, options["env"]))
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    for name in ("python", "pytest", "tinypose"):
+        make_program(programs, name)
+    others = tmp_path / "others"
+    others.mkdir()
+    for name in ("pip", "pip3", "python3", "ruff", "pytest"):
+        make_program(others, name)
+    monkeypatch.setenv("PATH", str(others))
+    return module
+
+
+def make_program(folder, name):
+    (folder / name).write_text("#!/bin/sh\n")
+    (folder / name).chmod(0o755)
+
+
+def test_programs_of_the_environment(launcher):
+    for name, program in (("pytest", "pytest"), ("python", "python"), ("python3", "python")):
+        assert launcher.main([name, "-q"]) == 7
+        command, environment = launcher.started.pop()
+        assert command == [str(launcher.BIN / program), "-q"]
+        assert environment["VIRTUAL_ENV"] == str(launcher.ENVIRONMENT)
+        assert environment["PATH"].startswith(f"{launcher.BIN}{os.pathsep}")
+
+
+@pytest.mark.parametrize("name", ["ruff", "ls", "bin/pytest", "../others/pip", sys.executable])
+def test_other_programs(name, launcher, capsys):
+    assert launcher.main([name]) == 2
+    assert f"no command {name!r} in {launcher.BIN}" in capsys.readouterr().err
+    assert launcher.started == []
+
+
+@pytest.mark.parametrize("name", ["pip", "pip3"])
+def test_pip_is_that_of_the_environment(name, launcher, capsys):
+    """It is absent where uv made the environment; the one found on the path belongs to another Python."""
+    assert launcher.main([name, "list"]) == 2
+    assert "no pip in" in capsys.readouterr().err
+    make_program(launcher.ENVIRONMENT.parent / "others", "uv")
+    assert launcher.main([name, "list"]) == 7
+    command, environment = launcher.started.pop()
+    assert command == [str(launcher.ENVIRONMENT.parent / "others/uv"), "pip", "list"]
+    assert environment["VIRTUAL_ENV"] == str(launcher.ENVIRONMENT), "which uv installs into"
+    make_program(launcher.BIN, name)
+    assert launcher.main([name, "list"]) == 7
+    assert launcher.started.pop()[0] == [str(launcher.PYTHON), "-m", "pip", "list"]
+
+
+def test_extras(launcher):
+    """They are kept: what is installed once is installed again after a change of the pinned versions."""
+    assert launcher.main(["--extras", "track,plot"]) == 0
+    assert launcher.main(["--extras=plot", "tinypose", "models"]) == 7
+    assert launcher.installed == [f"{ROOT}[plot,track]"]
+    stamp = json.loads(launcher.STAMP.read_text())
+    launcher.STAMP.write_text(json.dumps({**stamp, "key": "older"}))
+    assert launcher.main(["tinypose", "models"]) == 7
+    assert launcher.installed == [f"{ROOT}[plot,track]"] * 2
+    assert launcher.main(["pytest"]) == 7
+    assert launcher.installed[-1] == f"{ROOT}[dev,export,paddle,plot,track,train]"
+
+
+def test_prediction_alone(launcher):
+    assert launcher.main(["tinypose", "models"]) == 7
+    assert launcher.installed == [str(ROOT)]
+
+
+@pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
+def test_wrong_extras(arguments, launcher, capsys):
+    assert launcher.main(arguments) == 2
+    assert "expected names joined by commas, of dev, export, hrnet, paddle" in capsys.readouterr().err
+    assert launcher.installed == []
+
+
+def test_help(launcher, capsys):
+    assert launcher.main(["--help"]) == 0
+    assert "--extras" in capsys.readouterr().out
+    assert launcher.main([]) == 2

@@ -1,0 +1,57 @@
+"""Commands that messages advise, in the form that works where they are printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+STAMP = "tinypose-setup.json"  # written by run.py into the environment that it set up
+MARKER = "TINYPOSE_RUN"  # set by run.py for what it starts
+
+
+def command_line(command: str) -> str:
+    """The shell command that runs `command` in the environment of this process.
+
+    It is prefixed by `python run.py` in a clone set up by it, unless that environment is active in the user's shell.
+    """
+    launcher = _launcher()
+    return command if launcher is None or _is_active() else f"{launcher} {command}"
+
+
+def install_hint(extra: str) -> str:
+    """The shell command that installs an extra, such as ``"export"``, into the environment of this process.
+
+    `run.py --extras` in a clone set up by it, which knows the pinned versions; elsewhere pip, or uv if there is no pip.
+    """
+    launcher = _launcher()
+    if launcher is not None:
+        return f"{launcher} --extras {extra}"
+    if importlib.util.find_spec("pip") is None:
+        installer = f"uv pip install --python {shlex.quote(sys.executable)}"
+    elif _is_active():
+        installer = "pip install"
+    else:
+        installer = f"{shlex.quote(sys.executable)} -m pip install"
+    return f"{installer} 'tinypose-torch[{extra}]'"
+
+
+def _launcher() -> str | None:
+    """The command that starts run.py, if it set this environment up."""
+    environment = Path(sys.prefix)
+    launcher = environment.parent / "run.py"
+    if not (environment / STAMP).is_file() or not launcher.is_file():
+        return None
+    path = "run.py" if launcher.parent.samefile(Path.cwd()) else shlex.quote(str(launcher))
+    return f"python {path}"
+
+
+def _is_active() -> bool:
+    """Whether the user's shell finds the programs of this environment."""
+    if MARKER in os.environ:  # run.py extended the search path for this process only
+        return False
+    found = shutil.which("python")
+    return found is not None and Path(found).parent == Path(sys.executable).parent
