@@ -21,7 +21,7 @@ class Frame:
         source: The file or camera that it came from.
         image: ``(H, W, 3)`` uint8 RGB.
         index: Number of the frame in its video, from 0; ``None`` for a photo.
-        time: Seconds from the start of the video; ``None`` for a photo.
+        time: Presentation time, seconds from the start of the video; see `VideoReader`. ``None`` for a photo.
     """
 
     source: str
@@ -71,7 +71,7 @@ def _frames_of(source: str) -> Iterator[Frame]:
         return
     with VideoReader(source) as video:
         for index, image in enumerate(video):
-            yield Frame(source, image, index, index / video.fps)
+            yield Frame(source, image, index, video.time)
 
 
 def _fail(source: str, error: Exception, on_error: Callable[[str, Exception], None] | None) -> None:

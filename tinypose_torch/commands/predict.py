@@ -196,7 +196,7 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
-                time = round(index / video.fps, 4)
+                time = round(video.time, 4)
                 if follower is not None:
                     poses = follower(frame, time, video.seen)
                 elif isinstance(estimator, PoseEstimator) and video.seen is not None:
