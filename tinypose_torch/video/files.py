@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.provenance import SOFTWARE
+from tinypose_torch.provenance import SOFTWARE, printable
 from tinypose_torch.video.times import FrameTimes
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
@@ -61,6 +61,8 @@ class VideoReader:
         camera = _CAMERA.fullmatch(source)
         if camera is None and not Path(source).is_file():
             raise FileNotFoundError(f"no video {source!r}")
+        if printable(source) != source:
+            raise VideoError(f"{source}: OpenCV cannot open names that are not UTF-8; rename the file")
         self._capture = cv2.VideoCapture(int(camera[1] or 0) if camera else source)
         if not self._capture.isOpened():
             self._capture.release()
