@@ -51,8 +51,6 @@ def test_detections(tmp_path):
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     found = evaluate(tmp_path, "--detections", tmp_path / "boxes.json", pose="tinypose_256x192")
     assert found["AP"] == pytest.approx(0.84, abs=0.06)
-    nobody = ["--detections", tmp_path / "boxes.json", "--detection-threshold", 0.95]
-    assert main(["evaluate", *base_arguments(), *map(str, nobody)]) == 2
 
 
 def base_arguments():
@@ -75,7 +73,7 @@ def test_sigmas_matter(tmp_path):
         (["--pose", "picodet_s_320_lcnet_pedestrian"], "is a detector"),
         (["--detections", "gone.json"], "gone.json"),
         (["--truth", "gone.mat"], "not an MPII annotation file"),
-        (["--truth", "gone.mat", "--limit", "1"], "MPII's truth is one of all"),
+        (["--truth", "gone.mat", "--limit", "1"], "MPII is evaluated on all its people"),
         (["--no-shift"], "add --flip"),
     ],
 )

@@ -1,163 +1,79 @@
-"""Outputs replace earlier results of the same command, and nothing else."""
+"""No output of a command replaces one of its inputs."""
 
-import json
-from pathlib import Path
+import os
 
-import numpy as np
 import pytest
-from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
 from tinypose_torch.cli import main
-from tinypose_torch.images import find_inputs, save_png
-from tinypose_torch.outputs import check_outputs, overlay_paths
-from tinypose_torch.provenance import is_overlay, is_own_output, printable
-
-DEMO = ["--detector", "picodet_s_192_lcnet_pedestrian", "--pose", "tinypose_128x96"]
-DEMO += ["--detector-weights", str(ROOT / "weights/picodet_s_192_demo.safetensors")]
-DEMO += ["--pose-weights", str(ROOT / "weights/tinypose_128x96_demo.safetensors")]
+from tinypose_torch.outputs import refuse_inputs
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+def test_inputs_under_other_names(tmp_path, monkeypatch):
+    (tmp_path / "ann.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to("ann.json")
+    os.link(tmp_path / "ann.json", tmp_path / "hard.json")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    for name in ("ann.json", "./ann.json", str(tmp_path / "ann.json"), "link.json", "hard.json"):
+        for given in ("ann.json", "link.json"):
+            with pytest.raises(ValueError, match=f"--json {name.removeprefix('./')} would replace an input, {given}"):
+                refuse_inputs({"--json": name}, [None, given])
+    refuse_inputs({"--json": "other.json", "--plot": None}, ["ann.json", "gone.json"])
 
 
-def photo(path):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(gradient_image(60, 80)).save(path)
-    return Path(path)
+def test_images_of_a_folder(tmp_path):
+    (tmp_path / "images/deep").mkdir(parents=True)
+    for name in ("images/deep/a.JPG", "images/figures.json", "b.png"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "images/b.png").symlink_to(tmp_path / "b.png")
+    for name in ("images/deep/a.JPG", "b.png"):
+        with pytest.raises(ValueError, match="would replace an input"):
+            refuse_inputs({"--json": tmp_path / name}, images=tmp_path / "images")
+    refuse_inputs({"--json": tmp_path / "images/figures.json"}, images=tmp_path / "images")
+    with pytest.raises(ValueError, match="would replace an input"):  # of a deployed model
+        refuse_inputs({"--json": tmp_path / "images/figures.json"}, [tmp_path / "images"])
 
 
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_folders_and_one_file_twice(tmp_path):
+    with pytest.raises(ValueError, match=f"--json {tmp_path} is a folder; name a file"):
+        refuse_inputs({"--json": tmp_path})
+    with pytest.raises(ValueError, match="--json and --predictions name the same file"):
+        refuse_inputs({"--json": tmp_path / "a", "--predictions": f"{tmp_path}/./a"})
 
 
-@pytest.mark.parametrize(
-    ("files", "arguments", "message"),
-    [
-        (["v2/x.jpg", "v2/x.png"], ["v2", "--output", "v2"], "v2/x.png would replace the input v2/x.png"),
-        (["v2/x.png"], ["v2", "--output", "v2", "--overwrite"], "v2/x.png would replace the input"),
-        (["x.jpg", "v/x.png"], ["x.jpg", "--output", "v"], "v/x.png exists, and is no earlier result"),
-        (["x.jpg", "photo.jpg"], ["x.jpg", "--json", "photo.jpg"], "photo.jpg exists, and is no earlier result"),
-        (["x.jpg"], ["x.jpg", "--json", "x.jpg", "--overwrite"], "x.jpg would replace the input x.jpg"),
-        (["x.jpg", "v/a.png"], ["x.jpg", "--json", "v", "--overwrite"], "v is a folder; name a file"),
-        (["x.jpg"], ["x.jpg", "--output", "v", "--json", "v/x.png"], "v/x.png is the file of two outputs"),
-        (["x.jpg", "v.png"], ["x.jpg", "--output", "v.png"], "--output v.png is a file; name a folder"),
-        (["x.jpg"], ["x.jpg", "--json", "/dev/null", "--overwrite"], "/dev/null is no regular file"),
+COMMANDS = {
+    "annotations": ["evaluate", "--annotations", "{file}", "--json", "{file}"],
+    "predictions": ["evaluate", "--annotations", "{file}", "--predictions", "{file}"],
+    "detections": ["evaluate", "--annotations", "a.json", "--detections", "{file}", "--json", "{file}"],
+    "truth": ["evaluate", "--annotations", "a.json", "--truth", "{file}", "--json", "{file}"],
+    "weights": ["evaluate", "--annotations", "a.json", "--weights", "{file}", "--json", "{file}"],
+    "detector": [
+        "evaluate",
+        "--annotations",
+        "a.json",
+        "--with-detector",
+        "picodet_s_192_pedestrian",
+        "--detector-weights",
+        "{file}",
+        "--predictions",
+        "{file}",
     ],
-)
-def test_refused_before_any_work(files, arguments, message, folder, capsys):
-    for file in files:
-        photo(file)
-    before = contents(folder)
-    assert main(["predict", *arguments, "--pose-weights", "none.pdparams"]) == 2, "weights are not even looked for"
-    assert message in capsys.readouterr().err
-    assert contents(folder) == before
+    "tracks": ["evaluate", "--annotations", "a.txt", "--tracks", "{file}", "--json", "{file}"],
+    "photo": ["predict", "{photo}", "--json", "{photo}"],
+    "pose weights": ["predict", "{photo}", "--pose-weights", "{file}", "--json", "{file}"],
+    "exported": ["export", "tinypose_128x96", "--weights", "{file}", "--output", "{file}"],
+    "calibration": ["export", "tinypose_128x96", "--images", "{folder}", "--output", "{photo}"],
+}
 
 
-def test_video_beside_its_overlay(folder, capsys):
-    """`clip.mov` would become `clip.mp4`, which is a recording."""
-    write_plain_video(folder / "clip.mp4")
-    write_plain_video(folder / "clip.mov")
-    before = contents(folder)
-    assert main(["predict", "clip.mov", *DEMO, "--output", "."]) == 2
-    assert "clip.mp4 exists, and is no earlier result" in capsys.readouterr().err
-    assert contents(folder) == before
-    assert main(["predict", "clip.mov", *DEMO, "--output", ".", "--overwrite"]) == 0
-    assert is_overlay("clip.mp4")
-
-
-def write_plain_video(path):
-    """As a camera writes it."""
-    import av
-
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        file.mux(stream.encode(av.VideoFrame.from_ndarray(gradient_image(), format="rgb24")))
-        file.mux(stream.encode())
-
-
-@pytest.mark.parametrize("output", [[], ["--output", "."], ["--output", "sub/deep"]])
-def test_running_twice(output, folder):
-    """Earlier results are replaced, and overlays are no inputs."""
-    photo("a.jpg")
-    photo("sub/b.jpg")
-    arguments = ["predict", ".", *DEMO, *output, "--json", "poses.json"]
-    assert main(arguments) == 0
-    first = contents(folder)
-    assert main(arguments) == 0
-    assert contents(folder) == first
-    assert len(json.loads((folder / "poses.json").read_text())) == 2
-
-
-def test_video_twice(folder):
-    write_video(folder / "in.mp4", frames=2)
-    arguments = ["predict", "in.mp4", *DEMO, "--output", "out", "--json", "x.jsonl"]
-    assert [main(arguments), main(arguments)] == [0, 0]
-    assert len((folder / "x.jsonl").read_text().splitlines()) == 2
-
-
-def test_own_outputs_are_recognised(folder):
-    save_png(gradient_image(), folder / "own.png")
-    photo("plain.png")
-    Image.fromarray(gradient_image()).save("named tinypose-torch.png")
-    texts = {
-        "a.json": '[\n{"image": "a \\"b\\".jpg", "poses": []}\n]\n',
-        "b.jsonl": '{"image": "v.mp4", "frame": 0, "time": 0.0, "poses": []}\n',
-        "empty.json": "[]\n",
-        "killed.jsonl": "",
-        "no.json": '{"image": "a.jpg", "caption": "mine"}',
-        "coco.json": '{"images": [], "annotations": []}',
-        "notes.txt": "[]",
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text)
-    own = {path.name for path in folder.iterdir() if is_own_output(path)}
-    assert own == {"own.png", "a.json", "b.jsonl", "empty.json", "killed.jsonl"}
-    assert not is_own_output(folder)
-    assert not is_own_output("missing")
-    files, missing = find_inputs(["*.png", "."])
-    assert sorted(files) == ["named tinypose-torch.png", "plain.png"]
-    assert missing == []
-    assert find_inputs(["own.png"])[0] == ["own.png"], "asked for by its name"
-
-
-def test_overlay_names(folder):
-    sources = [
-        "a/x.jpg",
-        "b/x.png",
-        "c/X.jpg",
-        "x_2.jpg",
-        "clip.mov",
-        "x.mp4",
-        "webcam:1",
-        "y" * 255,
-        "é" * 126 + ".jpg",
-    ]
-    names = [path.name for path in overlay_paths(Path("out"), sources).values()]
-    assert names[:7] == ["x.png", "x_2.png", "X_3.png", "x_2_2.png", "clip.mp4", "x.mp4", "webcam_1.mp4"]
-    assert len({name.casefold() for name in names}) == len(names)
-    assert max(len(name.encode()) for name in names) <= 255
-    many = overlay_paths(Path("out"), [f"{index}/x.jpg" for index in range(20_000)])
-    assert len(set(many.values())) == 20_000, "in a time that does not grow with their square"
-
-
-def test_links_and_other_spellings_of_an_input(folder):
-    photo("x.png")
-    (folder / "link.png").symlink_to("x.png")
-    (folder / "hard.png").hardlink_to("x.png")
-    for output in ("./x.png", "link.png", "hard.png", folder / "x.png"):
-        with pytest.raises(ValueError, match="would replace the input x.png"):
-            check_outputs([output], ["x.png", None, "gone.png"], overwrite=True)
-    with pytest.raises(ValueError, match="would replace the input ./x.png"):
-        check_outputs(["x.png"], ["."], overwrite=True)
-    check_outputs(["new.png", "other.png"], ["x.png"])
-
-
-def test_printable():
-    assert printable("a b.jpg é 中") == "a b.jpg é 中"
-    assert printable("x\udcff.jpg") == "x\\udcff.jpg"
-    assert np.all([ord(letter) < 0xD800 or ord(letter) > 0xDFFF for letter in printable("\ud800\udcff")])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands(name, tmp_path, capsys):
+    """Said before anything else is looked at, and the file stays."""
+    names = {"file": tmp_path / "input.json", "photo": tmp_path / "photo.png", "folder": tmp_path}
+    names["file"].write_text("precious")
+    Image.new("RGB", (8, 8)).save(names["photo"])
+    before = names["photo"].read_bytes()
+    assert main([word.format_map(names) for word in COMMANDS[name]]) == 2
+    assert "would replace an input" in capsys.readouterr().err
+    assert names["file"].read_text() == "precious"
+    assert names["photo"].read_bytes() == before

@@ -132,9 +132,9 @@ def _add_evaluate(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure accuracy on annotated images",
-        description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated or detected boxes; "
-        "MPII's PCKh with --truth; COCO box AP of a detector with --detector; MOTA and IDF1 of people whom "
-        "predict --track followed with --tracks.",
+        description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated boxes, those of a "
+        "detection file, or those that a detector finds (--with-detector); MPII's PCKh with --truth; COCO box AP of a "
+        "detector with --detector; MOTA and IDF1 of people whom predict --track followed with --tracks.",
     )
     add = parser.add_argument
     model = parser.add_mutually_exclusive_group()
@@ -154,21 +154,40 @@ def _add_evaluate(commands: Any) -> None:
     add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime")
-    add("--flip", action="store_true", help="average with the mirrored image, as the original does by default")
+    add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
-    add("--decoding", choices=("dark", "plain"), help="of heatmaps (default: the network's own)")
-    add("--detections", metavar="FILE", help="COCO detection file: these boxes instead of the annotated ones")
+    add(
+        "--decoding",
+        choices=("dark", "plain"),
+        help="of heatmaps (default: the network's own; dark with --with-detector)",
+    )
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--detections", metavar="FILE", help="COCO detection file: these boxes, not the annotated ones")
+    boxes.add_argument(
+        "--with-detector",
+        metavar="NAME",
+        help="the boxes that this detector finds, and the crop of predict: the accuracy of both networks together",
+    )
+    add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
     add(
         "--detection-threshold",
         type=float,
-        default=0.0,
         metavar="S",
-        help="least score of a box (default: %(default)s)",
+        help="minimum score of a box (default: 0 with --detections, 0.5 with --with-detector)",
     )
+    people = parser.add_mutually_exclusive_group()
+    people.add_argument("--max-people", type=int, metavar="N", help="only images with at most N annotated people")
+    people.add_argument("--single-person", action="store_true", help="only images with exactly one annotated person")
     add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
     add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
     add("--limit", type=int, metavar="N", help="only the first N images")
     add("--json", metavar="FILE", help="write the figures here")
+    add(
+        "--predictions",
+        metavar="FILE",
+        help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
+        "Needs no annotations: a file that lists images is enough",
+    )
 
 
 def _add_export(commands: Any) -> None:
@@ -191,6 +210,7 @@ def _add_export(commands: Any) -> None:
     )
     add("--with-weights", metavar="FILE", help="its weight file")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    _add_overwrite(add)
     add(
         "--input-size",
         type=int,

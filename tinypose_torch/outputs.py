@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from tinypose_torch.images import IMAGE_SUFFIXES
 from tinypose_torch.provenance import is_own_output, printable
 from tinypose_torch.video.files import is_video
 
@@ -13,38 +14,63 @@ FilePath = str | os.PathLike[str]
 _MAX_NAME = 255  # bytes
 
 
-def check_outputs(outputs: Iterable[FilePath], inputs: Iterable[FilePath | None] = (), overwrite: bool = False) -> None:
-    """Check that the outputs of a command replace no input and no file of another program.
+def check_outputs(
+    outputs: Mapping[str, FilePath | None],
+    inputs: Iterable[FilePath | None] = (),
+    images: FilePath | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Check that the outputs of a command replace neither inputs nor other existing files.
 
     A file that this program wrote and can write again may be replaced; see `is_own_output`.
 
     Args:
-        outputs: All files that the command is going to write.
-        inputs: Files that it reads, and folders of which it reads files; ``None`` is skipped.
-        overwrite: Whether other files may be replaced. Inputs never are.
+        outputs, inputs, images: See `refuse_inputs`.
+        overwrite: Whether other existing files may be replaced, too.
 
     Raises:
-        ValueError: Two outputs are one file; an output is a folder, an input, or a file of another program.
+        ValueError: See `refuse_inputs`; or an output is an existing file that this program did not write.
     """
-    existing: list[FilePath] = []
-    seen: set[str] = set()
-    for output in outputs:
-        place = os.path.realpath(output)
-        if place in seen:
-            raise ValueError(f"{output} is the file of two outputs; choose another name for one of them")
-        seen.add(place)
-        if os.path.exists(output):
-            existing.append(output)
-    if not existing:
-        return
-    used = {_identity(file): file for file in _files(inputs)}
-    for output in existing:
-        if not os.path.isfile(output):
-            raise ValueError(f"{output} is {'a folder' if os.path.isdir(output) else 'no regular file'}; name a file")
-        if _identity(output) in used:
-            raise ValueError(f"{output} would replace the input {used[_identity(output)]}; choose another output")
-        if not overwrite and not is_own_output(output):
-            raise ValueError(f"{output} exists, and is no earlier result; choose another output, or add --overwrite")
+    refuse_inputs(outputs, inputs, images)
+    for option, output in outputs.items():
+        if output is not None and not overwrite and os.path.exists(output) and not is_own_output(output):
+            raise ValueError(
+                f"{option} {output} exists and is no earlier result; name another file, or replace it with --overwrite"
+            )
+
+
+def refuse_inputs(
+    outputs: Mapping[str, FilePath | None], inputs: Iterable[FilePath | None] = (), images: FilePath | None = None
+) -> None:
+    """Check that no output of a command replaces one of its inputs.
+
+    Args:
+        outputs: Output file of each option, such as ``{"--json": options.json}``; ``None`` where it is not given.
+        inputs: Input files, and folders of which every file is an input; ``None`` where not given.
+        images: Folder whose images are inputs.
+
+    Raises:
+        ValueError: An output is a folder, an input, or the file of another output.
+    """
+    existing: dict[str, Path] = {}
+    option_of: dict[str, str] = {}
+    for option, output in outputs.items():
+        if output is None:
+            continue
+        path = Path(output)
+        if os.path.isdir(path):
+            raise ValueError(f"{option} {path} is a folder; name a file")
+        other = option_of.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise ValueError(f"{other} and {option} name the same file, {path}; name two files")
+        if os.path.exists(path):  # only then can it be an input
+            existing[option] = path
+            if not os.path.isfile(path):
+                raise ValueError(f"{option} {path} is not a regular file; name another file")
+    used = {_identity(file): file for file in _files(inputs, images)} if existing else {}
+    for option, path in existing.items():
+        if _identity(path) in used:
+            raise ValueError(f"{option} {path} would replace an input, {used[_identity(path)]}; name another file")
 
 
 def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
@@ -71,13 +97,20 @@ def _fitting(stem: str, end: str) -> str:
     return stem.encode()[: _MAX_NAME - len(end)].decode("utf-8", "ignore") + end
 
 
-def _files(inputs: Iterable[FilePath | None]) -> Iterator[FilePath]:
-    """Existing files among the inputs and in their folders."""
+def _files(inputs: Iterable[FilePath | None], images: FilePath | None) -> Iterator[FilePath]:
+    """Existing input files."""
     for source in inputs:
         if source is not None and os.path.isdir(source):
-            yield from (os.path.join(parent, name) for parent, _, names in os.walk(source) for name in names)
+            yield from _files_in(source)
         elif source is not None and os.path.exists(source):
             yield source
+    if images is not None:
+        yield from (file for file in _files_in(images) if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES)
+
+
+def _files_in(folder: FilePath) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from filter(os.path.exists, (os.path.join(parent, name) for name in names))
 
 
 def _identity(path: FilePath) -> tuple[int, int]:

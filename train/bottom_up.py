@@ -22,7 +22,8 @@ from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
-from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
+from tinypose_torch.evaluation.coco import keypoint_accuracy
+from tinypose_torch.evaluation.truth import read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.crowd_encoding import NOBODY, encode_crowd, tag_places
 from tinypose_torch.geometry.normalise import normalise
@@ -143,8 +144,6 @@ class BottomUpTraining(Training):
 
     def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
         assert self.truth is not None
-        if not found:  # nobody yet, after the first steps
-            return dict.fromkeys(STATISTICS, 0.0)
         return keypoint_accuracy(self.truth.path, list(found), self.sigmas)
 
 
@@ -177,6 +176,7 @@ def bottom_up_job(config: Config) -> Job:
     truth, val, evaluation = None, [], None
     if data.val is not None:
         truth = read_coco(data.val, train_file.skeleton)
+        read_truth(data.val, keypoint_category=truth.category_id)  # fails before the training, not in its evaluation
         check_same_keypoints(truth, train_file)
         val = annotated_crowds(truth, keep_empty=True).items
         folder = data.val_images or data.images

@@ -27,6 +27,7 @@ from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
+from tinypose_torch.evaluation.truth import read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.losses.assigners import Targets
@@ -215,6 +216,7 @@ def detection_job(config: Config) -> Job:
     assert isinstance(entry, DetectorEntry)
     val, evaluation = None, None
     if data.val is not None:
+        read_truth(data.val)  # fails before the training, not in its evaluation
         val, _ = read_boxes(data.val, class_names, keep_empty=True)
         folder = data.val_images or data.images
         check_images(val.items, folder)

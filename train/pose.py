@@ -24,6 +24,7 @@ from tinypose_torch.data.records import Record, Records, annotated_people, detec
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import average_with_flipped, cut_out, to_predictions
+from tinypose_torch.evaluation.truth import read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
@@ -89,6 +90,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
     truth = read_coco(data.val, train_file.skeleton)
+    read_truth(data.val, keypoint_category=truth.category_id)  # fails before the training, not in its evaluation
     check_same_keypoints(truth, train_file)
     val = (
         detected_people(truth, data.detections, entry.input_size)

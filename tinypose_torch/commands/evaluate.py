@@ -1,70 +1,45 @@
-"""`tinypose evaluate`: accuracy of a pose network or a detector, in whatever form, on annotated images."""
+"""`tinypose evaluate`: accuracy of a pose network, a detector, or both together, on annotated images."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from tqdm import tqdm
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
-from tinypose_torch.data.boxes import read_boxes
-from tinypose_torch.data.coco import CocoFile, read_coco
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import check_images
-from tinypose_torch.data.mpii import mpii_people
-from tinypose_torch.data.records import Records, annotated_people, detected_people
-from tinypose_torch.evaluation.bottom_up import find_in_images
-from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
-from tinypose_torch.evaluation.coco import KeypointPrediction, import_pycocotools, keypoint_accuracy, keypoint_results
-from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
-from tinypose_torch.evaluation.topdown import predict_people
+from tinypose_torch.commands import evaluation_tasks as tasks
 from tinypose_torch.evaluation.tracking import score_files
-from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
+_POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate, print the table, write the figures."""
+    """Evaluate, save the predictions, print the table, write the figures."""
+    inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
+    outputs = {"--json": options.json, "--predictions": options.predictions}
+    refuse_inputs(outputs, [*inputs, options.tracks], options.images)
     if options.tracks:
         return _evaluate_tracks(options)
-    if not options.images:
-        raise ValueError("--images is missing: the folder of the annotated images")
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"--limit {options.limit}; at least 1 image is needed")
-    if options.limit is not None and options.truth:
-        raise ValueError("--limit is for COCO files; MPII's truth is one of all its people")
-    if not options.shift and not options.flip:
-        raise ValueError("--no-shift is of the flip test; add --flip")
-    if not options.truth:
-        import_pycocotools()  # before the work, not after it
-    name = options.detector or options.pose
-    task = get_entry(name).task
-    if options.detector and task != "detection":
-        raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
-    if not options.detector and task == "detection":
-        raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
-    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
+    _check_options(options)
+    runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
+    if options.predictions:
+        _write_json(options.predictions, found.results)
+    if not found.results:
+        print(f"tinypose: warning: nothing was found in {found.num_images} images", file=sys.stderr)
+    accuracy = found.score() if found.score is not None else {}
     entry = runner.metadata.entry
-    if isinstance(entry, DetectorEntry):
-        accuracy = _evaluate_boxes(runner, entry, options)
-    elif isinstance(entry, BottomUpEntry):
-        accuracy = _evaluate_bottom_up(runner, entry, options)
-    elif options.truth:
-        accuracy = _evaluate_mpii(runner, entry, options)
-    else:
-        accuracy = _evaluate_coco(runner, entry, options)
     facts = {
         **accuracy,
+        "images": found.num_images,
         "model": entry.name,
         "weights": options.weights or "official",
         "backend": runner.backend,
@@ -74,119 +49,117 @@ def run(options: argparse.Namespace) -> int:
         "decoding": options.decoding or getattr(entry, "decoding", None),
         "annotations": options.annotations,
         "detections": options.detections,
+        **found.facts,
     }
+    print(f"{found.num_images} images, {len(found.results)} {'boxes' if options.detector else 'people'} found")
     _report(accuracy, facts, options)
     return 0
 
 
-def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse.Namespace) -> None:
-    shown = [tuple(_shown(value) for value in accuracy.values())]
-    print(format_table(tuple(accuracy), shown, right=range(len(accuracy))))
-    if options.json:
-        with replacing(Path(options.json)) as temporary:
-            temporary.write_text(json.dumps(facts, indent=2) + "\n")
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is loaded."""
+    if not options.images:
+        raise ValueError("--images is missing: the folder of the annotated images")
+    for name in ("limit", "max_people"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"--{_dashed(name)} {getattr(options, name)}; at least 1 is needed")
+    if options.truth:
+        _refuse(
+            options,
+            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
+            "COCO files; MPII is evaluated on all its people",
+        )
+    if not options.shift and not options.flip:
+        raise ValueError("--no-shift is of the flip test; add --flip")
+    if options.with_detector:
+        if options.detector:
+            raise ValueError("--with-detector is for --pose NAME; --detector NAME evaluates a detector alone")
+        _refuse(options, ("flip", "detections"), "a pose network without a detector")
+    elif options.detector_weights:
+        raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
+    if options.detection_threshold is not None and not (options.detections or options.with_detector):
+        raise ValueError("--detection-threshold is for the boxes of --detections or --with-detector")
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], kind: str) -> None:
+    """Refuse options that are for something else."""
+    for name in names:
+        if getattr(options, name):
+            raise ValueError(f"--{_dashed(name)} is for {kind}")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+    name = options.detector or options.pose
+    task = get_entry(name).task
+    if options.detector and task != "detection":
+        raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
+    if not options.detector and task == "detection":
+        raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
+    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
+    entry = runner.metadata.entry
+    if isinstance(entry, DetectorEntry):
+        _refuse(options, _POSE_OPTIONS, "pose networks")
+        return runner, tasks.evaluate_boxes(runner, entry, options)
+    if isinstance(entry, BottomUpEntry):
+        _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} finds people itself")
+        if not options.shift:
+            raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
+        return runner, tasks.evaluate_bottom_up(runner, entry, options)
+    assert isinstance(entry, PoseEntry)
+    evaluate = tasks.evaluate_mpii if options.truth else tasks.evaluate_top_down
+    return runner, evaluate(runner, entry, options)
+
+
+def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+    if get_entry(options.pose).task == "bottom-up pose":
+        raise ValueError(f"--with-detector is for top-down networks; {options.pose} finds people itself")
+    options.decoding = options.decoding or "dark"  # as deployed, whatever the network's own is
+    estimator = PoseEstimator(
+        options.with_detector,
+        options.pose,
+        options.detector_weights,
+        options.weights,
+        options.backend,
+        options.device,
+        detection_threshold=options.detection_threshold,
+        decoding=options.decoding,
+        threads=options.threads,
+    )
+    return estimator.pose_runner, tasks.evaluate_pipeline(estimator, options)
 
 
 def _evaluate_tracks(options: argparse.Namespace) -> int:
     """People who were followed before, against MOTChallenge's annotations of the same video."""
-    for name in ("detector", "weights", "images", "flip", "decoding", "detections", "sigmas", "truth", "limit"):
+    used = ("detector", "weights", "images", "limit", "predictions", "detector_weights", "detection_threshold")
+    for name in (*_POSE_OPTIONS, *used):
         if getattr(options, name):
-            raise ValueError(f"--{name} has no effect on --tracks, which are of a network that ran before")
+            raise ValueError(f"--{_dashed(name)} has no effect on --tracks, which are of a network that ran before")
     scores = score_files(options.annotations, options.tracks)
     accuracy = {_TRACKING_NAMES.get(name, name): value for name, value in scores._asdict().items()}
     _report(accuracy, {**accuracy, "annotations": options.annotations, "tracks": options.tracks}, options)
     return 0
 
 
-def _evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Namespace) -> dict[str, float]:
-    for name in ("flip", "decoding", "detections", "sigmas", "truth"):
-        if getattr(options, name):
-            raise ValueError(f"--{name} is for pose networks")
-    images, _ = read_boxes(options.annotations, entry.class_names, keep_empty=True)
-    items = images.items[: options.limit]
-    check_images(items, options.images)
-    for reason, ids in images.skipped.items():
-        print(f"not used: {len(ids)} {reason}")
-    with tqdm(total=len(items), unit="image", disable=None) as bar:
-        records = list(detect_in_images(runner, items, Path(options.images), images.category_ids, bar.update))
-    return box_accuracy(images.path, records, images.category_ids, [item.image_id for item in items])
+def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse.Namespace) -> None:
+    if accuracy:
+        print(format_table(tuple(accuracy), [tuple(map(_shown, accuracy.values()))], right=range(len(accuracy))))
+    if options.json:
+        _write_json(options.json, facts, indent=2)
 
 
-def _evaluate_bottom_up(runner: Runner, entry: BottomUpEntry, options: argparse.Namespace) -> dict[str, float]:
-    for name in ("decoding", "detections", "truth"):
-        if getattr(options, name):
-            raise ValueError(f"--{name} is for top-down networks; {entry.name} finds people itself")
-    if not options.shift:
-        raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
-    truth = _read_truth(entry, options)
-    sigmas = _sigmas(truth.skeleton, options)
-    images = dict(list(truth.images.items())[: options.limit])
-    folder = Path(options.images)
-    with tqdm(total=len(images), unit="image", disable=None) as bar:
-        found = find_in_images(runner, images, folder, truth.category_id, flip=options.flip, progress=bar.update)
-        return keypoint_accuracy(truth.path, list(found), sigmas, list(images))
-
-
-def _read_truth(entry: PoseEntry | BottomUpEntry, options: argparse.Namespace) -> CocoFile:
-    """The annotations, if they are of the network's keypoints."""
-    truth = read_coco(options.annotations, entry.skeleton)
-    skeleton = truth.skeleton
-    if skeleton.keypoint_names != entry.skeleton.keypoint_names:
-        if len(skeleton) != len(entry.skeleton):
-            raise DatasetError(f"{truth.path} has {len(skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
-        raise DatasetError(
-            f"{truth.path} names its keypoints {', '.join(skeleton.keypoint_names)}; "
-            f"{entry.name} finds {', '.join(entry.skeleton.keypoint_names)}"
-        )
-    return truth
-
-
-def _evaluate_coco(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
-    truth = _read_truth(entry, options)
-    skeleton = truth.skeleton
-    sigmas = _sigmas(skeleton, options)
-    people = (
-        detected_people(truth, options.detections, entry.input_size, options.detection_threshold)
-        if options.detections
-        else annotated_people(truth, entry.input_size)
-    )
-    image_ids = None
-    if options.limit is not None:
-        image_ids = list(dict.fromkeys(record.image_id for record in people.items))[: options.limit]
-        people = dataclasses.replace(people, items=[item for item in people.items if item.image_id in set(image_ids)])
-    records = keypoint_results(_predict(runner, people, options), sigmas, category_id=truth.category_id)
-    return keypoint_accuracy(truth.path, records, sigmas, image_ids)
-
-
-def _evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> dict[str, float]:
-    people, truth = mpii_people(options.annotations), read_mpii_truth(options.truth)
-    if len(people.skeleton) != len(entry.skeleton):
-        raise DatasetError(f"MPII has {len(people.skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
-    if len(people) != len(truth.head_sizes):
-        raise DatasetError(
-            f"{options.truth} is of {len(truth.head_sizes)} people, {options.annotations} of {len(people)}"
-        )
-    return pckh_of_predictions(_predict(runner, people, options), truth)
-
-
-def _predict(runner: Runner, people: Records, options: argparse.Namespace) -> list[KeypointPrediction]:
-    check_images(people.items, options.images)
-    for reason, ids in people.skipped.items():
-        print(f"not used: {len(ids)} {reason}")
-    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding}
-    with tqdm(total=len(people), unit="person", disable=None) as bar:
-        return list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
-
-
-def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
-    if options.sigmas is None:
-        return skeleton.sigmas
-    if len(options.sigmas) != len(skeleton) or not np.all(np.array(options.sigmas) > 0):
-        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed")
-    return tuple(options.sigmas)
+def _write_json(path: str, content: Any, indent: int | None = None) -> None:
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
 
 
 def _shown(value: float) -> str:
+    """A figure of the table; COCO's -1 means that there is nothing of a size."""
     if isinstance(value, int):
         return str(value)
+    if value < 0:
+        return "-"
     return f"{value:.3f}" if value <= 1 else f"{value:.2f}"

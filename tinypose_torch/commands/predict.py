@@ -80,8 +80,9 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
     if wanted and folder.exists() and not folder.is_dir():
         raise ValueError(f"--output {folder} is a file; name a folder")
     overlays = overlay_paths(folder, sources) if wanted else None
-    outputs = [*(overlays or {}).values(), *([Path(options.json)] if options.json else [])]
-    check_outputs(outputs, [*sources, options.detector_weights, options.pose_weights], options.overwrite)
+    outputs = {f"the overlay of {source},": path for source, path in (overlays or {}).items()}
+    inputs = [*sources, options.detector_weights, options.pose_weights]
+    check_outputs({"--json": options.json, **outputs}, inputs, overwrite=options.overwrite)
     return overlays
 
 

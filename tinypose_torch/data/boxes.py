@@ -50,13 +50,19 @@ class LabelledImages:
 
 
 def read_boxes(
-    path: str | os.PathLike[str], class_names: tuple[str, ...] | None = None, keep_empty: bool = False
+    path: str | os.PathLike[str],
+    class_names: tuple[str, ...] | None = None,
+    keep_empty: bool = False,
+    content: dict[str, Any] | None = None,
+    allow_unannotated: bool = False,
 ) -> tuple[LabelledImages, tuple[str, ...]]:
     """Read and check a COCO box file.
 
     Args:
         class_names: Which of the file's categories to use, in this order; all of them unless given.
         keep_empty: Keep images without an object, as evaluation does.
+        content: The file's JSON object, if it was read before.
+        allow_unannotated: Accept an empty list of annotations.
 
     Returns:
         The images, and the class names.
@@ -65,7 +71,7 @@ def read_boxes(
         DatasetError: No such file, not of this form, a class that the file does not have, or nothing to use.
     """
     path = Path(path)
-    content = read_json(path)
+    content = read_json(path) if content is None else content
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
@@ -86,7 +92,7 @@ def read_boxes(
             skipped[reason].append(annotation.get("id"))
     items = [_labelled(images[identity], found[identity]) for identity in sorted(images)]
     kept = [item for item in items if keep_empty or len(item.objects)]
-    if not any(len(item.objects) for item in kept):
+    if not any(len(item.objects) for item in kept) and (annotations or not allow_unannotated):
         reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
         raise DatasetError(f"{path}: no object to use" + (f" ({reasons})" if reasons else ""))
     empty = sum(len(item.objects) == 0 for item in items)

@@ -36,18 +36,21 @@ class CocoFile:
     skeleton: Skeleton
 
 
-def read_coco(path: str | os.PathLike[str], default: Skeleton | None = None) -> CocoFile:
+def read_coco(
+    path: str | os.PathLike[str], default: Skeleton | None = None, content: dict[str, Any] | None = None
+) -> CocoFile:
     """Read and check a COCO keypoint file.
 
     Args:
         default: Meaning of the keypoints where the file does not say.
+        content: The file's JSON object, if it was read before.
 
     Raises:
         DatasetError: No such file, not JSON, not of this form, ids that occur twice, or keypoints that do not fit the
             skeleton.
     """
     path = Path(path)
-    content = read_json(path)
+    content = read_json(path) if content is None else content
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO keypoint file")

@@ -84,17 +84,27 @@ def annotated_people(coco: CocoFile, input_size: Size) -> Records:
 
 
 def detected_people(
-    coco: CocoFile, detections: str | os.PathLike[str], input_size: Size, threshold: float = 0.0
+    coco: CocoFile,
+    detections: str | os.PathLike[str],
+    input_size: Size,
+    threshold: float = 0.0,
+    allow_empty: bool = False,
 ) -> Records:
     """The boxes of a COCO detection file (``image_id``, ``category_id``, ``bbox`` x, y, w, h, ``score``) as records.
 
+    Args:
+        allow_empty: Accept an empty list, and one whose boxes all score below the threshold.
+
     Raises:
-        DatasetError: Not such a file, or nobody is left.
+        DatasetError: Not such a file, or no boxes are left.
     """
     path = Path(detections)
     try:
         rows = json.loads(path.read_bytes())
+        if not isinstance(rows, list):
+            raise TypeError("expected a list")
         skipped: dict[str, list[Any]] = defaultdict(list)
+        low = f"scored below {threshold}"
         items = []
         for index, row in enumerate(rows):
             image = coco.images.get(row["image_id"])
@@ -103,14 +113,14 @@ def detected_people(
             elif row["category_id"] != coco.category_id:
                 skipped["of other categories"].append(index)
             elif row["score"] < threshold:
-                skipped[f"scored below {threshold}"].append(index)
+                skipped[low].append(index)
             else:
                 items.append(_detected(row, image, input_size, len(coco.skeleton)))
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not a COCO detection file: {type(error).__name__} {error}") from None
-    if not items:
+    if not items and not (allow_empty and skipped.keys() <= {low}):
         raise DatasetError(f"{path}: no detections to use")
     return Records(items, coco.skeleton, dict(skipped))
 

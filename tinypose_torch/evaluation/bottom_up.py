@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinypose_torch.bottom_up import find_people
-from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import read_image
+from tinypose_torch.evaluation.images import ImageFile, read_images
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
@@ -41,7 +40,7 @@ def bottom_up_results(image_id: int, poses: Array, scores: Array, category_id: i
 
 def find_in_images(
     runner: Runner,
-    images: Mapping[int, dict[str, Any]],
+    images: Sequence[ImageFile],
     folder: Path,
     category_id: int,
     *,
@@ -51,19 +50,12 @@ def find_in_images(
     """Run a bottom-up network over images; gives COCO records.
 
     Args:
-        images: COCO's images by id.
         flip: Average with the mirrored images.
         progress: Called with 1 after every image.
 
     Raises:
         DatasetError: An image is missing or cannot be decoded.
     """
-    for image_id, facts in images.items():
-        path = folder / facts["file_name"]
-        image = read_image(path)
-        if image is None:
-            raise DatasetError(f"{path}: {'cannot be decoded' if path.is_file() else 'no such image'}")
+    for image_id, image in read_images(images, folder, progress):
         poses, scores = find_people(runner, image, flip=flip)
         yield from bottom_up_results(image_id, poses, scores, category_id)
-        if progress is not None:
-            progress(1)

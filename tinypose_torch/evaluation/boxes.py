@@ -14,7 +14,7 @@ import numpy as np
 from tinypose_torch.checkpoints.entries import DetectorEntry
 from tinypose_torch.data.boxes import LabelledImage
 from tinypose_torch.data.images import read_or_fail
-from tinypose_torch.evaluation.coco import import_pycocotools
+from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from tinypose_torch.runtime import Runner
 
@@ -41,7 +41,7 @@ def box_results(image_id: int, boxes: Array, scores: Array, labels: Array, categ
 
 
 def box_accuracy(
-    annotations: str | os.PathLike[str],
+    annotations: Truth | str | os.PathLike[str],
     records: list[Any],
     category_ids: Sequence[int] | None = None,
     image_ids: Sequence[int] | None = None,
@@ -49,14 +49,19 @@ def box_accuracy(
     """The twelve numbers of COCO's box evaluation; all 0 if there are no records.
 
     Args:
-        annotations: COCO file.
+        annotations: COCO file, or what `read_truth` read from it.
         category_ids, image_ids: Categories and images that count; all of the file's unless given.
+
+    Raises:
+        DatasetError: See `read_truth`.
     """
-    COCO, COCOeval = import_pycocotools()  # noqa: N806
+    _, COCOeval = import_pycocotools()  # noqa: N806
     if not records:
         return dict.fromkeys(STATISTICS, 0.0)
+    if not isinstance(annotations, Truth):
+        annotations = read_truth(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(os.fspath(annotations))
+        truth = annotations.to_coco()
         evaluation = COCOeval(truth, truth.loadRes(records), "bbox")
         if category_ids is not None:
             evaluation.params.catIds = list(category_ids)

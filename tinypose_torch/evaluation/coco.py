@@ -15,25 +15,12 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.defaults import VISIBLE
+from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import COCO17
 
 Array = np.ndarray
 NMS_THRESHOLD = 0.9
 STATISTICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-
-
-def import_pycocotools() -> tuple[Any, Any]:
-    """``COCO`` and ``COCOeval``.
-
-    Raises:
-        RuntimeError: It is not installed.
-    """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise RuntimeError(f"{error}; pip install 'tinypose-torch[train]'") from None
-    return COCO, COCOeval
 
 
 @dataclass(frozen=True)
@@ -119,28 +106,32 @@ def keypoint_results(
 
 
 def keypoint_accuracy(
-    annotations: str | os.PathLike[str],
+    annotations: Truth | str | os.PathLike[str],
     records: list[dict[str, Any]],
     sigmas: Sequence[float] | None = None,
     image_ids: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """The ten numbers of COCO's keypoint evaluation.
+    """The ten numbers of COCO's keypoint evaluation; all 0 if there are no records.
 
     Args:
-        annotations: COCO keypoint file.
-        records: From `keypoint_results`.
+        annotations: COCO keypoint file, or what `read_truth` read from it.
+        records: From `keypoint_results`; of one category.
         sigmas: Of another skeleton than COCO's.
         image_ids: Images that count; all of the file's unless given.
 
     Raises:
-        ValueError: There are no records.
+        DatasetError: See `read_truth`.
     """
-    COCO, COCOeval = import_pycocotools()  # noqa: N806
+    _, COCOeval = import_pycocotools()  # noqa: N806
     if not records:
-        raise ValueError("no people were found; there is nothing to evaluate")
+        return dict.fromkeys(STATISTICS, 0.0)
+    category_id = records[0]["category_id"]
+    if not isinstance(annotations, Truth):
+        annotations = read_truth(annotations, keypoint_category=category_id)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(os.fspath(annotations))
+        truth = annotations.to_coco()
         evaluation = COCOeval(truth, truth.loadRes(records), "keypoints")
+        evaluation.params.catIds = [category_id]
         if sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
         if image_ids is not None:

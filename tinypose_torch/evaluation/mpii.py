@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.records import Records
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import MPII16
 
@@ -89,6 +91,27 @@ def pckh(keypoints: Array, truth: MpiiTruth) -> dict[str, float]:
     joints = dict(zip(names, share(0.5), strict=True))
     groups = {group: float(np.mean([joints[name] for name in members])) for group, members in _GROUPS.items()}
     return {**groups, "PCKh": float(share(0.5) @ weights), "PCKh@0.1": float(share(_STRICT) @ weights)}
+
+
+def mpii_results(predictions: Sequence[KeypointPrediction], people: Records) -> list[dict[str, Any]]:
+    """Predictions for annotated people as rows to save, in the order of the annotation file.
+
+    A row has the name of the ``image``, the ``person``'s index in the annotation file, ``keypoints`` x, y, score with
+    pixels counted from 0, their mean ``score``, and the ``center`` (pixels) and ``scale`` (200 pixels) of the crop.
+    """
+    rows = []
+    for prediction, record in zip(predictions, people.items, strict=True):
+        rows.append(
+            {
+                "image": record.file_name,
+                "person": record.annotation_id,
+                "keypoints": prediction.keypoints.astype(float).reshape(-1).tolist(),
+                "score": float(prediction.keypoints[:, 2].mean()),
+                "center": record.person.center.astype(float).tolist(),
+                "scale": record.person.scale.astype(float).tolist(),
+            }
+        )
+    return rows
 
 
 def pckh_of_predictions(predictions: Sequence[KeypointPrediction], truth: MpiiTruth) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.provenance import SOFTWARE, printable
+from tinypose_torch.provenance import printable
 from tinypose_torch.video.times import FrameTimes
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
@@ -134,12 +134,13 @@ class VideoWriter:
         path: The file, ``.mp4``; an older one is overwritten.
         fps: Frames per second; the mean where frames are written with their times.
         size: (width, height) of every frame; an odd one is made even by repeating the last column or row.
+        comment: Text in the file's metadata.
 
     Raises:
         VideoError: The file cannot be written, or a frame has another size.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], comment: str | None = None) -> None:
         import av
 
         self.path, self.size = path, size
@@ -150,7 +151,8 @@ class VideoWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = av.open(str(path), "w", format="mp4", options={"movflags": _IN_FRAGMENTS})
-            self._file.metadata["comment"] = SOFTWARE
+            if comment is not None:
+                self._file.metadata["comment"] = comment
             self._stream = self._file.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.options = {"preset": "ultrafast", "crf": "23"}

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tinypose_torch.provenance import SOFTWARE
 from tinypose_torch.results import Poses
 from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames
 from tinypose_torch.video.channel import Channel, tell
@@ -268,7 +269,7 @@ def _write(
             if wanted and poses is not None:
                 drawn = poses.draw(frames[slot], output.keypoint_threshold)
                 if output.overlay is not None:
-                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1])
+                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1], SOFTWARE)
                     writer.write(drawn, times[slot])
                 if view is not None:
                     view.show(drawn)

@@ -1,0 +1,165 @@
+"""Annotations in the form that COCO's evaluation reads: checked, and completed where a file leaves fields out."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinypose_torch.data.coco import index_images, read_json
+from tinypose_torch.data.errors import DatasetError
+
+_MAX_NUMBER = 1e15  # larger ones lose their digits as floats
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The annotations of a COCO file, each with all fields that COCO's evaluation reads.
+
+    Attributes:
+        path: Of the file.
+        content: ``images``, ``annotations`` and ``categories``.
+        derived: Number of annotations without a field, by its name; the evaluation's values are derived.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    derived: Mapping[str, int]
+
+    def to_coco(self) -> Any:
+        """``pycocotools.coco.COCO`` of copies of the annotations.
+
+        Ids are numbered from 1, because COCOeval takes a match with annotation 0 for no match.
+        """
+        COCO, _ = import_pycocotools()  # noqa: N806
+        coco = COCO()
+        coco.dataset = {
+            **self.content,
+            "annotations": [{**row, "id": number} for number, row in enumerate(self.content["annotations"], start=1)],
+        }
+        coco.createIndex()
+        return coco
+
+
+def import_pycocotools() -> tuple[Any, Any]:
+    """``COCO`` and ``COCOeval``.
+
+    Raises:
+        RuntimeError: It is not installed.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise RuntimeError(f"{error}; pip install 'tinypose-torch[train]'") from None
+    return COCO, COCOeval
+
+
+def read_truth(
+    path: str | os.PathLike[str],
+    *,
+    keypoint_category: int | None = None,
+    content: dict[str, Any] | None = None,
+) -> Truth:
+    """Read the annotations of a COCO file and derive the fields that are missing, as COCO defines them.
+
+    ``area`` is that of the segmentation, of the box where there is none; ``iscrowd`` is 0; ``num_keypoints`` is the
+    number of keypoints with v above 0.
+
+    Args:
+        keypoint_category: Category whose keypoints are evaluated; annotations of others are left out. ``None`` for the
+            evaluation of boxes.
+        content: The file's JSON object, if it was read before.
+
+    Raises:
+        DatasetError: No such file, no annotations, or a field that is not of COCO's form; the message names the
+            annotation.
+    """
+    path = Path(path)
+    content = read_json(path) if content is None else content
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
+    images = index_images(path, content["images"])
+    derived: Counter[str] = Counter()
+    rows = []
+    for number, annotation in enumerate(content["annotations"], start=1):
+        if not isinstance(annotation, dict):
+            raise DatasetError(f"{path}: annotation number {number} is {reprlib.repr(annotation)}; expected an object")
+        if keypoint_category is not None and annotation.get("category_id", keypoint_category) != keypoint_category:
+            continue
+        name = f"{path}: annotation {annotation.get('id', f'number {number}')}"
+        _check_fields(name, annotation, keypoint_category is not None)
+        missing = _missing_fields(name, annotation, images, keypoint_category)
+        derived.update(missing.keys() if "id" in annotation else [*missing, "id"])
+        rows.append({**annotation, **missing})
+    return Truth(path, {**content, "annotations": rows}, derived)
+
+
+def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> None:
+    if not isinstance(annotation.get("image_id"), (int, str)):
+        raise DatasetError(f"{name}: image_id {reprlib.repr(annotation.get('image_id'))}; expected the id of an image")
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise DatasetError(f"{name}: bbox {reprlib.repr(box)}; expected x, y, width, height")
+    if "area" in annotation and not _is_number(annotation["area"]):
+        raise DatasetError(f"{name}: area {reprlib.repr(annotation['area'])}; expected square pixels, or no such field")
+    if annotation.get("iscrowd", 0) not in (0, 1):
+        raise DatasetError(f"{name}: iscrowd {reprlib.repr(annotation['iscrowd'])}; expected 0 or 1")
+    if not keypoints:
+        return
+    points = annotation.get("keypoints")
+    wrong = [value for value in points if not _is_number(value)] if isinstance(points, list) else [points]
+    if wrong:
+        raise DatasetError(f"{name}: {reprlib.repr(wrong[0])} in keypoints; expected finite numbers (x, y, v)")
+    count = annotation.get("num_keypoints", 0)
+    if type(count) is not int or not 0 <= count <= _MAX_NUMBER:
+        raise DatasetError(f"{name}: num_keypoints {reprlib.repr(count)}; expected a count, or no such field")
+
+
+def _missing_fields(
+    name: str, annotation: dict[str, Any], images: Mapping[Any, dict[str, Any]], keypoint_category: int | None
+) -> dict[str, Any]:
+    """Values of the fields that an annotation lacks."""
+    values: dict[str, Any] = {}
+    if "area" not in annotation:
+        values["area"] = _area(name, annotation, images)
+    if "iscrowd" not in annotation:
+        values["iscrowd"] = 0
+    if keypoint_category is not None:
+        if "category_id" not in annotation:
+            values["category_id"] = keypoint_category
+        if "num_keypoints" not in annotation:
+            values["num_keypoints"] = sum(visibility > 0 for visibility in annotation["keypoints"][2::3])
+    return values
+
+
+def _area(name: str, annotation: dict[str, Any], images: Mapping[Any, dict[str, Any]]) -> float:
+    """Area of the segmentation, or of the box, in square pixels."""
+    segmentation, image = annotation.get("segmentation"), images.get(annotation["image_id"])
+    if not segmentation or image is None:
+        return annotation["bbox"][2] * annotation["bbox"][3]
+    COCO, _ = import_pycocotools()  # noqa: N806
+    from pycocotools import mask
+
+    coco = COCO()
+    coco.imgs = {annotation["image_id"]: image}
+    limit = 2 * max(image["width"], image["height"])  # pycocotools allocates memory in proportion to the coordinates
+    try:
+        for polygon in segmentation if isinstance(segmentation, list) else []:
+            if len(polygon) < 6 or not all(_is_number(value) and abs(value) <= limit for value in polygon):
+                raise ValueError(f"polygon {reprlib.repr(polygon)}")
+        return float(mask.area(coco.annToRLE(annotation)))
+    except Exception as error:  # pycocotools raises bare Exceptions
+        raise DatasetError(
+            f"{name}: segmentation {reprlib.repr(segmentation)} has no area ({error}); correct it, or add 'area'"
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite int or float."""
+    return type(value) in (int, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER
