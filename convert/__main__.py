@@ -19,6 +19,7 @@ from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import create_model
 from tinypose_torch.hints import command_line
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="what to write (default: weights/MODEL.safetensors); with --all a folder",
     )
+    add("--overwrite", action="store_true", help="replace an existing --output that is not converted weights")
     add("--num-keypoints", type=int, metavar="K", help="keypoints of a pose checkpoint trained on another skeleton")
     add("--num-classes", type=int, metavar="C", help="classes of a detector trained on other classes")
     add("--verify", action="store_true", help="compare with --original and --reference, and write a receipt")
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     try:
         if options.all:
-            return convert_all(options.output or DEFAULT_FOLDER)
+            return convert_all(options.output or DEFAULT_FOLDER, options.overwrite)
         return convert_file(options)
     except (ValueError, KeyError, OSError, OriginalError) as error:
         print(f"convert: error: {error}", file=sys.stderr)
@@ -78,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def convert_file(options: argparse.Namespace) -> int:
     """Convert one checkpoint and verify it if asked."""
+    output = options.output or DEFAULT_FOLDER / f"{options.model}.safetensors"
+    check_outputs({"--output": output}, [options.file, options.original], overwrite=options.overwrite)
     network = create_model(options.model, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
     report = load_weights(network, options.file, model=options.model)
-    output = options.output or DEFAULT_FOLDER / f"{options.model}.safetensors"
     verifications: list[Verification] = []
     if options.original:
         verifications.append(verify_against_export(network, options.original, options.tolerance, options.images))
@@ -96,14 +99,20 @@ def convert_file(options: argparse.Namespace) -> int:
     return 0 if all(verification.equal for verification in verifications) else 1
 
 
-def convert_all(folder: Path) -> int:
-    """Fetch and convert the official weights of every model; failures do not stop the others."""
+def convert_all(folder: Path, overwrite: bool = False) -> int:
+    """Fetch and convert the official weights of every model; failures do not stop the others.
+
+    Args:
+        overwrite: Whether files that are no earlier results may be replaced.
+    """
     rows, failed = [], 0
     folder.mkdir(parents=True, exist_ok=True)
     for name in tqdm(list_models(), unit="model", disable=None):
         try:
             target = folder / f"{name}.safetensors"
-            shutil.copyfile(fetch_pretrained(get_entry(name)), target)
+            official = fetch_pretrained(get_entry(name))
+            check_outputs({"--output": target}, [official], overwrite=overwrite)
+            shutil.copyfile(official, target)
             rows.append((name, "converted", str(target)))
         except (ValueError, OSError) as error:
             failed += 1

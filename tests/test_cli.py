@@ -79,8 +79,8 @@ def test_equal_names_do_not_overwrite_each_other(photos, models):
 
 def test_overlay_never_overwrites_its_input(photos, models, capsys):
     before = (photos / "photos/a.png").read_bytes()
-    assert main(["predict", "photos/a.png", *models, "--output", "photos"]) == 1
-    assert "would overwrite it" in capsys.readouterr().err
+    assert main(["predict", "photos/a.png", *models, "--output", "photos"]) == 2
+    assert "photos/a.png would replace an input, photos/a.png" in capsys.readouterr().err
     assert (photos / "photos/a.png").read_bytes() == before
 
 

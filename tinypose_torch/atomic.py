@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LONG_NAME = 200  # bytes; file systems take 255
 
 
 @contextmanager
@@ -15,7 +18,9 @@ def replacing(path: Path) -> Iterator[Path]:
     When the block fails, the old file stays and the temporary one is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    name = os.fsencode(path.name)
+    stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
+    temporary = path.with_name(f".{stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

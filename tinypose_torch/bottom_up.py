@@ -6,17 +6,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from tinypose_torch.checkpoints.entries import BottomUpEntry
-from tinypose_torch.frames import Frame, read_frames
-from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops
+from tinypose_torch.frames import Frame, map_frames
+from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops, warp
 from tinypose_torch.geometry.grouping import group
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.images import find_inputs, load_image
+from tinypose_torch.images import image_errors, load_image, map_images
 from tinypose_torch.results import Poses
 from tinypose_torch.runtime import Runner, load_runner
 
@@ -86,11 +85,11 @@ class BottomUpEstimator:
         """Poses in photos, folders, glob patterns, videos and cameras, one image at a time.
 
         Args:
-            sources, on_error: See `read_frames`.
+            sources, on_error: See `map_frames`.
         """
-        for frame in read_frames(sources, on_error):
-            yield frame, self._estimate(frame.image)
+        yield from map_frames(sources, self._estimate, on_error)
 
+    @image_errors()
     def _estimate(self, image: Array) -> Poses:
         poses, scores = find_people(self.runner, image, flip=self.flip)
         found = poses[..., 2:] > 0
@@ -111,7 +110,7 @@ def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
     assert isinstance(entry, BottomUpEntry)
     size = resized_size(image.shape[:2], entry.input_size[0]) if runner.any_size else entry.input_size
     crop = whole_image(image, size)
-    shown = cv2.warpAffine(image, crop.matrices[0], size[::-1], flags=cv2.INTER_LINEAR)
+    shown = warp(image, crop.matrices[0], size)
     views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
     coarse_heatmaps, coarse_tags = runner(views)
     heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, entry.skeleton)
@@ -152,15 +151,8 @@ def photos_for_network(folder: str | os.PathLike[str], entry: BottomUpEntry) -> 
     Raises:
         FileNotFoundError: There are none.
     """
-    files, _ = find_inputs([os.fspath(folder)])
-    if not files:
-        raise FileNotFoundError(f"no images in {folder}")
-    photos = []
-    for file in files:
-        image = load_image(file)
-        matrix = whole_image(image, entry.input_size).matrices[0]
-        photos.append(cv2.warpAffine(image, matrix, entry.input_size[::-1], flags=cv2.INTER_LINEAR))
-    return np.stack(photos)
+    size = entry.input_size
+    return np.stack(map_images(folder, lambda image: warp(image, whole_image(image, size).matrices[0], size)))
 
 
 def whole_image(image: Array, input_size: tuple[int, int]) -> Crops:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinypose_torch import __version__, defaults
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 if some inputs failed; 2 for wrong arguments, models or weights.
     """
     options = build_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
     try:
         with collection_paused():
             command = importlib.import_module(f"tinypose_torch.commands.{options.command}")
@@ -69,6 +72,7 @@ def _add_predict(commands: Any) -> None:
         help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
     )
     add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
+    _add_overwrite(add)
     add(
         "--view",
         type=int,
@@ -113,6 +117,11 @@ def _add_predict(commands: Any) -> None:
         help="of ExecuTorch and ONNX Runtime (default: their own; in videos half as many as there are cores)",
     )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+
+
+def _add_overwrite(add: Callable[..., Any]) -> None:
+    text = "replace existing files that are not earlier results of this program; inputs are never replaced"
+    add("--overwrite", action="store_true", help=text)
 
 
 def _add_models(commands: Any) -> None:
@@ -202,6 +211,7 @@ def _add_export(commands: Any) -> None:
     )
     add("--with-weights", metavar="FILE", help="its weight file")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    _add_overwrite(add)
     add(
         "--input-size",
         type=int,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from tinypose_torch.images import find_inputs, load_image
+from tinypose_torch.images import ImageError, find_inputs, load_image
 from tinypose_torch.video import VideoReader, is_camera, is_video
 
-NOTHING_FOUND = "no such file, or nothing in it that can be read"
+NOTHING_FOUND = "no such file, or nothing in it that can be read (overlays of earlier runs are left out)"
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -21,7 +23,7 @@ class Frame:
         source: The file or camera that it came from.
         image: ``(H, W, 3)`` uint8 RGB.
         index: Number of the frame in its video, from 0; ``None`` for a photo.
-        time: Seconds from the start of the video; ``None`` for a photo.
+        time: Presentation time, seconds from the start of the video; see `VideoReader`. ``None`` for a photo.
     """
 
     source: str
@@ -54,6 +56,26 @@ def read_frames(
             _fail(source, error, on_error)
 
 
+def map_frames(
+    sources: str | Iterable[str],
+    function: Callable[[np.ndarray], Result],
+    on_error: Callable[[str, Exception], None] | None = None,
+) -> Iterator[tuple[Frame, Result]]:
+    """Every photo and frame of `read_frames` with the result of a function for its image.
+
+    Args:
+        function: Takes the image. What it raises goes to ``on_error`` as well, for this image or frame alone.
+    """
+    for frame in read_frames(sources, on_error):
+        try:
+            result = function(frame.image)
+        except (ValueError, OSError) as error:
+            place = "" if frame.index is None else f"frame {frame.index}: "
+            _fail(frame.source, ImageError(f"{frame.source}: {place}{error}"), on_error)
+            continue
+        yield frame, result
+
+
 def find_sources(items: Iterable[str]) -> tuple[list[str], list[str]]:
     """Expand folders and patterns; cameras stay as they are, behind the files.
 
@@ -62,7 +84,7 @@ def find_sources(items: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     items = list(items)
     files, missing = find_inputs(item for item in items if not is_camera(item))
-    return files + [item for item in items if is_camera(item)], missing
+    return files + list(dict.fromkeys(item for item in items if is_camera(item))), missing
 
 
 def _frames_of(source: str) -> Iterator[Frame]:
@@ -71,7 +93,7 @@ def _frames_of(source: str) -> Iterator[Frame]:
         return
     with VideoReader(source) as video:
         for index, image in enumerate(video):
-            yield Frame(source, image, index, index / video.fps)
+            yield Frame(source, image, index, video.time)
 
 
 def _fail(source: str, error: Exception, on_error: Callable[[str, Exception], None] | None) -> None:

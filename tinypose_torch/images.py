@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.provenance import SOFTWARE, is_overlay
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
 MAX_PIXELS = 200_000_000
+_MEMORY_MESSAGES = ("out of memory", "insufficient memory", "not enough memory", "can't allocate", "failed to allocate")
+_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class ImageError(ValueError):
     """An image that cannot be read or used."""
 
 
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Raises what OpenCV, the memory or a network fails with as `ImageError`, so that it concerns one image only.
+
+    Usable as a decorator.
+    """
+    try:
+        yield
+    except (cv2.error, MemoryError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        message = lines[0] if lines else type(error).__name__
+        if isinstance(error, MemoryError) or any(words in message.lower() for words in _MEMORY_MESSAGES):
+            raise ImageError(f"not enough memory for this image ({message})") from error
+        raise ImageError(f"cannot be processed: {message}") from error
+
+
+@image_errors()
 def load_image(source: Any) -> np.ndarray:
     """An image as ``(H, W, 3)`` uint8 RGB.
 
@@ -58,7 +83,11 @@ def load_image(source: Any) -> np.ndarray:
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: larger than {MAX_PIXELS} pixels") from None
+    except MemoryError:
+        raise ImageError(f"{path}: not enough memory for this image") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        if isinstance(error, OSError) and error.strerror:  # of the system, not of the decoder
+            raise ImageError(f"{path}: {error.strerror}") from None
         raise ImageError(f"{path}: damaged image: {error}") from None
 
 
@@ -66,32 +95,68 @@ def find_inputs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
     """Expand folders and patterns.
 
     Args:
-        inputs: Files, folders (their images, recursively) and glob patterns.
+        inputs: Files, folders (their images, recursively) and glob patterns. Overlays that this program wrote are left
+            out of folders and patterns.
 
     Returns:
-        Files in order, each once; and the inputs that match nothing.
+        Files in order, each once; and the inputs that match nothing, with the folders that cannot be read.
     """
     found: dict[str, None] = {}
-    missing = []
+    missing: list[str] = []
     for item in inputs:
-        path = Path(item)
-        if path.is_dir():
-            files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        elif path.exists():
+        # os.path answers False to names that are too long; pathlib raises.
+        unreadable: list[str] = []
+        if os.path.isdir(item):
+            files = _images_in(item, unreadable)
+        elif os.path.exists(item):
             files = [item]
         else:
-            files = sorted(file for file in glob.glob(item, recursive=True) if Path(file).is_file())
-        if not files:
-            missing.append(item)
+            matches = sorted(file for file in glob.glob(item, recursive=True) if os.path.isfile(file))
+            files = [file for file in matches if not is_overlay(file)]
+        missing += unreadable or ([] if files else [item])
         found.update(dict.fromkeys(files))
     return list(found), missing
 
 
+def map_images(folder: str | os.PathLike[str], function: Callable[[np.ndarray], Result]) -> list[Result]:
+    """Results of a function for every image of a folder; images that fail are left out with a warning.
+
+    Raises:
+        FileNotFoundError: The folder has no images, or all of them fail.
+    """
+    files, _ = find_inputs([os.fspath(folder)])
+    results = []
+    for file in files:
+        try:
+            with image_errors():
+                results.append(function(load_image(file)))
+        except (ValueError, OSError) as error:
+            _log.warning("%s is left out: %s", file, str(error).removeprefix(f"{file}: "))
+    if not results:
+        raise FileNotFoundError(
+            f"none of the {len(files)} images in {folder} can be used" if files else f"no images in {folder}"
+        )
+    return results
+
+
 def save_png(image: np.ndarray, path: Path) -> None:
     """Write an RGB image; the file appears only when it is complete."""
+    mark = PngInfo()
+    mark.add_text("Software", SOFTWARE)
     with replacing(path) as temporary:
         # Level 1: a third of the default's time for a tenth more bytes.
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=1, pnginfo=mark)
+
+
+def _images_in(folder: str, unreadable: list[str]) -> list[str]:
+    """Images in a folder and the folders in it, in order; collects the folders that cannot be read."""
+    files = [
+        str(Path(parent, name))
+        for parent, _, names in os.walk(folder, onerror=lambda error: unreadable.append(str(error.filename)))
+        for name in names
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    ]
+    return sorted(file for file in files if not is_overlay(file))
 
 
 def _checked_size(image: Image.Image) -> Image.Image:

@@ -1,17 +1,45 @@
-"""Checks of output files before a command starts its work."""
+"""Output files: their names, and which existing files a command may replace."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinypose_torch.images import IMAGE_SUFFIXES
+from tinypose_torch.provenance import is_own_output, printable
+from tinypose_torch.video.files import is_video
 
 FilePath = str | os.PathLike[str]
+_MAX_NAME = 255  # bytes
 
 
 def check_outputs(
+    outputs: Mapping[str, FilePath | None],
+    inputs: Iterable[FilePath | None] = (),
+    images: FilePath | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Check that the outputs of a command replace neither inputs nor other existing files.
+
+    A file that this program wrote and can write again may be replaced; see `is_own_output`.
+
+    Args:
+        outputs, inputs, images: See `refuse_inputs`.
+        overwrite: Whether other existing files may be replaced, too.
+
+    Raises:
+        ValueError: See `refuse_inputs`; or an output is an existing file that this program did not write.
+    """
+    refuse_inputs(outputs, inputs, images)
+    for option, output in outputs.items():
+        if output is not None and not overwrite and os.path.exists(output) and not is_own_output(output):
+            raise ValueError(
+                f"{option} {output} exists and is no earlier result; name another file, or replace it with --overwrite"
+            )
+
+
+def refuse_inputs(
     outputs: Mapping[str, FilePath | None], inputs: Iterable[FilePath | None] = (), images: FilePath | None = None
 ) -> None:
     """Check that the outputs of a command can be written, and replace none of its inputs.
@@ -24,13 +52,13 @@ def check_outputs(
     Raises:
         ValueError: An output is a folder, an input, or the file of another output; or its folder cannot be written to.
     """
-    sources = [Path(path) for path in inputs if path is not None]
+    existing: dict[str, Path] = {}
     option_of: dict[str, str] = {}
     for option, output in outputs.items():
         if output is None:
             continue
         path = Path(output)
-        if path.is_dir():
+        if os.path.isdir(path):
             raise ValueError(f"{option} {path} is a folder; name a file")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
@@ -38,15 +66,56 @@ def check_outputs(
         other = option_of.setdefault(os.path.realpath(path), option)
         if other != option:
             raise ValueError(f"{other} and {option} name the same file, {path}; name two files")
-        if path.exists():  # only then can it be an input
-            replaced = next((source for source in _files(sources, images) if path.samefile(source)), None)
-            if replaced is not None:
-                raise ValueError(f"{option} {path} would replace an input, {replaced}; name another file")
+        if os.path.exists(path):  # only then can it be an input
+            existing[option] = path
+            if not os.path.isfile(path):
+                raise ValueError(f"{option} {path} is not a regular file; name another file")
+    used = {_identity(file): file for file in _files(inputs, images)} if existing else {}
+    for option, path in existing.items():
+        if _identity(path) in used:
+            raise ValueError(f"{option} {path} would replace an input, {used[_identity(path)]}; name another file")
 
 
-def _files(sources: Iterable[Path], images: FilePath | None) -> Iterator[Path]:
-    """Existing input files."""
+def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
+    """The overlay of every source: an MP4 file for videos and cameras, else PNG; equal names get numbers."""
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    paths = {}
     for source in sources:
-        yield from filter(Path.exists, source.rglob("*") if source.is_dir() else [source])
+        suffix = ".mp4" if is_video(source) else ".png"
+        stem = Path(printable(source).replace(":", "_") if is_video(source) else printable(source)).stem
+        number = numbers.get(stem + suffix, 1)
+        name = _fitting(stem, suffix)
+        while name.casefold() in taken:  # file systems may ignore the case
+            number += 1
+            name = _fitting(stem, f"_{number}{suffix}")
+        numbers[stem + suffix] = number
+        taken.add(name.casefold())
+        paths[source] = folder / name
+    return paths
+
+
+def _fitting(stem: str, end: str) -> str:
+    """A file name that is not too long for file systems."""
+    return stem.encode()[: _MAX_NAME - len(end)].decode("utf-8", "ignore") + end
+
+
+def _files(inputs: Iterable[FilePath | None], images: FilePath | None) -> Iterator[FilePath]:
+    """Existing input files."""
+    for source in inputs:
+        if source is not None and os.path.isdir(source):
+            yield from _files_in(source)
+        elif source is not None and os.path.exists(source):
+            yield source
     if images is not None:
-        yield from (path for path in Path(images).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.exists())
+        yield from (file for file in _files_in(images) if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES)
+
+
+def _files_in(folder: FilePath) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        yield from filter(os.path.exists, (os.path.join(parent, name) for name in names))
+
+
+def _identity(path: FilePath) -> tuple[int, int]:
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino

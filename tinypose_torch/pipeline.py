@@ -15,12 +15,12 @@ import numpy as np
 
 from tinypose_torch import defaults
 from tinypose_torch.checkpoints.entries import DetectorEntry, ModelEntry, PoseEntry
-from tinypose_torch.frames import Frame, read_frames
-from tinypose_torch.geometry.crops import Crops, make_crops
+from tinypose_torch.frames import Frame, map_frames
+from tinypose_torch.geometry.crops import Crops, make_crops, warp
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.matrix_suppression import MatrixSuppression, in_image, matrix_suppress
 from tinypose_torch.geometry.suppression import suppress
-from tinypose_torch.images import find_inputs, load_image
+from tinypose_torch.images import image_errors, load_image, map_images
 from tinypose_torch.results import Detections, Poses
 from tinypose_torch.runtime import Runner, load_runner
 
@@ -119,11 +119,11 @@ class PoseEstimator:
         """Poses in photos, folders, glob patterns, videos and cameras, one image at a time.
 
         Args:
-            sources, on_error: See `read_frames`.
+            sources, on_error: See `map_frames`.
         """
-        for frame in read_frames(sources, on_error):
-            yield frame, self._estimate(frame.image, None)
+        yield from map_frames(sources, lambda image: self._estimate(image, None), on_error)
 
+    @image_errors()
     def detect(self, image: Any) -> Detections:
         """All detections in an image, of every class, before the person threshold.
 
@@ -132,6 +132,7 @@ class PoseEstimator:
         """
         return self._detect(load_image(image))
 
+    @image_errors()
     def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
         """Keypoints of the people in the given boxes of an RGB image."""
         entry = self.pose_entry
@@ -167,6 +168,7 @@ class PoseEstimator:
         people = self.find_people(image)
         return self.estimate_keypoints(image, people.boxes, people.scores)
 
+    @image_errors()
     def find_people(self, image: Array, threshold: float | None = None) -> Detections:
         """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
 
@@ -242,7 +244,7 @@ def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = sli
     height, width = entry.input_size
     return np.stack(
         [
-            cv2.warpAffine(image[y1:y2, x1:x2], matrix, (width, height), flags=cv2.INTER_LINEAR)
+            warp(image[y1:y2, x1:x2], matrix, (height, width))
             for (x1, y1, x2, y2), matrix in zip(crops.regions[rows], crops.matrices[rows], strict=True)
         ]
     )
@@ -267,17 +269,13 @@ def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | Detect
     Raises:
         FileNotFoundError: There are none.
     """
-    files, _ = find_inputs([os.fspath(folder)])
-    if not files:
-        raise FileNotFoundError(f"no images in {folder}")
-    photos = []
-    for file in files:
-        image = load_image(file)
+
+    def prepare(image: Array) -> Array:
         if isinstance(entry, PoseEntry):
-            photos.append(crop_people(image, whole_image_crops(image, entry), entry))
-        else:
-            photos.append(resize_for_detector(image, entry))
-    return np.concatenate(photos)
+            return crop_people(image, whole_image_crops(image, entry), entry)
+        return resize_for_detector(image, entry)
+
+    return np.concatenate(map_images(folder, prepare))
 
 
 def people_for_network(folder: str | os.PathLike[str], estimator: PoseEstimator) -> Array:
@@ -286,12 +284,14 @@ def people_for_network(folder: str | os.PathLike[str], estimator: PoseEstimator)
     Raises:
         FileNotFoundError: There are no photos, or no people in them.
     """
-    people = []
-    for file in find_inputs([os.fspath(folder)])[0]:
-        image = load_image(file)
+
+    def prepare(image: Array) -> Array | None:
         boxes = estimator(image).boxes
-        if len(boxes):
-            people.append(crop_people(image, estimator.make_crops(image, boxes), estimator.pose_entry))
+        if not len(boxes):
+            return None
+        return crop_people(image, estimator.make_crops(image, boxes), estimator.pose_entry)
+
+    people = [found for found in map_images(folder, prepare) if found is not None]
     if not people:
         raise FileNotFoundError(f"no people in the photos of {folder}")
     return np.concatenate(people)

@@ -262,6 +262,36 @@ def test_wrong_commands(arguments, status, message, executorch_program, app, pho
     assert message in result.stderr
 
 
+def test_inputs_are_never_replaced(executorch_program, app, photos, tmp_path):
+    """Nor is the overlay of another image."""
+    photo, other = tmp_path / "a.png", tmp_path / "b.bmp"
+    image = cv2.imread(str(next(iter(photos.glob("*.png")))))
+    for path in (photo, tmp_path / "a.bmp", other):
+        cv2.imwrite(str(path), image)
+    before = photo.read_bytes()
+    base = ["--detector", app, "--pose", app, "--image"]
+    for arguments in (
+        [photo, "--output", tmp_path],
+        [other, "--output", tmp_path / "out", "--json", other],
+        [other, "--output", tmp_path / "out", "--json", app],
+    ):
+        result = run(executorch_program, *base, *arguments)
+        assert result.returncode == 2, result.stderr
+        assert "would replace an input" in result.stderr
+    result = run(executorch_program, *base[:-1], "--image-dir", tmp_path, "--output", tmp_path)
+    assert result.returncode == 1
+    assert "a.png would replace an input" in result.stderr
+    assert photo.read_bytes() == before
+    assert (tmp_path / "b.png").is_file()
+    same = tmp_path / "same"
+    same.mkdir()
+    for name in ("a.png", "a.bmp"):
+        shutil.copy(tmp_path / name, same)
+    result = run(executorch_program, *base[:-1], "--image-dir", same, "--output", tmp_path / "all")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a.png", "a_2.png"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 119, 120, 5000])
 def test_the_checksum_is_no_promise(size, executorch_program, app, tmp_path):
     """Sealed as it should be, of sizes around those of SHA-256's blocks, and yet no program."""

@@ -12,7 +12,7 @@ from torch import nn
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model, export_pair
-from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
+from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator, people_for_network
@@ -27,7 +27,10 @@ def run(options: argparse.Namespace) -> int:
     names = [options.model, options.with_model] if options.with_model else [options.model]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
     check_outputs(
-        {"--output": output}, [options.weights, options.with_weights, options.detector_weights], options.images
+        {"--output": output, "the receipt": receipt_path(output)},
+        [options.weights, options.with_weights, options.detector_weights],
+        options.images,
+        options.overwrite,
     )
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")

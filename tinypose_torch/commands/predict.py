@@ -22,9 +22,10 @@ from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.hints import install_hint
-from tinypose_torch.images import load_image, save_png
-from tinypose_torch.outputs import check_outputs
+from tinypose_torch.images import ImageError, image_errors, load_image, save_png
+from tinypose_torch.outputs import check_outputs, overlay_paths
 from tinypose_torch.pipeline import PoseEstimator
+from tinypose_torch.provenance import printable
 from tinypose_torch.results import Poses
 from tinypose_torch.seen import Seen, complete, look_at
 from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
@@ -50,23 +51,40 @@ def run(options: argparse.Namespace) -> int:
     if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
         raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
     sources, missing = find_sources(options.inputs)
-    check_outputs({"--json": options.json}, [*sources, options.detector_weights, options.pose_weights])
     failures = [(item, NOTHING_FOUND) for item in missing]
+    overlays = _choose_outputs(options, sources)
     if sources:
         if get_entry(options.pose).task == "bottom-up pose":
-            failures += _predict_all(_build_bottom_up(options), None, sources, options)
+            failures += _predict_all(_build_bottom_up(options), None, sources, overlays, options)
         else:
             if options.threads is None and any(map(is_video, sources)):
                 options.threads = _half_of_the_cores()
             networks = _Networks.of(options)
             estimator = networks.build()
             _say_what_runs(estimator, chosen=networks.backend != "auto")
-            failures += _predict_all(estimator, networks, sources, options)
+            failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str, Path] | None:
+    """The overlay of every source, or ``None`` if only JSON is wanted.
+
+    Raises:
+        ValueError: An output would replace an input or a file of another program.
+    """
+    wanted = options.output or not options.json
+    folder = Path(options.output or OUTPUT_FOLDER)
+    if wanted and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output {folder} is a file; name a folder")
+    overlays = overlay_paths(folder, sources) if wanted else None
+    outputs = {f"the overlay of {source},": path for source, path in (overlays or {}).items()}
+    inputs = [*sources, options.detector_weights, options.pose_weights]
+    check_outputs({"--json": options.json, **outputs}, inputs, overwrite=options.overwrite)
+    return overlays
 
 
 def _half_of_the_cores() -> int:
@@ -147,23 +165,26 @@ def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
 
 
 def _predict_all(
-    estimator: Estimator, networks: _Networks | None, sources: list[str], options: argparse.Namespace
+    estimator: Estimator,
+    networks: _Networks | None,
+    sources: list[str],
+    overlays: dict[str, Path] | None,
+    options: argparse.Namespace,
 ) -> list[tuple[str, str]]:
-    output = Path(options.output or OUTPUT_FOLDER) if options.output or not options.json else None
-    names = _OutputNames(output) if output is not None else None
     failures: list[tuple[str, str]] = []
     with ExitStack() as stack:
         records = stack.enter_context(_records(options.json)) if options.json else None
         following = _Following.of(options) if options.track else None
         ahead = networks if _can_look_ahead(estimator, options) else None
-        wanted = _Wanted(names, records, options.keypoint_threshold, following, options.view, ahead)
+        wanted = _Wanted(overlays, records, options.keypoint_threshold, following, options.view, ahead)
         # One photo or video needs no bar of its own; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
                 predict = _predict_video if is_video(source) else _predict_image
-                for line in predict(estimator, source, wanted):
-                    tqdm.write(line)
-            except (ValueError, OSError, MemoryError) as error:
+                with image_errors():
+                    for line in predict(estimator, source, wanted):
+                        tqdm.write(line)
+            except (ValueError, OSError) as error:
                 failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
     return failures
 
@@ -177,19 +198,19 @@ def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
 
 def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
-    poses = estimator(image)
+    poses = _checked(estimator(image))
     if wanted.records is not None:
-        wanted.records.add({"image": source, "poses": poses.to_records()})
+        wanted.records.add({"image": printable(source), "poses": poses.to_records()})
     overlay = ""
-    if wanted.names is not None:
-        path = wanted.names.choose(source, ".png")
+    if wanted.overlays is not None:
+        path = wanted.overlays[source]
         save_png(poses.draw(image, wanted.keypoint_threshold), path)
         overlay = f" -> {path}"
     yield f"{source}: {_people(poses)}{overlay}"
 
 
 def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
-    path = wanted.names.choose(source.replace(":", "_"), ".mp4") if wanted.names is not None else None
+    path = wanted.overlays[source] if wanted.overlays is not None else None
     follower = wanted.following.begin(estimator) if wanted.following is not None else None
     least_score = follower.least_score if follower is not None else None
     ahead = partial(wanted.ahead.build_look, least_score) if wanted.ahead is not None else None
@@ -199,16 +220,14 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
-                time = round(index / video.fps, 4)
-                if follower is not None:
-                    poses = follower(frame, time, video.seen)
-                elif isinstance(estimator, PoseEstimator) and video.seen is not None:
-                    poses = complete(frame, estimator, video.seen, range(len(video.seen.people)))
-                else:
-                    poses = estimator(frame)
+                try:
+                    poses = _predict_frame(estimator, follower, video, frame)
+                except ValueError as error:
+                    raise ImageError(f"frame {index}: {error}") from error
                 video.draw(poses)
                 if wanted.records is not None:
-                    wanted.records.add({"image": source, "frame": index, "time": time, "poses": poses.to_records()})
+                    facts = {"image": printable(source), "frame": index, "time": round(video.time, 4)}
+                    wanted.records.add({**facts, "poses": poses.to_records()})
         except KeyboardInterrupt:
             if not is_camera(source):
                 raise
@@ -216,6 +235,28 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
         if video.ended_early:
             yield f"{source}: ends early, after {video.frames_read} of {video.declared_frames} frames"
         yield f"{source}: {video.frames_read} frames{f' -> {path}' if path is not None else ''}"
+
+
+def _predict_frame(
+    estimator: Estimator, follower: VideoPoses | None, video: OverlappedVideo, frame: np.ndarray
+) -> Poses:
+    if follower is not None:
+        return _checked(follower(frame, video.time, video.seen))
+    if isinstance(estimator, PoseEstimator) and video.seen is not None:
+        return _checked(complete(frame, estimator, video.seen, range(len(video.seen.people))))
+    return _checked(estimator(frame))
+
+
+def _checked(poses: Poses) -> Poses:
+    """The poses, if all numbers in them are finite.
+
+    Raises:
+        ImageError: Some are not, which JSON cannot hold.
+    """
+    for values in (poses.boxes, poses.scores, poses.keypoints, poses.keypoint_scores):
+        if not np.isfinite(values).all():
+            raise ImageError("the networks gave NaN or infinite numbers; check the weights")
+    return poses
 
 
 def _people(poses: Poses) -> str:
@@ -228,12 +269,12 @@ def _without_prefix(message: str, source: str) -> str:
 
 @dataclass
 class _Wanted:
-    """What to make of every image: overlays under these names, records in this list; how people are followed; a page.
+    """What to make of every image: its overlay, by source; records in this list; how people are followed; a page.
 
     And how: the networks that look ahead in videos.
     """
 
-    names: _OutputNames | None
+    overlays: dict[str, Path] | None
     records: _JsonList | _JsonLines | None
     keypoint_threshold: float
     following: _Following | None
@@ -257,24 +298,6 @@ class _Following:
         return VideoPoses(estimator, self.detect_every, smoothing=_SMOOTHING[self.smoothing])
 
 
-class _OutputNames:
-    """Chooses file names in a folder so that inputs of one name do not overwrite each other."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._taken: set[Path] = set()
-
-    def choose(self, source: str, suffix: str) -> Path:
-        stem = Path(source).stem
-        path, number = self.folder / f"{stem}{suffix}", 2
-        while path in self._taken:
-            path, number = self.folder / f"{stem}_{number}{suffix}", number + 1
-        self._taken.add(path)
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise ValueError(f"the overlay {path} would overwrite it; choose another --output")
-        return path
-
-
 class _JsonList:
     """Writes a JSON list record by record, so that a long video needs no memory."""
 
@@ -283,8 +306,8 @@ class _JsonList:
         self._first = True
 
     def add(self, record: dict[str, Any]) -> None:
-        self._file.write("[\n" if self._first else ",\n")
-        json.dump(record, self._file)
+        text = json.dumps(record, allow_nan=False)  # before anything is written
+        self._file.write(("[\n" if self._first else ",\n") + text)
         self._first = False
 
     def end(self) -> None:
@@ -298,7 +321,7 @@ class _JsonLines:
         self._file = file
 
     def add(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
 
 

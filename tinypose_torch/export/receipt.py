@@ -63,9 +63,14 @@ def make_receipt(path: Path, networks: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def receipt_path(path: Path) -> Path:
+    """The receipt of an exported file, ``FILE.receipt.json``."""
+    return path.with_name(path.name + ".receipt.json")
+
+
 def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
     """Write ``FILE.receipt.json`` beside the exported file, atomically."""
-    target = path.with_name(path.name + ".receipt.json")
+    target = receipt_path(path)
     with replacing(target) as temporary:
         temporary.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
     return target

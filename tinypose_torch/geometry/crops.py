@@ -25,6 +25,7 @@ PIXEL_STD = 200.0
 EVALUATION_MARGIN = 1.25
 DEPLOY_MARGIN = 1.3
 DEPLOY_ASPECT = 4 / 3
+MAX_SIDE = 32766  # pixels of an image that OpenCV warps
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,23 @@ class Crops:
     def to_image(self, coordinates: Array) -> Array:
         """Map ``(N, K, 2)`` heatmap cells to pixels of the image."""
         return coordinates * self.scales[:, None, :] + self.offsets[:, None, :]
+
+
+def warp(image: Array, matrix: Array, size: Size) -> Array:
+    """The part of an image that an affine transform takes to an input, interpolated linearly.
+
+    Args:
+        image: ``(H, W, 3)`` uint8.
+        matrix: ``(2, 3)``, pixels of the image to pixels of the result.
+        size: (height, width) of the result.
+
+    Raises:
+        ValueError: A side of the image is too long for OpenCV.
+    """
+    height, width = image.shape[:2]
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(f"a region of {width}x{height} pixels cannot be warped; scale the image to {MAX_SIDE} a side")
+    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
 
 def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool) -> Crops:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,6 +12,8 @@ from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
 from tinypose_torch.factory import entry_of
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.metadata import ExportMetadata
+
+_process = os.getpid()
 
 
 class EagerRunner(Runner):
@@ -30,6 +34,7 @@ class EagerRunner(Runner):
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        check_fork()
         x = torch.from_numpy(batch).to(self.device)
         outputs: tuple[torch.Tensor, ...]
         if isinstance(self.metadata.entry, DetectorEntry):
@@ -39,6 +44,14 @@ class EagerRunner(Runner):
         else:
             outputs = (self.network(x),)
         return tuple(output.cpu().numpy() for output in outputs)
+
+
+def check_fork() -> None:
+    """Makes PyTorch use one thread in a forked process, which does not have the threads that PyTorch would wait for."""
+    global _process
+    if os.getpid() != _process:
+        torch.set_num_threads(1)
+        _process = os.getpid()
 
 
 def check_device(device: str | torch.device) -> torch.device:

@@ -20,7 +20,7 @@ from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS
 from tinypose_torch.hints import install_hint
 from tinypose_torch.runtime.base import Runner
-from tinypose_torch.runtime.eager import check_device
+from tinypose_torch.runtime.eager import check_device, check_fork
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
 Described = TypeVar("Described")
@@ -34,12 +34,22 @@ SEAL = b"TINYPOSE"
 SEAL_SIZE = len(SEAL) + 32
 
 
-class TorchScriptRunner(Runner):
+class FileRunner(Runner):
+    """Runs an exported file. Pickled, it is the path of the file, which is opened again where it is unpickled."""
+
+    _arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+
+class TorchScriptRunner(FileRunner):
     """Runs a TorchScript file."""
 
     backend = "torchscript"
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
+        self._arguments = (path.absolute(), device)
         self.device = check_device(device)
         extra = {TORCHSCRIPT_EXTRA: ""}
         try:
@@ -54,12 +64,13 @@ class TorchScriptRunner(Runner):
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        check_fork()
         outputs = self._module(torch.from_numpy(batch).to(self.device))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output.cpu().numpy() for output in outputs)
 
 
-class ExecuTorchRunner(Runner):
+class ExecuTorchRunner(FileRunner):
     """Runs an ExecuTorch file on XNNPACK.
 
     Args:
@@ -69,6 +80,7 @@ class ExecuTorchRunner(Runner):
     backend = "executorch"
 
     def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
+        self._arguments = (path.absolute(), threads, task)
         content = unsealed(path)
         with _quiet():
             try:
@@ -99,12 +111,13 @@ class ExecuTorchRunner(Runner):
         return tuple(output.numpy().copy() for output in outputs)
 
 
-class OnnxRunner(Runner):
+class OnnxRunner(FileRunner):
     """Runs an ONNX file on ONNX Runtime."""
 
     backend = "onnx"
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._arguments = (path.absolute(), threads)
         try:
             import onnxruntime
         except ImportError:
@@ -122,7 +135,10 @@ class OnnxRunner(Runner):
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(self._session.run(None, {self._input: batch}))
+        try:
+            return tuple(self._session.run(None, {self._input: batch}))
+        except Exception as error:  # onnxruntime's exceptions have no common base class
+            raise RuntimeError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
 
 
 def backend_of(path: Path) -> str | None:

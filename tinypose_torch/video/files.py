@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,10 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tinypose_torch.provenance import printable
+from tinypose_torch.video.times import FrameTimes
+
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 _CAMERA = re.compile(r"webcam(?::(\d+))?")
 _DEFAULT_FPS = 30.0
 _IN_FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
+_TIME_BASE = Fraction(1, 90_000)  # seconds; whole ticks at 24, 25, 30 and 30000/1001 frames/s
+_MAX_FRAGMENT = 60  # frames
 
 
 class VideoError(ValueError):
@@ -38,10 +44,12 @@ class VideoReader:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
 
     Attributes:
-        fps: Frames per second; 30 where the stream does not say.
+        fps: Frames per second, the mean of a stream of variable rate; 30 where the stream does not say.
         size: (width, height).
-        declared_frames: Number of frames that the file declares; ``None`` if unknown.
+        declared_frames: Number of frames that the file declares, or that follows from its duration; ``None`` if unknown.
         frames_read: Number of frames read so far.
+        time: Presentation time of the last frame read, in seconds from the start of the stream; by the clock for a
+            camera, by ``fps`` for a stream without timestamps. It increases with every frame.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -53,6 +61,8 @@ class VideoReader:
         camera = _CAMERA.fullmatch(source)
         if camera is None and not Path(source).is_file():
             raise FileNotFoundError(f"no video {source!r}")
+        if printable(source) != source:
+            raise VideoError(f"{source}: OpenCV cannot open names that are not UTF-8; rename the file")
         self._capture = cv2.VideoCapture(int(camera[1] or 0) if camera else source)
         if not self._capture.isOpened():
             self._capture.release()
@@ -66,21 +76,45 @@ class VideoReader:
         declared = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.declared_frames = int(declared) if camera is None and 0 < declared < 1e9 else None
         self.frames_read = 0
+        self.time = 0.0
+        self._times = FrameTimes(self.fps)
+        self._interval = 1 / self.fps  # between the last two frames
+        self._camera_start: float | None = None
 
     @property
     def ended_early(self) -> bool:
-        """Whether fewer frames came than the file declares."""
-        return self.declared_frames is not None and self.frames_read < self.declared_frames
+        """Whether the frames end before the number and the duration that the file declares."""
+        if self.declared_frames is None or self.frames_read >= self.declared_frames:
+            return False
+        # The number may be an estimate from the duration, which counts too many frames at a variable rate.
+        return self.time + 1.5 * max(self._interval, 1 / self.fps) < self.declared_frames / self.fps
 
     def __iter__(self) -> Iterator[np.ndarray]:
         while True:
-            ok, frame = self._capture.read()
-            if not ok:
+            try:
+                ok, frame = self._capture.read()
+                image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if ok else None
+            except (cv2.error, MemoryError) as error:
+                raise VideoError(f"{self.source}: frame {self.frames_read} cannot be decoded: {error}") from error
+            if image is None:
                 if self.frames_read == 0:
                     raise VideoError(f"{self.source}: no frame could be read")
                 return
-            self.frames_read += 1
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            seconds = self._times.add(self._timestamp())
+            if self.frames_read:
+                self._interval = seconds - self.time
+            self.frames_read, self.time = self.frames_read + 1, seconds
+            yield image
+
+    def _timestamp(self) -> float | None:
+        """Seconds from the start of the stream to the frame that was read last; ``None`` if the stream does not say."""
+        if is_camera(self.source):
+            now = time.monotonic()
+            self._camera_start = now if self._camera_start is None else self._camera_start
+            return now - self._camera_start
+        milliseconds = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        # OpenCV gives 0 for a frame without a timestamp.
+        return milliseconds / 1000 if milliseconds > 0 or self.frames_read == 0 else None
 
     def close(self) -> None:
         """Release the file or camera."""
@@ -98,27 +132,32 @@ class VideoWriter:
 
     Args:
         path: The file, ``.mp4``; an older one is overwritten.
-        fps: Frames per second.
+        fps: Frames per second; the mean where frames are written with their times.
         size: (width, height) of every frame; an odd one is made even by repeating the last column or row.
+        comment: Text in the file's metadata.
 
     Raises:
         VideoError: The file cannot be written, or a frame has another size.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, fps: float, size: tuple[int, int], comment: str | None = None) -> None:
         import av
 
         self.path, self.size = path, size
+        self._count, self._last_tick, self._interval = 0, -1, 1 / fps if fps > 0 else 0.0
         if min(size) < 1 or not fps > 0:
             raise VideoError(f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s")
         width, height = (side + side % 2 for side in size)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = av.open(str(path), "w", format="mp4", options={"movflags": _IN_FRAGMENTS})
+            if comment is not None:
+                self._file.metadata["comment"] = comment
             self._stream = self._file.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.options = {"preset": "ultrafast", "crf": "23"}
-            self._stream.codec_context.gop_size = max(1, round(fps))  # a fragment per second
+            self._stream.time_base = self._stream.codec_context.time_base = _TIME_BASE
+            self._stream.codec_context.gop_size = max(1, min(round(fps), _MAX_FRAGMENT))  # about a fragment per second
             self._stream.codec_context.thread_count = 1
             self._file.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -126,8 +165,13 @@ class VideoWriter:
                 f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s: {error}"
             ) from None
 
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame ``(H, W, 3)`` uint8 RGB."""
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8 RGB.
+            time: Presentation time in seconds, above that of the frame before; by ``fps`` unless given.
+        """
         import av
 
         if frame.shape[1::-1] != self.size:
@@ -135,7 +179,13 @@ class VideoWriter:
         if frame.shape[0] % 2 or frame.shape[1] % 2:
             frame = cv2.copyMakeBorder(frame, 0, frame.shape[0] % 2, 0, frame.shape[1] % 2, cv2.BORDER_REPLICATE)
         image = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), np.uint8)
-        self._file.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="yuv420p")))
+        encoded = av.VideoFrame.from_ndarray(image, format="yuv420p")
+        seconds = self._count * self._interval if time is None else time
+        self._last_tick = max(round(seconds / _TIME_BASE), self._last_tick + 1)
+        encoded.pts, encoded.time_base = self._last_tick, _TIME_BASE
+        encoded.duration = round(self._interval / _TIME_BASE)  # of the last frame; others last until the next one
+        self._count += 1
+        self._file.mux(self._stream.encode(encoded))
 
     def close(self) -> None:
         """Complete the file."""

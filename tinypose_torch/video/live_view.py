@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -10,15 +12,51 @@ import cv2
 import numpy as np
 
 HOST = "127.0.0.1"  # nobody else sees it
+MAX_CONNECTIONS = 8
+_LOCAL_NAMES = ("localhost", HOST, "[::1]")
+_TIMEOUT = 10.0  # seconds for which a client may send or take nothing
+_REPEAT = 5.0  # seconds after which the latest frame is sent again, which shows that a client is gone
 _BOUNDARY = "frame"
 _PAGE = b"""<!doctype html><title>tinypose</title><style>body{margin:0;background:#111}
 img{display:block;margin:auto;max-width:100vw;max-height:100vh}</style><img src="/frames" alt="live view">"""
 
 
+class _Server(ThreadingHTTPServer):
+    """Answers at most `MAX_CONNECTIONS` requests at the same time, each in its own thread."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__((HOST, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        request.settimeout(_TIMEOUT)
+        request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        """A client that is gone or too slow is not reported."""
+
+
 class LiveView:
     """Serves the frames it is shown as a page at ``http://127.0.0.1:PORT/``.
 
+    Pages of other hosts cannot read it: requests must name this machine as their host.
+
     Args:
+        port: Of the page; 0 for a free one.
+
+    Attributes:
         port: Of the page.
 
     Raises:
@@ -29,11 +67,16 @@ class LiveView:
         self._changed = threading.Condition()
         self._latest: np.ndarray | None = None
         self._number = 0
+        self._closed = False
         view = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _TIMEOUT
+
             def do_GET(self) -> None:
-                if self.path == "/":
+                if self.headers.get("Host") not in view._hosts:  # another name for this machine: DNS rebinding
+                    self.send_error(HTTPStatus.FORBIDDEN, f"Open http://{HOST}:{view.port}/")
+                elif self.path == "/":
                     self._answer("text/html; charset=utf-8", str(len(_PAGE)))
                     self.wfile.write(_PAGE)
                 elif self.path == "/frames":
@@ -53,8 +96,9 @@ class LiveView:
             def log_message(self, format: str, *arguments: Any) -> None:
                 """Requests are nobody's concern."""
 
-        self._server = ThreadingHTTPServer((HOST, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(port, Handler)
+        self.port = int(self._server.server_address[1])
+        self._hosts = [f"{name}:{self.port}" for name in _LOCAL_NAMES]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def show(self, frame: np.ndarray) -> None:
@@ -65,19 +109,25 @@ class LiveView:
 
     def close(self) -> None:
         """Serve no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         self._server.shutdown()
         self._server.server_close()
 
     def _send_frames(self, stream: Any) -> None:
-        """Every latest frame, as fast as the browser takes them, until it goes away."""
-        seen = 0
+        """Send every latest frame as fast as the browser takes them, until it goes away."""
+        sent = 0
         try:
             while True:
                 with self._changed:
-                    while self._number == seen:
-                        self._changed.wait()
-                    assert self._latest is not None
-                    frame, seen = self._latest, self._number
+                    if self._number == sent and not self._closed:
+                        self._changed.wait(_REPEAT)
+                    if self._closed:
+                        return
+                    frame, sent = self._latest, self._number
+                if frame is None:
+                    continue
                 image = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes()
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
                 stream.write(head.encode() + image + b"\r\n")

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tinypose_torch.provenance import SOFTWARE
 from tinypose_torch.results import Poses
 from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames
 from tinypose_torch.video.channel import Channel, tell
@@ -32,6 +33,7 @@ from tinypose_torch.video.live_view import LiveView
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there
 _SHARED_FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
+_Slots = tuple[list[np.ndarray], list[float]]  # frames and their times
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ class _Opened:
     fps: float
     declared_frames: int | None
     frames: SharedFrames
+
+
+@dataclass(frozen=True)
+class _End:
+    """What the other process says after the last frame."""
+
+    ended_early: bool
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,10 @@ class OverlappedVideo:
         prepare_to_look: Of what looks at every frame ahead; see `LookAhead`.
 
     Attributes:
-        fps: Frames per second; 30 where the stream does not say.
-        declared_frames: Number of frames that the file declares; ``None`` if unknown.
+        fps, declared_frames: See `VideoReader`.
         frames_read: Number of frames given so far.
+        time: Presentation time of the frame that was given last, in seconds; see `VideoReader`.
+        ended_early: Whether the frames end before the number and the duration that the file declares.
         seen: What was seen in the frame that was given last; ``None`` if nothing looks.
 
     Raises:
@@ -83,6 +93,8 @@ class OverlappedVideo:
     ) -> None:
         self.source = source
         self.frames_read = 0
+        self.time = 0.0
+        self.ended_early = False
         self.seen: Any = None
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -93,7 +105,7 @@ class OverlappedVideo:
         theirs.close()
         self._channel = Channel(ours, f"{source}: the process that reads and writes it")
         self._slot: int | None = None
-        self._decoded: deque[int] = deque()  # slots
+        self._decoded: deque[tuple[int, float]] = deque()  # slots, and times of their frames
         self._memory: SharedMemory | None = None
         self._looker = LookAhead(prepare_to_look) if prepare_to_look is not None else None
         try:
@@ -108,34 +120,29 @@ class OverlappedVideo:
             raise
         self._frames = opened.frames.views(self._memory)
 
-    @property
-    def ended_early(self) -> bool:
-        """Whether fewer frames came than the file declares."""
-        return self.declared_frames is not None and self.frames_read < self.declared_frames
-
     def __iter__(self) -> Iterator[np.ndarray]:
         end: VideoError | bool = False
         while True:
             self._give_back(None)
             while not end and (not self._decoded or self._channel.has_message()):
                 try:
-                    slot = self._channel.receive()
+                    message = self._channel.receive()
                 except VideoError as error:
                     end = error  # told after the frames that were decoded before
                     break
-                if slot is None:
-                    end = True
+                if isinstance(message, _End):
+                    end, self.ended_early = True, message.ended_early
                     break
-                self._decoded.append(slot)
+                self._decoded.append(message)
                 if self._looker is not None:
-                    self._looker.hand_over(slot)
+                    self._looker.hand_over(message[0])
             if not self._decoded:
                 if isinstance(end, VideoError):
                     raise end
                 return
             if self._looker is not None:
                 self.seen = self._looker.seen()
-            self._slot = self._decoded.popleft()
+            self._slot, self.time = self._decoded.popleft()
             self.frames_read += 1
             yield self._frames[self._slot].copy()
 
@@ -201,10 +208,11 @@ def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     for slot in range(slots):
         free.put(slot)
     pipe.send(_Opened(video.fps, video.declared_frames, shared))
-    decoder = threading.Thread(target=_decode, args=(pipe, decoded, first, frames, free), daemon=True)
+    times = [0.0] * slots
+    decoder = threading.Thread(target=_decode, args=(pipe, video, decoded, first, (frames, times), free), daemon=True)
     decoder.start()
     try:
-        _write(pipe, output, view, video.fps, frames, free)
+        _write(pipe, output, view, video.fps, (frames, times), free)
     finally:
         free.put(None)
         decoder.join()
@@ -215,12 +223,14 @@ def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
 
 def _decode(
     pipe: Connection,
+    video: VideoReader,
     decoded: Iterator[np.ndarray],
     first: np.ndarray,
-    frames: list[np.ndarray],
+    slots: _Slots,
     free: queue.SimpleQueue[int | None],
 ) -> None:
     """Fill free slots until there is nothing more to decode, or nobody who wants it."""
+    frames, times = slots
     frame: np.ndarray | None = first
     try:
         while (slot := free.get()) is not None:
@@ -230,11 +240,11 @@ def _decode(
                 raise VideoError(
                     f"a frame of {frame.shape[1]}x{frame.shape[0]} in a video of {first.shape[1]}x{first.shape[0]}"
                 )
-            frames[slot][:] = frame
-            pipe.send(slot)
+            frames[slot][:], times[slot] = frame, video.time
+            pipe.send((slot, video.time))
             frame = next(decoded, None)
             if frame is None:
-                pipe.send(None)
+                pipe.send(_End(video.ended_early))
     except (VideoError, OSError) as error:
         tell(pipe, error)
     except Exception as error:  # whatever it is, the first process waits to hear of it
@@ -246,10 +256,11 @@ def _write(
     output: _Output,
     view: LiveView | None,
     fps: float,
-    frames: list[np.ndarray],
+    slots: _Slots,
     free: queue.SimpleQueue[int | None],
 ) -> None:
     """Draw, encode and show what comes back, until the first process has nothing more or is gone."""
+    frames, times = slots
     writer: VideoWriter | None = None
     wanted = output.overlay is not None or view is not None
     try:
@@ -258,8 +269,8 @@ def _write(
             if wanted and poses is not None:
                 drawn = poses.draw(frames[slot], output.keypoint_threshold)
                 if output.overlay is not None:
-                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1])
-                    writer.write(drawn)
+                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1], SOFTWARE)
+                    writer.write(drawn, times[slot])
                 if view is not None:
                     view.show(drawn)
             free.put(slot)

@@ -81,6 +81,20 @@ std::string quoted(const std::string& text) {
     return result + "\"";
 }
 
+// The files that this run reads, as canonical paths.
+std::set<fs::path> inputs_of(const Options& options) {
+    std::set<fs::path> inputs;
+    for (const char* name : {"--detector", "--pose", "--image", "--video"}) {
+        if (options.count(name)) inputs.insert(fs::weakly_canonical(options.at(name)));
+    }
+    if (options.count("--image-dir") && fs::is_directory(options.at("--image-dir"))) {
+        for (const auto& entry : fs::directory_iterator(options.at("--image-dir"))) {
+            inputs.insert(fs::weakly_canonical(entry.path()));
+        }
+    }
+    return inputs;
+}
+
 // One record per image, as `tinypose predict --json` writes them.
 class JsonList {
 public:
@@ -130,8 +144,10 @@ public:
           estimator_(open_network(options.at("--detector"), "detection", threads_),
                      open_network(options.at("--pose"), "pose", threads_),
                      number(options, "--detection-threshold", -1, 0, 1)),
-          output_(options.at("--output")) {
+          output_(options.at("--output")),
+          inputs_(inputs_of(options)) {
         fs::create_directories(output_);
+        if (options.count("--json")) check_output(options.at("--json"));
         if (options.count("--detect-every") || options.count("--smoothing")) {
             const int every = static_cast<int>(number(options, "--detect-every", 1, 1, 1000));
             const bool smooth = !options.count("--smoothing") || options.at("--smoothing") == "on";
@@ -141,10 +157,10 @@ public:
     }
 
     void image(const fs::path& path) {
+        const fs::path target = overlay_of(path, ".png");
         cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
         if (bgr.empty()) throw Error(path.string() + ": no image that can be read");
         const std::vector<Person> people = frame(path.string(), -1, bgr);
-        const fs::path target = output_ / path.stem().concat(".png");
         if (!cv::imwrite(target.string(), bgr)) throw Error("cannot write " + target.string());
         std::cout << path.string() << ": " << people.size() << (people.size() == 1 ? " person" : " people") << " -> "
                   << target.string() << "\n";
@@ -175,10 +191,10 @@ public:
     }
 
     void video(const fs::path& path) {
+        const fs::path target = overlay_of(path, ".mp4");
         cv::VideoCapture reader(path.string());
         if (!reader.isOpened()) throw Error(path.string() + ": no video that can be read");
         const double declared = reader.get(cv::CAP_PROP_FPS), rate = declared > 0 ? declared : 30;
-        const fs::path target = output_ / path.stem().concat(".mp4");
         cv::VideoWriter writer;
         cv::Mat bgr;
         int count = 0;
@@ -199,6 +215,21 @@ public:
     }
 
 private:
+    void check_output(const fs::path& path) const {
+        if (!inputs_.count(fs::weakly_canonical(path))) return;
+        throw Error(path.string() + " would replace an input; name another file or --output");
+    }
+
+    // The overlay's path, with a number where an input of the same stem came before.
+    fs::path overlay_of(const fs::path& source, const std::string& suffix) {
+        fs::path path = output_ / source.stem().concat(suffix);
+        for (int number = 2; !taken_.insert(path).second; ++number) {
+            path = output_ / source.stem().concat("_" + std::to_string(number) + suffix);
+        }
+        check_output(path);
+        return path;
+    }
+
     // Finds the people of a BGR image, records and draws them. `time`: of a video's frame, seconds.
     std::vector<Person> frame(const std::string& source, int index, cv::Mat& bgr, double time = 0) {
         cv::Mat rgb;
@@ -214,6 +245,8 @@ private:
     PoseEstimator estimator_;
     std::unique_ptr<Follower> follower_;  // of a video whose people are followed
     fs::path output_;
+    std::set<fs::path> inputs_;  // canonical
+    std::set<fs::path> taken_;   // overlays
     std::unique_ptr<JsonList> json_;
 };
 
