@@ -14,12 +14,14 @@ from tqdm import tqdm
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.data.boxes import read_boxes
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.mpii import mpii_people
 from tinypose_torch.data.records import Records, annotated_people, detected_people
+from tinypose_torch.defaults import AUTO
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, import_pycocotools, keypoint_accuracy, keypoint_results
@@ -47,11 +49,13 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--no-shift is of the flip test; add --flip")
     if not options.truth:
         import_pycocotools()  # before the work, not after it
-    name = options.detector or options.pose
+    usage = "--detector NAME" if options.detector else "--pose NAME"
+    tasks = ("pose", "bottom-up pose", "detection")
+    name = resolve_model(options.detector or options.pose, options.weights, tasks, usage).name
     task = get_entry(name).task
     if options.detector and task != "detection":
         raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
-    if not options.detector and task == "detection":
+    if not options.detector and task == "detection" and options.pose != AUTO:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
     entry = runner.metadata.entry

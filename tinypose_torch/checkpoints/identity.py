@@ -1,0 +1,256 @@
+"""Which model of the catalogue is meant, by its name and by what the weights say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinypose_torch import defaults
+from tinypose_torch.checkpoints.catalogue import CATALOGUE, UnknownModelError, get_entry
+from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.files import (
+    Checkpoint,
+    carried_changes,
+    hash_weights,
+    is_deployed,
+    read_checkpoint,
+    read_metadata,
+)
+from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
+
+_DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
+_KINDS = {"pose": "a pose network", "bottom-up pose": "a bottom-up network", "detection": "a detector"}
+_MAX_RECEIPTS = 100
+_MAX_RECEIPT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model of the catalogue and where its weights come from.
+
+    Attributes:
+        name: Its name in the catalogue.
+        path: Weight file or exported file; ``None`` for official weights, or none.
+        release: Tag of the official weights, where one was asked for.
+        backend: What runs an exported file; ``None`` for weights.
+        changes: Arguments of `create_model` by which the network in the file differs from the catalogue's.
+        checkpoint: Contents of the file, if finding out its model took reading them.
+    """
+
+    name: str
+    path: Path | None = None
+    release: str | None = None
+    backend: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+
+class WrongModelError(CheckpointError):
+    """Weights of another model than the one that was asked for, or of one that cannot be told."""
+
+
+def resolve_model(
+    name: str | None,
+    weights: str | os.PathLike[str] | None = None,
+    tasks: Sequence[str] = (),
+    usage: str = "name",
+) -> ModelSource:
+    """Find out which model is meant.
+
+    Weights that say which model they hold decide; a name that contradicts them is an error. Others need the name,
+    unless their tensors fit one model alone. Without weights, the default of the task is meant.
+
+    Args:
+        name: Name in the catalogue; ``None`` or ``"auto"`` if it was not given.
+        weights: Weight file, deployed model, exported file, or tag of a release of official weights. A file or folder
+            of that name comes before a tag.
+        tasks: What the model may be for, any of ``"pose"``, ``"bottom-up pose"`` and ``"detection"``; all unless given.
+            The first one decides the default.
+        usage: How the caller spells the name, for error messages; for example ``"--pose NAME"``.
+
+    Raises:
+        UnknownModelError: No such model.
+        FileNotFoundError: Neither a file nor a release.
+        WrongModelError: The weights are of another model, or of one that cannot be told.
+        CheckpointError: The file is damaged, or of another kind.
+        ValueError: A model for another task; neither name nor weights nor a default.
+    """
+    name = None if name in (None, defaults.AUTO) else name
+    if name is not None:
+        get_entry(name)
+    if weights is None:
+        source = ModelSource(name or _default(tasks, usage))
+    elif not Path(weights).exists():
+        source = _release(name or _default(tasks, usage), os.fspath(weights))
+    else:
+        source = _source_of_file(name, Path(weights), tasks, usage)
+    check_task(source, tasks)
+    return source
+
+
+def check_same_model(found: str, name: str | None, path: Path, usage: str) -> None:
+    """Refuse weights of another model than the one that was asked for.
+
+    Args:
+        found: The model that the weights say they are of.
+        name, usage: See `resolve_model`.
+
+    Raises:
+        WrongModelError: They contradict each other.
+    """
+    if name not in (None, defaults.AUTO, found):
+        raise _contradiction(path, [found], str(name), usage)
+
+
+def check_task(source: ModelSource, tasks: Sequence[str]) -> None:
+    """Refuse a model for another task.
+
+    Raises:
+        ValueError: It is for none of the tasks.
+    """
+    task = get_entry(source.name).task
+    if tasks and task not in tasks:
+        where = f"{source.path}: " if source.path is not None else ""
+        raise ValueError(f"{where}{source.name} is not {_KINDS[tasks[0]]}, but {_KINDS[task]}")
+
+
+def _default(tasks: Sequence[str], usage: str) -> str:
+    if not tasks:
+        raise ValueError(f"which model? pass {usage}, or weights that say which model they hold")
+    return _DEFAULTS[tasks[0]]
+
+
+def _release(name: str, tag: str) -> ModelSource:
+    """Official weights by their tag."""
+    releases = get_entry(name).weights
+    if tag in releases:
+        return ModelSource(name, release=tag)
+    hint = ""
+    if not Path(tag).suffix and Path(tag).name == tag:  # looks like a tag
+        known = ", ".join(releases)
+        hint = f", and no such release of {name}" + (f"; its releases: {known}" if known else ", which has none")
+    raise FileNotFoundError(f"no weight file {tag!r}{hint}")
+
+
+def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: str) -> ModelSource:
+    from tinypose_torch.runtime.exported import backend_of, open_exported  # needs the catalogue
+
+    backend = backend_of(path) if path.is_file() else None
+    if backend is not None:
+        found = open_exported(path, backend, task=_wanted_task(name, tasks)).metadata.entry.name
+        check_same_model(found, name, path, usage)
+        return ModelSource(found, path, backend=backend)
+    if is_deployed(path):
+        return _source_of_deployed(name, path, tasks, usage)
+    metadata = read_metadata(path)
+    stated = metadata.get("model") or _model_of_receipt(path)
+    if stated is not None:
+        check_same_model(_known(stated, path), name, path, usage)
+        return ModelSource(stated, path, changes=carried_changes(path, metadata))
+    if name is not None:
+        return ModelSource(name, path)
+    checkpoint = read_checkpoint(path)
+    fits = fitting_models(checkpoint, _models_for(tasks)) or fitting_models(checkpoint)
+    return ModelSource(_only(fits, path, usage), path, checkpoint=checkpoint)
+
+
+def _wanted_task(name: str | None, tasks: Sequence[str]) -> str | None:
+    """Which network of a file that holds two is meant."""
+    if name is not None:
+        return get_entry(name).task
+    return tasks[0] if tasks else None
+
+
+def _source_of_deployed(name: str | None, path: Path, tasks: Sequence[str], usage: str) -> ModelSource:
+    """A deployed model is known by its ``infer_cfg.yml``, its tensors, and the name that the exporter gave its folder."""
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config
+    if config is None:
+        stated = _model_of_receipt(path)
+        if stated is not None:
+            check_same_model(_known(stated, path), name, path, usage)
+        elif name is None:
+            stated = _only(fitting_models(checkpoint, _models_for(tasks)), path, usage)
+        return ModelSource(stated or str(name), path, checkpoint=checkpoint)
+    candidates, changes = _models_of_config(checkpoint)
+    if name is not None:
+        if name not in candidates:
+            fits = fitting_models(checkpoint, candidates) if candidates else []
+            raise _contradiction(path, fits or candidates, name, usage)
+        return ModelSource(name, path, changes=changes, checkpoint=checkpoint)
+    fits = fitting_models(checkpoint, candidates) if len(candidates) > 1 else candidates
+    named = [fit for fit in fits if _exported_names(fit).intersection(checkpoint.folder_names)]
+    return ModelSource(_only(named if len(named) == 1 else fits, path, usage), path, None, None, changes, checkpoint)
+
+
+def _models_of_config(checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:
+    """Models of the architecture and input size in an ``infer_cfg.yml``.
+
+    If no model of the architecture has that size, all of them, and the size as a change.
+    """
+    config = checkpoint.config
+    assert config is not None
+    classes = ARCHITECTURES.get(config.arch, ())
+    alike = [name for name, entry in CATALOGUE.items() if entry.network.__name__ in classes]
+    sized = [name for name in alike if config.input_size in (None, CATALOGUE[name].input_size)]
+    return (sized, {}) if sized else (alike, {"input_size": config.input_size})
+
+
+def _exported_names(name: str) -> set[str]:
+    """What PaddleDetection's exporter calls the folder of a model: as its configuration, and so its checkpoint."""
+    return {name, *(Path(file.filename).stem for file in get_entry(name).weights.values())}
+
+
+def _models_for(tasks: Sequence[str]) -> list[str]:
+    return [name for name, entry in CATALOGUE.items() if not tasks or entry.task in tasks]
+
+
+def _only(fits: list[str], path: Path, usage: str) -> str:
+    if len(fits) == 1:
+        return fits[0]
+    reason = f"its tensors fit {', '.join(fits)}" if fits else "its tensors fit no model that could be told from them"
+    raise WrongModelError(f"{path} does not say which model it holds; pass {usage} ({reason})")
+
+
+def _contradiction(path: Path, found: list[str], name: str, usage: str) -> WrongModelError:
+    if not found:
+        return WrongModelError(f"{path} holds a model that is not in the catalogue, not {name}")
+    right = usage.replace("NAME", found[0]) if "NAME" in usage else found[0]
+    return WrongModelError(f"{path} holds weights of {' or '.join(found)}, not of {name}; pass {right}, or no name")
+
+
+def _known(stated: str, path: Path) -> str:
+    """The name that a file states, if the catalogue has it."""
+    try:
+        return get_entry(stated).name
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{path}: {error}") from None
+
+
+def _model_of_receipt(path: Path) -> str | None:
+    """The model of a weight file by a receipt of training or conversion that lies beside it and has its checksum."""
+    folder = path if path.is_dir() else path.parent
+    receipts = [folder / "receipt.json", *sorted(folder.glob("*.receipt.json"))[:_MAX_RECEIPTS]]
+    described = [facts for facts in map(_read_receipt, receipts) if facts]
+    if not described:
+        return None
+    digest = hash_weights(path)
+    return next((facts[digest] for facts in described if digest in facts), None)
+
+
+def _read_receipt(path: Path) -> dict[str, str]:
+    """SHA-256 of the files that a receipt is about to the name of their model; nothing where it is no such receipt."""
+    if not path.is_file() or path.stat().st_size > _MAX_RECEIPT_BYTES:
+        return {}
+    try:
+        facts = json.loads(path.read_bytes())
+        if "configuration" in facts:  # of training
+            return {str(facts["sha256"]): str(facts["configuration"]["model"])}
+        files = (facts["source"], facts["converted"])  # of conversion
+        return {str(file["sha256"]): str(facts["model"]) for file in files}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
