@@ -117,7 +117,6 @@ def test_every_entry_in_one_go(private_cache, capsys, monkeypatch):
     "arguments",
     [
         [],
-        ["x.pdparams"],
         ["--model", NAME],
         ["x.pdparams", "--model", NAME, "--verify"],
         ["x.pdparams", "--model", NAME, "--original", "somewhere"],

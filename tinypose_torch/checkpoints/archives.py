@@ -62,9 +62,11 @@ def read_archive(path: Path) -> DeployedFiles:
 
 def _choose(members: dict[str, bytes], path: Path) -> DeployedFiles:
     tensors = [name for name in members if name.endswith(".pdiparams")]
-    if len(tensors) != 1:
-        found = f" ({', '.join(map(shown, sorted(tensors)[:5]))})" if tensors else ""
-        raise CheckpointError(f"holds {len(tensors)} .pdiparams files{found}; a deployed model has one")
+    if not tensors:
+        raise CheckpointError("is an archive without a deployed model's .pdiparams (Paddle Lite models cannot be read)")
+    if len(tensors) > 1:
+        names = ", ".join(map(shown, sorted(tensors)[:5]))
+        raise CheckpointError(f"holds {len(tensors)} .pdiparams files ({names}); a deployed model has one")
     stem = tensors[0].removesuffix(".pdiparams")
     program = members.get(f"{stem}.pdmodel", members.get(f"{stem}.json"))
     if program is None:
@@ -168,7 +170,7 @@ def _tar_headers(stream: BinaryIO, limit: int) -> Iterator[tuple[str, int]]:
         name = f"{prefix}/{name}" if prefix else name
         size = _number(header[124:136], name)
         kind = header[156:157]
-        limit = _spend(limit, name, _BLOCK + size)
+        limit = _spend(max(0, limit - _BLOCK), name, size)
         if kind in _FILE and not name.endswith("/"):
             yield name, size
         elif kind in _EXTENSION or kind == _FOLDER or kind in _FILE:

@@ -26,7 +26,7 @@ class InferConfig:
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain values, and takes merge keys (``<<``), which can multiply without end, as any other key."""
+    """Builds plain values. Merge keys (``<<``) are refused: a short file could multiply them without end."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         pass
