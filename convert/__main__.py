@@ -116,7 +116,7 @@ def convert_all(folder: Path) -> int:
     rows = []
     for name in tqdm(list_models(), unit="model", disable=None):
         rows += _convert_releases(name, folder) or [(name, "-", "skipped", "no published weights")]
-    print(format_table(("model", "release", "", "file or reason"), rows))
+    print(format_table(("model", "release", "result", "file or reason"), rows))
     return 1 if any(row[2] == _FAILED for row in rows) else 0
 
 

@@ -65,8 +65,8 @@ def _choose(members: dict[str, bytes], path: Path) -> DeployedFiles:
     if not tensors:
         raise CheckpointError("is an archive without a deployed model's .pdiparams (Paddle Lite models cannot be read)")
     if len(tensors) > 1:
-        names = ", ".join(map(shown, sorted(tensors)[:5]))
-        raise CheckpointError(f"holds {len(tensors)} .pdiparams files ({names}); a deployed model has one")
+        found = ", ".join(map(shown, sorted(tensors)[:5]))
+        raise CheckpointError(f"holds {len(tensors)} .pdiparams files ({found}); a deployed model has one")
     stem = tensors[0].removesuffix(".pdiparams")
     program = members.get(f"{stem}.pdmodel", members.get(f"{stem}.json"))
     if program is None:

@@ -137,14 +137,15 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
 
 
-def carried_changes(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """How a network differs from the catalogue, by a file's metadata: arguments of `create_model`.
+def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
+    """What a weight file says of its network, if it is a ``model`` that this project trained: arguments of `create_model`.
 
     Raises:
         CheckpointError: The file says something that cannot be.
     """
+    metadata = read_metadata(Path(path))
     text = metadata.get(CHANGES_KEY)
-    if text is None:
+    if text is None or metadata.get("model") != model:
         return {}
     try:
         facts = json.loads(text)

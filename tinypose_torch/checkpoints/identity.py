@@ -85,7 +85,7 @@ def resolve_model(
     if weights is None:
         source = ModelSource(name or _default(tasks, usage))
     elif not Path(weights).exists():
-        source = _release(name or _default(tasks, usage), os.fspath(weights))
+        source = _release(name or (_default(tasks, usage) if tasks else None), os.fspath(weights))
     else:
         source = _source_of_file(name, Path(weights), tasks, usage)
     check_task(source, tasks)
@@ -124,13 +124,13 @@ def _default(tasks: Sequence[str], usage: str) -> str:
     return _DEFAULTS[tasks[0]]
 
 
-def _release(name: str, tag: str) -> ModelSource:
+def _release(name: str | None, tag: str) -> ModelSource:
     """Official weights by their tag."""
-    releases = get_entry(name).weights
-    if tag in releases:
+    releases = get_entry(name).weights if name is not None else {}
+    if name is not None and tag in releases:
         return ModelSource(name, release=tag)
     hint = ""
-    if not Path(tag).suffix and Path(tag).name == tag:  # looks like a tag
+    if name is not None and not Path(tag).suffix and Path(tag).name == tag:  # looks like a tag
         known = ", ".join(releases)
         hint = f", and no such release of {name}" + (f"; its releases: {known}" if known else ", which has none")
     raise FileNotFoundError(f"no weight file {tag!r}{hint}")
@@ -146,11 +146,10 @@ def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: s
         return ModelSource(found, path, backend=backend)
     if is_deployed(path):
         return _source_of_deployed(name, path, tasks, usage)
-    metadata = read_metadata(path)
-    stated = metadata.get("model") or _model_of_receipt(path)
+    stated = read_metadata(path).get("model") or _model_of_receipt(path)
     if stated is not None:
         check_same_model(_known(stated, path), name, path, usage)
-        return ModelSource(stated, path, changes=carried_changes(path, metadata))
+        return ModelSource(stated, path, changes=carried_changes(path, stated))
     if name is not None:
         return ModelSource(name, path)
     checkpoint = read_checkpoint(path)

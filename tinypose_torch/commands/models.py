@@ -20,8 +20,8 @@ def run(options: argparse.Namespace) -> int:
     print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3)))
     print(
         "\nAccuracy as PaddleDetection documents it, percent: AP of keypoints (pose: with ground-truth boxes) and box mAP"
-        "\nof detectors on COCO val2017; PCKh@0.5 on MPII, and PCKh@0.1. It is of the first release, and of the others by name."
-        '\n"DARK": with DARK decoding, where the first figure is of plain decoding.'
+        "\nof detectors on COCO val2017; PCKh@0.5 on MPII. The first figure is of the first release; in parentheses:"
+        "\nother releases, DARK decoding instead of plain decoding, PCKh@0.1."
     )
     return 0
 
