@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.convolutions import unfold_batch_norms
@@ -37,6 +38,7 @@ ARCHITECTURES = {
     "YOLO": ("PPYOLOv2",),
     "FairMOT": ("FairMOT",),
 }
+State = dict[str, np.ndarray | Tensor]
 _LIKELY = 0.5  # share of equal tensors from which a model is worth naming
 
 
@@ -63,15 +65,15 @@ def likely_models(checkpoint: Checkpoint) -> list[str]:
 
 
 def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
-    entries = [CATALOGUE[name] for name in names]
     classes = _possible_classes(checkpoint)
-    fits: dict[str, _Fit] = {}
+    renamed: dict[str, State] = {}
     by_architecture: dict[str, _Fit] = {}
-    for entry in entries:
+    fits: dict[str, _Fit] = {}
+    for entry in (CATALOGUE[name] for name in names):
         if entry.network.__name__ in classes:
             first = _first_alike(entry)
             if first not in by_architecture:
-                by_architecture[first] = _fit(_network(first), checkpoint)
+                by_architecture[first] = _fit(_network(first), checkpoint, renamed)
             fits[entry.name] = by_architecture[first]
     return fits
 
@@ -84,14 +86,22 @@ def _possible_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(name for name, mark in _MARKS.items() if any(re.search(mark, tensor) for tensor in checkpoint.tensors))
 
 
-def _fit(network: nn.Module | None, checkpoint: Checkpoint) -> _Fit:
+def _fit(network: nn.Module | None, checkpoint: Checkpoint, renamed: dict[str, State]) -> _Fit:
+    """Compare with one network.
+
+    Args:
+        renamed: The checkpoint under the names of every class that it was compared with, to be renamed once.
+    """
     if network is None:
         return _Fit(False, False, 0.0)
+    kind = type(network).__name__
     try:
-        state, _ = to_network_names(network, checkpoint)
-        unfold_batch_norms(network, state)
+        if kind not in renamed or checkpoint.deployed is not None:
+            renamed[kind], _ = to_network_names(network, checkpoint)
     except CheckpointError:
         return _Fit(False, False, 0.0)
+    state = dict(renamed[kind])
+    unfold_batch_norms(network, state)
     differences = find_differences(network, state)
     wrong = len(differences.missing) + len(differences.left_over) + len(differences.misshapen)
     share = 1 - wrong / max(1, len(state) + len(differences.missing))

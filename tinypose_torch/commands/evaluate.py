@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.truth:
         import_pycocotools()  # before the work, not after it
     usage = "--detector NAME" if options.detector else "--pose NAME"
-    tasks = ("pose", "bottom-up pose", "detection")
+    tasks = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, tasks, usage).name
     task = get_entry(name).task
     if options.detector and task != "detection":
