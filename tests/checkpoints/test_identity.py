@@ -1,7 +1,6 @@
 """Weights say which model they are: one rule for every command and for Python."""
 
 import hashlib
-import itertools
 import json
 import pickle
 import shutil
@@ -9,29 +8,23 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, ROOT, gradient_image
+from conftest import ROOT
 
-from convert.__main__ import main as convert
 from tinypose_torch import (
     BottomUpEstimator,
     CheckpointError,
     PoseEstimator,
-    Skeleton,
     UnknownModelError,
     create_model,
     defaults,
 )
-from tinypose_torch.checkpoints.files import describe_changes, hash_weights, save_safetensors
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import WrongModelError, resolve_model
-from tinypose_torch.cli import main
-from tinypose_torch.export.once import exported_once
-from tinypose_torch.images import save_png
 from tinypose_torch.runtime import load_runner
 
 POSE, DETECTOR = "tinypose_128x96", "picodet_s_192_lcnet_pedestrian"
 SHARES_SHAPES = "tinypose_128x96, tinypose_256x192, wider_naive_hrnet_18_256x192"
 DEMO_POSE, DEMO_DETECTOR = (ROOT / f"weights/{name}_demo.safetensors" for name in (POSE, "picodet_s_192"))
-HAND = Skeleton.unnamed(5)
 
 needs_reference = pytest.mark.needs_reference
 
@@ -39,18 +32,6 @@ needs_reference = pytest.mark.needs_reference
 def save(network, path):
     save_safetensors(network, path, describe_changes(network.entry))
     return path
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
-    """Files of fine-tuned networks: five keypoints at an input size of their own, two classes, and a narrow bottom-up one."""
-    folder = tmp_path_factory.mktemp("tuned")
-    torch.manual_seed(0)
-    return {
-        "pose": save(create_model(POSE, skeleton=HAND, input_size=(64, 64)), folder / "hand.safetensors"),
-        "detector": save(create_model(DETECTOR, class_names=("dog", "person")), folder / "pets.safetensors"),
-        "bottom-up": save(create_model("higherhrnet_w16_192"), folder / "narrow.safetensors"),
-    }
 
 
 def bare(network, path):
@@ -211,217 +192,6 @@ def test_a_file_comes_before_a_tag(tmp_path, monkeypatch):
     shutil.copy(DEMO_POSE, "2021")
     assert resolve_model(POSE, "2021").release is None
     assert create_model(POSE, weights="2021").entry.name == POSE
-
-
-# --- deployed models ------------------------------------------------------------------------------------------------
-
-
-NEWER, OLDER = REAL / "exported/tinypose_128x96", REAL / "exported/picodet_s_192_pedestrian_2021"
-
-
-def copy_deployed(source, target, config=None):
-    shutil.copytree(source, target)
-    if config is not None:
-        (target / "infer_cfg.yml").unlink()
-        (target / "infer_cfg.yml").write_text(config)
-    return target
-
-
-def config_of(width, height, arch="HRNet"):
-    return f"arch: {arch}\nPreprocess:\n- trainsize:\n  - {width}\n  - {height}\n  type: TopDownEvalAffine\n"
-
-
-@needs_reference
-@pytest.mark.parametrize(
-    ("source", "name"), [(NEWER, POSE), (NEWER / "model.json", POSE), (OLDER, "picodet_s_192_pedestrian")]
-)
-def test_deployed_models_are_known_by_their_configuration(source, name):
-    assert resolve_model(None, source).name == name
-    assert resolve_model(name, source).name == name
-    with pytest.raises(WrongModelError, match=f"holds weights of {name}, not of tinypose_256x192"):
-        resolve_model("tinypose_256x192", source)
-
-
-@needs_reference
-def test_the_accuracy_of_a_deployed_model_without_a_name(tmp_path):
-    """What a folder of the small network gives is not what the large one's input size would give."""
-    estimator = PoseEstimator(None, pose_weights=NEWER)
-    assert estimator.pose_entry.input_size == (128, 96)
-
-
-@needs_reference
-def test_models_of_one_size_and_architecture_are_told_by_the_folders_name(tmp_path):
-    folder = copy_deployed(NEWER, tmp_path / "tinypose_256x192", config_of(192, 256))
-    assert resolve_model(None, folder).name == "tinypose_256x192"
-    folder = folder.rename(tmp_path / "wider_naive_hrnet_18_256x192_coco")
-    assert resolve_model(None, folder).name == "wider_naive_hrnet_18_256x192"
-    folder = folder.rename(tmp_path / "mine")
-    with pytest.raises(WrongModelError, match="tensors fit tinypose_256x192, wider_naive_hrnet_18_256x192"):
-        resolve_model(None, folder)
-    with pytest.raises(WrongModelError, match="holds weights of tinypose_256x192 or wider_naive.*not of tinypose_128"):
-        resolve_model(POSE, folder)
-
-
-@needs_reference
-def test_an_input_size_of_ones_own(tmp_path):
-    folder = copy_deployed(NEWER, tmp_path / "mine", config_of(160, 160))
-    assert create_model(POSE, weights=folder).entry.input_size == (160, 160)
-    with pytest.raises(WrongModelError, match=f"tensors fit {SHARES_SHAPES}"):
-        create_model(None, weights=folder)
-
-
-@needs_reference
-@pytest.mark.parametrize("file", ["picodet_s_192_lcnet_pedestrian", "picodet_s_320_lcnet_pedestrian"])
-def test_genuine_configurations_of_detectors(file, tmp_path):
-    config = (REAL / f"infer_cfg/{file}.yml").read_text()
-    folder = copy_deployed(NEWER, tmp_path / "model", config)
-    with pytest.raises(WrongModelError, match=f"holds weights of .*{file}.*, not of {POSE}"):
-        resolve_model(POSE, folder)
-
-
-@needs_reference
-def test_without_a_configuration(tmp_path):
-    folder = copy_deployed(NEWER, tmp_path / "model", "")
-    (folder / "infer_cfg.yml").unlink()
-    assert create_model(POSE, weights=folder).entry.name == POSE
-    with pytest.raises(WrongModelError, match="does not say which model it holds"):
-        create_model(None, weights=folder)
-    digest = hash_weights(folder)
-    (folder / "x.receipt.json").write_text(
-        json.dumps({"model": POSE, "source": {"sha256": digest}, "converted": {"sha256": "0"}})
-    )
-    assert resolve_model(None, folder).name == POSE
-
-
-# Each key is 20 times as large as the one before it.
-MERGES = "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 20)}]}}\n" for a, b in itertools.pairwise("abcdefgh"))
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        "",
-        "[]",
-        "arch: 3\n",
-        "arch: HRNet\nPreprocess: 3\n",
-        config_of("a", "b"),
-        config_of("1" * 5000, 2),
-        "arch: !!python/object/apply:os.system [true]\n",
-        "[" * 5000,
-        "\0",
-        "arch: HRNet\n" + "#" * 70_000,
-        "a: &a [*a]\n",
-        "a: &a {x: 1}\n" + MERGES + config_of(96, 128),
-    ],
-)
-def test_damaged_and_hostile_configurations(config):
-    from tinypose_torch.checkpoints.infer_config import read_infer_config
-
-    with pytest.raises(CheckpointError, match=r"infer_cfg\.yml"):
-        read_infer_config(config.encode())
-
-
-# --- every command --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def photo(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_png(gradient_image(), tmp_path / "photo.png")
-    return "photo.png"
-
-
-def test_predict(tuned, photo, tmp_path):
-    files = ["--detector-weights", str(tuned["detector"]), "--pose-weights", str(tuned["pose"])]
-    assert main(["predict", photo, *files, "--detection-threshold", "0", "--json", "x.json"]) == 0
-    (record,) = json.loads((tmp_path / "x.json").read_text())
-    assert np.array(record["poses"][0]["keypoints"]).shape == (5, 3)
-
-
-def test_predict_bottom_up(tuned, photo, capsys):
-    assert main(["predict", photo, "--pose-weights", str(tuned["bottom-up"]), "--json", "x.json"]) == 0
-    assert "photo.png: " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--pose", "tinypose_256x192", "--pose-weights", str(DEMO_POSE)], "pass --pose tinypose_128x96, or no name"),
-        (["--detector", "fairmot_dla34", "--detector-weights", str(DEMO_DETECTOR)], f"pass --detector {DETECTOR}"),
-        (["--pose-weights", str(DEMO_DETECTOR)], "is not a pose network, but a detector"),
-        (["--pose-weights", "2020"], "no such release of tinypose_256x192; its releases: 2022, 2021"),
-    ],
-)
-def test_predict_says_what_is_wrong(arguments, message, photo, capsys):
-    assert main(["predict", photo, *arguments]) == 2
-    assert message in capsys.readouterr().err
-
-
-def annotations(path, names, categories=None):
-    """A COCO file with one person, or with one box per category, in photo.png."""
-    keypoints = [value for index in range(len(names)) for value in (20 + 10 * index, 30, 2)]
-    box = {"image_id": 1, "bbox": [10, 10, 100, 90], "area": 9000, "iscrowd": 0}
-    person = {"keypoints": keypoints, "num_keypoints": len(names)}
-    category = {"id": 1, "name": "person", "keypoints": list(names), "skeleton": []}
-    facts = {
-        "images": [{"id": 1, "file_name": "photo.png", "width": 160, "height": 120}],
-        "annotations": [{"id": 1, "category_id": 1, **box, **person}],
-        "categories": categories or [category],
-    }
-    path.write_text(json.dumps(facts))
-    return str(path)
-
-
-def test_evaluate(tuned, photo, tmp_path, capsys):
-    pytest.importorskip("pycocotools")
-    truth = annotations(tmp_path / "truth.json", HAND.keypoint_names)
-    arguments = ["--annotations", truth, "--images", ".", "--json", "x.json"]
-    assert main(["evaluate", "--weights", str(tuned["pose"]), "--sigmas", *["0.1"] * 5, *arguments]) == 0
-    assert json.loads((tmp_path / "x.json").read_text())["model"] == POSE
-    boxes = annotations(tmp_path / "boxes.json", ["a"], [{"id": 1, "name": "person"}, {"id": 2, "name": "dog"}])
-    assert main(["evaluate", "--weights", str(tuned["detector"]), "--annotations", boxes, *arguments[2:]]) == 0
-    assert json.loads((tmp_path / "x.json").read_text())["model"] == DETECTOR
-    assert main(["evaluate", "--pose", "tinypose_256x192", "--weights", str(tuned["pose"]), *arguments]) == 2
-    assert "pass --pose tinypose_128x96" in capsys.readouterr().err
-
-
-def test_convert_export_and_what_reads_it(tuned, photo, tmp_path, capsys):
-    bare(create_model(POSE, num_keypoints=5), tmp_path / "hand.pt")
-    assert convert(["hand.pt", "--model", POSE, "--num-keypoints", "5", "--output", "x.safetensors"]) == 0
-    assert main(["export", "--weights", "x.safetensors", "--format", "torchscript", "--output", "x.torchscript"]) == 0
-    runner = load_runner(weights="x.torchscript")
-    assert (runner.metadata.entry.name, len(runner.metadata.entry.skeleton)) == (POSE, 5)
-    assert resolve_model(None, "x.torchscript").name == POSE
-    assert resolve_model(None, "x.torchscript").backend == "torchscript"
-    assert exported_once("auto", "x.torchscript").name == "x.torchscript"
-    with pytest.raises(WrongModelError, match="not of tinypose_256x192; pass model=tinypose_128x96"):
-        load_runner("tinypose_256x192", "x.torchscript")
-    with pytest.raises(CheckpointError, match="is an exported file"):
-        create_model(None, weights="x.torchscript")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "which model? pass NAME, or weights that say which model they hold"),
-        (
-            ["tinypose_256x192", "--weights", str(DEMO_POSE)],
-            "not of tinypose_256x192; pass tinypose_128x96, or no name",
-        ),
-        ([POSE, "--with-weights", str(DEMO_DETECTOR), "--with", POSE], f"pass --with {DETECTOR}, or no name"),
-        (["tinypose_256x192", "--weights", "2020"], "no such release of tinypose_256x192"),
-    ],
-)
-def test_export_says_what_is_wrong(arguments, message, capsys):
-    assert main(["export", *arguments]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_benchmark(tuned, capsys):
-    common = ["--backend", "eager", "--threads", "1", "--rounds", "1"]
-    assert main(["benchmark", "--weights", str(tuned["pose"]), *common]) == 0
-    assert f"{POSE}, float32 in and out" in capsys.readouterr().out
-    assert main(["benchmark", "tinypose_256x192", "--weights", str(tuned["pose"]), *common]) == 2
 
 
 # --- errors name the likely model -----------------------------------------------------------------------------------

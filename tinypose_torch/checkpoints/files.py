@@ -94,6 +94,12 @@ def is_deployed(path: Path) -> bool:
     return path.is_dir() or path.suffix in DEPLOYED_SUFFIXES or is_archive(path)
 
 
+def find_weights(folder: Path, name: str) -> Path:
+    """A model's file in a folder of weights: ``NAME.safetensors``, else ``NAME.pdparams``."""
+    converted, official = (folder / f"{name}{suffix}" for suffix in (".safetensors", ".pdparams"))
+    return converted if converted.is_file() else official
+
+
 def hash_weights(path: Path) -> str:
     """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
     if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:

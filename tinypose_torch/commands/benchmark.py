@@ -18,6 +18,7 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
@@ -75,25 +76,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _build_networks(options: argparse.Namespace) -> dict[str, nn.Module]:
-    """The networks by name; one weight file names its model itself."""
-    names: list[str] = options.models
-    if not names:
-        is_file = options.weights is not None and _is_weights(Path(options.weights))
-        names = [resolve_model(None, options.weights, usage="NAME").name] if is_file else list(BENCHMARK_MODELS)
-    return {name: _build(name, options.weights) for name in names}
-
-
-def _build(name: str, weights: str | None) -> nn.Module:
-    """A network with weights of a folder, a file or a release; random ones unless given."""
-    if weights is not None and Path(weights).is_dir() and not _is_weights(Path(weights)):
-        files = [Path(weights, f"{name}{suffix}") for suffix in (".safetensors", ".pdparams")]
-        return create_model(name, weights=next(filter(Path.is_file, files), files[-1]))
-    return create_model(name, weights=weights)
-
-
-def _is_weights(path: Path) -> bool:
-    """Whether a path is weights of one model: a file, or the folder of a deployed model."""
-    return path.is_file() or any(path.glob("*.pdiparams"))
+    """The networks by name, with weights of a folder, a file or a release; random ones unless given."""
+    names = options.models or BENCHMARK_MODELS
+    weights = Path(options.weights or "")
+    if options.weights and weights.is_dir() and not any(weights.glob("*.pdiparams")):
+        return {name: create_model(name, weights=find_weights(weights, name)) for name in names}
+    if options.weights and weights.exists() and not options.models:
+        names = [resolve_model(None, weights, usage="NAME").name]
+    return {name: create_model(name, weights=options.weights) for name in names}
 
 
 def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
