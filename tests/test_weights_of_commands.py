@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT, gradient_image
 
 from convert.__main__ import main as convert
-from tinypose_torch import CheckpointError, Skeleton, create_model
+from tinypose_torch import BottomUpEstimator, CheckpointError, PoseEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import WrongModelError, resolve_model
 from tinypose_torch.cli import main
@@ -43,6 +43,16 @@ def photo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_png(gradient_image(), tmp_path / "photo.png")
     return "photo.png"
+
+
+def test_python(tuned):
+    estimator = PoseEstimator(detector_weights=tuned["detector"], pose_weights=tuned["pose"])
+    assert estimator.pose_entry.skeleton == HAND
+    assert estimator.pose_entry.input_size == (64, 64)
+    assert estimator.detector_entry.class_names == ("dog", "person")
+    assert estimator.detector_entry.person_class == 1
+    assert BottomUpEstimator(weights=tuned["bottom-up"]).entry.name == "higherhrnet_w16_192"
+    assert create_model("auto", weights=tuned["pose"]).entry.skeleton == HAND
 
 
 def test_predict(tuned, photo, tmp_path):
@@ -124,6 +134,7 @@ def test_convert_export_and_what_reads_it(tuned, photo, tmp_path, capsys):
         ),
         ([POSE, "--with-weights", str(DEMO_DETECTOR), "--with", POSE], f"pass --with {DETECTOR}, or no name"),
         (["tinypose_256x192", "--weights", "2020"], "no such release of tinypose_256x192"),
+        (["--weights", "2021"], "no weight file '2021'; to choose a release of official weights, pass NAME, too"),
     ],
 )
 def test_export_says_what_is_wrong(arguments, message, capsys):

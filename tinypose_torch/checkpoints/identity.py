@@ -85,7 +85,7 @@ def resolve_model(
     if weights is None:
         source = ModelSource(name or _default(tasks, usage))
     elif not Path(weights).exists():
-        source = _release(name or (_default(tasks, usage) if tasks else None), os.fspath(weights))
+        source = _release(name or (_default(tasks, usage) if tasks else None), os.fspath(weights), usage)
     else:
         source = _source_of_file(name, Path(weights), tasks, usage)
     check_task(source, tasks)
@@ -124,16 +124,17 @@ def _default(tasks: Sequence[str], usage: str) -> str:
     return _DEFAULTS[tasks[0]]
 
 
-def _release(name: str | None, tag: str) -> ModelSource:
+def _release(name: str | None, tag: str, usage: str) -> ModelSource:
     """Official weights by their tag."""
-    releases = get_entry(name).weights if name is not None else {}
-    if name is not None and tag in releases:
-        return ModelSource(name, release=tag)
-    hint = ""
-    if name is not None and not Path(tag).suffix and Path(tag).name == tag:  # looks like a tag
-        known = ", ".join(releases)
-        hint = f", and no such release of {name}" + (f"; its releases: {known}" if known else ", which has none")
-    raise FileNotFoundError(f"no weight file {tag!r}{hint}")
+    if Path(tag).suffix or Path(tag).name != tag:  # looks like a file
+        raise FileNotFoundError(f"no weight file {tag!r}")
+    if name is None:
+        raise FileNotFoundError(f"no weight file {tag!r}; to choose a release of official weights, pass {usage}, too")
+    releases = get_entry(name).weights
+    if tag not in releases:
+        known = f"; its releases: {', '.join(releases)}" if releases else ", which has none"
+        raise FileNotFoundError(f"no weight file {tag!r}, and no such release of {name}{known}")
+    return ModelSource(name, release=tag)
 
 
 def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: str) -> ModelSource:
