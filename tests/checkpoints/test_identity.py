@@ -204,7 +204,7 @@ def test_the_likely_model_and_few_tensors(tmp_path):
     message = str(caught.value)
     assert message.endswith("its tensors are most like those of lite_hrnet_18_256x192, lite_hrnet_18_384x288")
     assert " and " in message
-    assert message.count("backbone.") < 12
+    assert message.count("backbone.") <= 5
     assert len(caught.value.missing) > 100
 
 

@@ -161,7 +161,8 @@ def _mismatch(
         for name in differences.misshapen
     ]
     kinds = (("missing", differences.missing), ("left over", differences.left_over), ("of another shape", misshapen))
-    problems = [f"{len(names)} {what}: {_listed(names)}" for what, names in kinds if names]
+    found = [(names, what) for what, names in kinds if names]
+    problems = [f"{len(names)} {what}: {_listed(names, MAX_NAMED // len(found))}" for names, what in found]
     hint = ""
     if only_heads_differ(network, differences):
         hint = (
@@ -188,6 +189,6 @@ def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
     return tensor
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
+def _listed(names: list[str], count: int = MAX_NAMED) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
