@@ -64,19 +64,34 @@ def test_models_of_one_size_and_architecture_are_told_by_the_folders_name(tmp_pa
 
 @needs_reference
 def test_an_input_size_of_ones_own(tmp_path):
-    folder = copy_deployed(NEWER, tmp_path / "mine", config_of(160, 160))
+    folder = copy_deployed(NEWER, tmp_path / "mine", config_of(288, 384))  # that of other networks
+    assert create_model(POSE, weights=folder).entry.input_size == (384, 288)
+    (folder / "infer_cfg.yml").write_text(config_of(160, 160))
     assert create_model(POSE, weights=folder).entry.input_size == (160, 160)
     with pytest.raises(WrongModelError, match=f"tensors fit {SHARES_SHAPES}"):
         create_model(None, weights=folder)
 
 
 @needs_reference
-@pytest.mark.parametrize("file", ["picodet_s_192_lcnet_pedestrian", "picodet_s_320_lcnet_pedestrian"])
-def test_genuine_configurations_of_detectors(file, tmp_path):
-    config = (REAL / f"infer_cfg/{file}.yml").read_text()
-    folder = copy_deployed(NEWER, tmp_path / "model", config)
-    with pytest.raises(WrongModelError, match=f"holds weights of .*{file}.*, not of {POSE}"):
+@pytest.mark.parametrize("size", [192, 320])
+def test_genuine_configurations_of_detectors(size, tmp_path):
+    """With the tensors of the 2021 detector, whose architecture is the same by name."""
+    config = (REAL / f"infer_cfg/picodet_s_{size}_lcnet_pedestrian.yml").read_text()
+    folder = copy_deployed(OLDER, tmp_path / "model", config)
+    source = resolve_model(None, folder, ("detection",))
+    assert (source.name, source.changes) == (f"picodet_s_{size}_pedestrian", {})
+    with pytest.raises(WrongModelError, match=f"holds weights of picodet_s_{size}_pedestrian, not of {POSE}"):
         resolve_model(POSE, folder)
+
+
+@needs_reference
+@pytest.mark.parametrize("arch", ["GFL", "SSD"])
+def test_a_configuration_of_another_network(arch, tmp_path):
+    folder = copy_deployed(NEWER, tmp_path / "model", config_of(192, 192, arch))
+    with pytest.raises(WrongModelError, match=f"holds a network of architecture {arch} .infer_cfg.yml., not {POSE}"):
+        resolve_model(POSE, folder)
+    with pytest.raises(WrongModelError, match="tensors fit no model"):
+        resolve_model(None, folder)
 
 
 @needs_reference

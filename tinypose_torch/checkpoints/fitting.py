@@ -70,7 +70,8 @@ def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
     by_architecture: dict[str, _Fit] = {}
     fits: dict[str, _Fit] = {}
     for entry in (CATALOGUE[name] for name in names):
-        if entry.network.__name__ in classes:
+        fitting = next((CATALOGUE[other].network for other, fit in fits.items() if fit.entire), entry.network)
+        if entry.network.__name__ in classes and fitting is entry.network:  # tensors fit one class only
             first = _first_alike(entry)
             if first not in by_architecture:
                 by_architecture[first] = _fit(_network(first), checkpoint, renamed)

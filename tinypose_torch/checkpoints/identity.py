@@ -176,28 +176,23 @@ def _source_of_deployed(name: str | None, path: Path, tasks: Sequence[str], usag
         elif name is None:
             stated = _only(fitting_models(checkpoint, _models_for(tasks)), path, usage)
         return ModelSource(stated or str(name), path, checkpoint=checkpoint)
-    candidates, changes = _models_of_config(checkpoint)
-    if name is not None:
-        if name not in candidates:
-            fits = fitting_models(checkpoint, candidates) if candidates else []
-            raise _contradiction(path, fits or candidates, name, usage)
-        return ModelSource(name, path, changes=changes, checkpoint=checkpoint)
-    fits = fitting_models(checkpoint, candidates) if len(candidates) > 1 else candidates
+    alike = _models_of_architecture(config.arch)
+    sized = [other for other in alike if config.input_size in (None, get_entry(other).input_size)]
+    if name in sized:
+        return ModelSource(str(name), path, checkpoint=checkpoint)
+    fits, changes = fitting_models(checkpoint, sized), {}
+    if not fits:  # trained at a size of its own
+        fits, changes = fitting_models(checkpoint, alike), {"input_size": config.input_size}
+    if name is not None and name not in fits:
+        raise _contradiction(path, fits, name, usage, f"{config.arch} (infer_cfg.yml)")
     named = [fit for fit in fits if _exported_names(fit).intersection(checkpoint.folder_names)]
-    return ModelSource(_only(named if len(named) == 1 else fits, path, usage), path, None, None, changes, checkpoint)
+    found = name or _only(named if len(named) == 1 else fits, path, usage)
+    return ModelSource(found, path, changes=changes, checkpoint=checkpoint)
 
 
-def _models_of_config(checkpoint: Checkpoint) -> tuple[list[str], dict[str, Any]]:
-    """Models of the architecture and input size in an ``infer_cfg.yml``.
-
-    If no model of the architecture has that size, all of them, and the size as a change.
-    """
-    config = checkpoint.config
-    assert config is not None
-    classes = ARCHITECTURES.get(config.arch, ())
-    alike = [name for name, entry in CATALOGUE.items() if entry.network.__name__ in classes]
-    sized = [name for name in alike if config.input_size in (None, CATALOGUE[name].input_size)]
-    return (sized, {}) if sized else (alike, {"input_size": config.input_size})
+def _models_of_architecture(arch: str) -> list[str]:
+    classes = ARCHITECTURES.get(arch, ())
+    return [name for name, entry in CATALOGUE.items() if entry.network.__name__ in classes]
 
 
 def _exported_names(name: str) -> set[str]:
@@ -216,9 +211,10 @@ def _only(fits: list[str], path: Path, usage: str) -> str:
     raise WrongModelError(f"{path} does not say which model it holds; pass {usage} ({reason})")
 
 
-def _contradiction(path: Path, found: list[str], name: str, usage: str) -> WrongModelError:
+def _contradiction(path: Path, found: list[str], name: str, usage: str, arch: str = "") -> WrongModelError:
+    """The error about weights of other models than the one that was named; of an architecture if no model fits."""
     if not found:
-        return WrongModelError(f"{path} holds a model that is not in the catalogue, not {name}")
+        return WrongModelError(f"{path} holds a network of architecture {arch}, not {name}")
     right = usage.replace("NAME", found[0]) if "NAME" in usage else found[0]
     return WrongModelError(f"{path} holds weights of {' or '.join(found)}, not of {name}; pass {right}, or no name")
 
