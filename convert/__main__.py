@@ -13,17 +13,20 @@ from tqdm import tqdm
 from convert.receipt import format_receipt, make_receipt, write_receipt
 from convert.run_original import OriginalError
 from convert.verify import Verification, verify_against_export, verify_against_recording
+from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.checkpoints.download import fetch_pretrained
-from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.load import load_weights
-from tinypose_torch.factory import create_model
+from tinypose_torch.factory import build_network, entry_of
 from tinypose_torch.hints import command_line
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
 DEFAULT_TOLERANCE = 2e-3
+_FAILED = "FAILED"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,10 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0; 1 if port and original differ, or some models failed; 2 for wrong arguments or files.",
     )
     add = parser.add_argument
-    add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder or file)")
-    models = command_line("tinypose models")
-    add("--model", metavar="NAME", help=f"the model that the checkpoint belongs to; {models} lists them")
-    add("--all", action="store_true", help="fetch and convert every model of the catalogue")
+    add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder, file, .tar, .zip)")
+    add(
+        "--model",
+        metavar="NAME",
+        help=f"the model that the checkpoint belongs to; {command_line('tinypose models')} lists them "
+        "(default: the model that FILE names)",
+    )
+    add("--all", action="store_true", help="fetch and convert every published release of every model")
     add(
         "--output",
         type=Path,
@@ -80,17 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def convert_file(options: argparse.Namespace) -> int:
     """Convert one checkpoint and verify it if asked."""
-    output = options.output or DEFAULT_FOLDER / f"{options.model}.safetensors"
+    source = resolve_model(options.model, options.file, usage="--model NAME")
+    if source.path is None:
+        raise FileNotFoundError(f"no weight file {str(options.file)!r}")
+    output = options.output or DEFAULT_FOLDER / f"{source.name}.safetensors"
     check_outputs({"--output": output}, [options.file, options.original], overwrite=options.overwrite)
-    network = create_model(options.model, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
-    report = load_weights(network, options.file, model=options.model)
+    network = build_network(source, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
+    report = load_weights(network, source.checkpoint or source.path)
     verifications: list[Verification] = []
     if options.original:
         verifications.append(verify_against_export(network, options.original, options.tolerance, options.images))
     if options.reference:
         verifications.append(verify_against_recording(network, options.reference, options.tolerance))
-    save_safetensors(network, output, {"model": options.model, "source": options.file.name})
-    receipt = make_receipt(options.model, options.file, output, report, verifications)
+    save_safetensors(network, output, {**describe_changes(entry_of(network)), "source": options.file.name})
+    receipt = make_receipt(source.name, options.file, output, report, verifications)
     print(format_receipt(receipt))
     print(f"\nwrote {output}")
     if options.verify:
@@ -100,25 +110,38 @@ def convert_file(options: argparse.Namespace) -> int:
 
 
 def convert_all(folder: Path, overwrite: bool = False) -> int:
-    """Fetch and convert the official weights of every model; failures do not stop the others.
+    """Fetch and convert every official release of every model; failures do not stop the others.
+
+    The first release of a model is written to ``MODEL.safetensors``, another one to ``MODEL_TAG.safetensors``.
 
     Args:
         overwrite: Whether files that are no earlier results may be replaced.
+
+    Returns:
+        0; 1 if a published release could not be converted.
     """
-    rows, failed = [], 0
     folder.mkdir(parents=True, exist_ok=True)
+    rows = []
     for name in tqdm(list_models(), unit="model", disable=None):
+        rows += _convert_releases(name, folder, overwrite) or [(name, "-", "skipped", "no published weights")]
+    print(format_table(("model", "release", "result", "file or reason"), rows))
+    return 1 if any(row[2] == _FAILED for row in rows) else 0
+
+
+def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[str, str, str, str]]:
+    """Rows of the table, one per release."""
+    rows = []
+    for index, tag in enumerate(get_entry(name).weights):
+        target = folder / (f"{name}_{tag}.safetensors" if index else f"{name}.safetensors")
         try:
-            target = folder / f"{name}.safetensors"
-            official = fetch_pretrained(get_entry(name))
+            official = fetch_pretrained(get_entry(name), tag)
             check_outputs({"--output": target}, [official], overwrite=overwrite)
-            shutil.copyfile(official, target)
-            rows.append((name, "converted", str(target)))
-        except (ValueError, OSError) as error:
-            failed += 1
-            rows.append((name, "FAILED", str(error).splitlines()[0]))
-    print(format_table(("model", "", "file or reason"), rows))
-    return 1 if failed else 0
+            with replacing(target) as temporary:
+                shutil.copyfile(official, temporary)
+            rows.append((name, tag, "converted", str(target)))
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a package that is not installed
+            rows.append((name, tag, _FAILED, str(error).splitlines()[0]))
+    return rows
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -126,8 +149,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         if options.file or options.model or options.verify:
             parser.error("--all takes no FILE, --model or --verify")
         return
-    if options.file is None or options.model is None:
-        parser.error("FILE and --model are needed (or --all)")
+    if options.file is None:
+        parser.error("FILE is needed (or --all)")
     if options.verify and not (options.original or options.reference):
         parser.error("--verify needs --original or --reference to compare with")
     if (options.original or options.reference) and not options.verify:

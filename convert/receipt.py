@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ from typing import Any
 
 from convert.verify import Verification
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.load import LoadReport
 from tinypose_torch.table import format_table
 
@@ -24,8 +24,8 @@ def make_receipt(
     """Everything that a receipt says, ready for JSON."""
     return {
         "model": model,
-        "source": {"name": source.name, "sha256": hash_source(source)},
-        "converted": {"name": converted.name, "sha256": hash_file(converted)},
+        "source": {"name": source.name, "sha256": hash_weights(source)},
+        "converted": {"name": converted.name, "sha256": hash_weights(converted)},
         "tensors_mapped": len(report.sources),
         "names": report.sources,
         "dropped": report.dropped,
@@ -64,16 +64,6 @@ def format_receipt(receipt: dict[str, Any]) -> str:
     if not receipt["verifications"]:
         lines += ["", "Not compared with the original (--verify was not given)."]
     return "\n".join(lines)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def hash_source(path: Path) -> str:
-    """SHA-256 of a weight file, or of a deployed model's tensors."""
-    return hash_file(next(path.glob("*.pdiparams")) if path.is_dir() else path)
 
 
 def _verification(verification: Verification) -> dict[str, Any]:

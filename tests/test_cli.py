@@ -150,6 +150,20 @@ def test_models_table(capsys):
     assert main(["models", "zzz"]) == 2
 
 
+def test_models_table_has_every_documented_accuracy(capsys):
+    assert main(["models"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    expected = {
+        "tinypose_128x96": "AP   58.4 (2021: 58.1)",
+        "tinypose_256x192": "AP   68.3 (2021: 68.8)",
+        "wider_naive_hrnet_18_256x192": "AP   67.6 (DARK: 68.4)",
+        "hrnet_w32_256x256_mpii": "PCKh 90.6 (@0.1: 38.5)",
+        "picodet_s_192_pedestrian": "mAP  29.0",
+    }
+    places = {lines[name].index(text) for name, text in expected.items()}
+    assert len(places) == 1, "the figures do not stand in one column"
+
+
 def test_help_of_the_installed_command():
     for arguments in (["--help"], ["predict", "--help"], ["models", "--help"], ["--version"]):
         done = subprocess.run(

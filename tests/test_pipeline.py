@@ -274,7 +274,7 @@ def test_without_a_detector(random_weights):
         ({"device": "toaster"}, ValueError, "device 'toaster' cannot be used"),
         ({"batch_size": 0}, ValueError, "at least 1"),
         ({"pose": "tinypose"}, UnknownModelError, "did you mean 'tinypose_"),
-        ({"pose": "picodet_s_192_lcnet_pedestrian", "pose_weights": None}, OSError, "could not download"),
+        ({"pose": "tinypose_256x192", "pose_weights": None}, OSError, "could not download"),
         ({"pose_weights": "missing.pdparams"}, FileNotFoundError, "missing.pdparams"),
     ],
 )

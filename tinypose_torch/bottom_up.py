@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tinypose_torch import defaults
 from tinypose_torch.checkpoints.entries import BottomUpEntry
 from tinypose_torch.frames import Frame, map_frames
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops, warp
@@ -27,8 +28,9 @@ class BottomUpEstimator:
     """Finds people's keypoints without a detector.
 
     Args:
-        pose: Catalogue name of a bottom-up network.
-        weights: Weight file, or exported file; the official weights unless given.
+        pose: Catalogue name of a bottom-up network; ``"auto"`` for the model that the weights say they hold, and for
+            ``defaults.BOTTOM_UP`` without weights.
+        weights: Weight file, exported file, or tag of a release; the official weights unless given.
         backend: See `load_runner`.
         device: For example ``"cpu"`` or ``"cuda"``.
         flip: Average with the mirrored image, as the original does by default; twice the time.
@@ -43,7 +45,7 @@ class BottomUpEstimator:
 
     def __init__(
         self,
-        pose: str = "higherhrnet_w32_512",
+        pose: str = defaults.AUTO,
         weights: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         device: str = "cpu",
@@ -51,7 +53,7 @@ class BottomUpEstimator:
         flip: bool = True,
         threads: int | None = None,
     ) -> None:
-        self.runner = load_runner(pose, weights, backend, device, threads, task="bottom-up pose")
+        self.runner = load_runner(pose, weights, backend, device, threads, "bottom-up pose", "pose=NAME")
         entry = self.runner.metadata.entry
         if not isinstance(entry, BottomUpEntry):
             raise ValueError(f"{entry.name} is not a bottom-up network")

@@ -61,10 +61,19 @@ def _add_predict(commands: Any) -> None:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
-    add("--detector", default=defaults.DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
-    add("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
-    kinds = ".pdparams, .safetensors, .pt, a deployed Paddle model or an exported file (default: the official weights)"
-    add("--detector-weights", metavar="FILE", help=f"weight file for the detector: {kinds}")
+    named_by = "default: the model that the weights name; without weights"
+    add(
+        "--detector",
+        default=defaults.AUTO,
+        metavar="NAME",
+        help=f"person detector ({named_by} {defaults.DETECTOR})",
+    )
+    add("--pose", default=defaults.AUTO, metavar="NAME", help=f"pose network ({named_by} {defaults.POSE})")
+    kinds = (
+        ".pdparams, .safetensors, .pt, a deployed Paddle model (folder, .tar, .zip), an exported file, or a release of "
+        "the official weights such as 2021 (default: the newest release)"
+    )
+    add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
     add(
         "--output",
@@ -139,9 +148,14 @@ def _add_evaluate(commands: Any) -> None:
     )
     add = parser.add_argument
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
+    model.add_argument(
+        "--pose",
+        default=defaults.AUTO,
+        metavar="NAME",
+        help=f"pose network (default: the model that --weights names; without weights {defaults.POSE})",
+    )
     model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
-    add("--weights", metavar="FILE", help="weight file or exported file (default: the official weights)")
+    add("--weights", metavar="FILE", help="weights, exported file, or release such as 2021 (default: official weights)")
     model.add_argument(
         "--tracks", metavar="FILE", help="evaluate what predict --track --json wrote of one video instead"
     )
@@ -199,17 +213,22 @@ def _add_export(commands: Any) -> None:
         "and gives keypoints (detectors: scores and boxes before suppression). A receipt compares it with the network.",
     )
     add = parser.add_argument
-    add("model", metavar="NAME", help=f"the model; {command_line('tinypose models')} lists them")
+    add(
+        "model",
+        nargs="?",
+        metavar="NAME",
+        help=f"the model; {command_line('tinypose models')} lists them (default: the model that --weights names)",
+    )
     add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
     add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
-    add("--weights", metavar="FILE", help="weight file (default: the official weights)")
+    add("--weights", metavar="FILE", help="weights, or release such as 2021 (default: the official weights)")
     add(
         "--with",
         dest="with_model",
         metavar="NAME",
         help="a second model in the same .pte: detector and pose network in one file",
     )
-    add("--with-weights", metavar="FILE", help="its weight file")
+    add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     _add_overwrite(add)
     add(
@@ -238,7 +257,12 @@ def _add_benchmark(commands: Any) -> None:
     )
     add = parser.add_argument
     add("models", nargs="*", metavar="NAME", help=f"models (default: {' '.join(defaults.BENCHMARK_MODELS)})")
-    add("--weights", metavar="DIR", help="folder with NAME.pdparams (default: random weights, which are as fast)")
+    add(
+        "--weights",
+        metavar="PATH",
+        help="folder with NAME.pdparams or NAME.safetensors, weights of one model, or release such as 2021 "
+        "(default: random weights, which are as fast)",
+    )
     add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
     add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
     add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")

@@ -11,8 +11,8 @@ from torch import nn
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
-from tinypose_torch.checkpoints.errors import DamagedCheckpointError
-from tinypose_torch.checkpoints.files import carried_changes
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
 
@@ -20,7 +20,7 @@ INPUT_DIVISOR = 32
 
 
 def create_model(
-    name: str,
+    name: str | None,
     pretrained: bool | str = False,
     weights: str | os.PathLike[str] | None = None,
     *,
@@ -34,11 +34,11 @@ def create_model(
     """Build a network of the catalogue, in evaluation mode.
 
     Args:
-        name: See `list_models`.
+        name: See `list_models`. ``None`` or ``"auto"``: the model that the weights say they hold; see `resolve_model`.
         pretrained: ``True`` for the official weights, or the tag of one of several (``entry.weights``).
-        weights: A weight file instead: ``.pdparams``, a deployed Paddle model, ``.safetensors``, or a PyTorch
-            checkpoint of this project. What training wrote carries its skeleton, class names and input size, which
-            hold unless others are asked for.
+        weights: A weight file instead: ``.pdparams``, a deployed Paddle model or an archive of it, ``.safetensors``, or
+            a PyTorch checkpoint of this project. What training wrote carries its skeleton, class names and input size,
+            which hold unless others are asked for.
         num_keypoints, skeleton: Other keypoints than the entry's; pose networks only.
         num_classes, class_names: Other classes than the entry's; detectors only.
         input_size: Another (height, width), each divisible by 32.
@@ -50,26 +50,71 @@ def create_model(
     Raises:
         UnknownModelError: No such model.
         ValueError: An override that does not suit the model; ``pretrained`` and ``weights`` together.
-        CheckpointError: The weights do not fit.
+        CheckpointError: The weights do not fit, or say that they are of another model.
         DownloadError: The official weights cannot be fetched.
     """
     if pretrained and weights is not None:
         raise ValueError("pass pretrained=True or weights=..., not both")
-    official = get_entry(name)
-    carried = carried_changes(weights, name) if weights is not None else {}
+    source = resolve_model(name, weights)
+    network = build_network(
+        source,
+        num_keypoints=num_keypoints,
+        skeleton=skeleton,
+        num_classes=num_classes,
+        class_names=class_names,
+        input_size=input_size,
+    )
+    if source.path is not None:
+        load_weights(network, source.checkpoint or source.path, reset_head=reset_head)
+    elif pretrained or source.release:
+        tag = pretrained if isinstance(pretrained, str) else source.release
+        _load_pretrained(network, get_entry(source.name), tag, reset_head)
+    return network
+
+
+def load_model(source: ModelSource, input_size: tuple[int, int] | None = None) -> nn.Module:
+    """A network with the weights of its source: the official ones where it names no file.
+
+    Args:
+        input_size: Another (height, width), each divisible by 32.
+
+    Raises:
+        CheckpointError, DownloadError: See `create_model`.
+    """
+    network = build_network(source, input_size=input_size)
+    if source.path is not None:
+        load_weights(network, source.checkpoint or source.path)
+    else:
+        _load_pretrained(network, get_entry(source.name), source.release, reset_head=False)
+    return network
+
+
+def build_network(
+    source: ModelSource,
+    *,
+    num_keypoints: int | None = None,
+    skeleton: Skeleton | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """The network that the weights of a source need, in evaluation mode, without them. See `create_model`.
+
+    Raises:
+        CheckpointError: The source is an exported file.
+        ValueError: An override that does not suit the model.
+    """
+    if source.backend is not None:
+        raise CheckpointError(f"{source.path} is an exported file, which can be run, but holds no weights to load")
+    carried = source.changes
     if num_keypoints is None and skeleton is None:
         skeleton = carried.get("skeleton")
     if num_classes is None and class_names is None:
         class_names = carried.get("class_names")
     input_size = input_size or carried.get("input_size")
-    entry = _overridden(official, num_keypoints, skeleton, num_classes, class_names, input_size)
+    entry = _overridden(get_entry(source.name), num_keypoints, skeleton, num_classes, class_names, input_size)
     network = entry.build()
     network.entry = entry  # type: ignore[assignment]
-    if weights is not None:
-        load_weights(network, weights, reset_head=reset_head, model=name)
-    elif pretrained:
-        tag = pretrained if isinstance(pretrained, str) else None
-        _load_pretrained(network, official, tag, reset_head)
     return network.eval()
 
 

@@ -34,9 +34,11 @@ class PoseEstimator:
     With its defaults it gives the answers of PaddleDetection's deployed pipeline.
 
     Args:
-        detector: Catalogue name of the person detector; ``None`` if boxes are always given.
-        pose: Catalogue name of the pose network.
-        detector_weights, pose_weights: Weight files or exported files; the official weights unless given.
+        detector: Catalogue name of the person detector; ``None`` if boxes are always given; ``"auto"`` for the model
+            that ``detector_weights`` say they hold, and for ``defaults.DETECTOR`` without weights.
+        pose: Catalogue name of the pose network, or ``"auto"``, likewise (``defaults.POSE``).
+        detector_weights, pose_weights: Weight files, exported files, or tags of releases such as ``"2021"``; the
+            official weights unless given. See `tinypose_torch.checkpoints.identity.resolve_model`.
         backend: ``"auto"`` runs exported files with what they were made for, weights eagerly; or ``"eager"``,
             ``"torchscript"``, ``"executorch"``, ``"onnx"``.
         device: For example ``"cpu"`` or ``"cuda"``.
@@ -54,8 +56,8 @@ class PoseEstimator:
 
     def __init__(
         self,
-        detector: str | None = defaults.DETECTOR,
-        pose: str = defaults.POSE,
+        detector: str | None = defaults.AUTO,
+        pose: str = defaults.AUTO,
         detector_weights: str | os.PathLike[str] | None = None,
         pose_weights: str | os.PathLike[str] | None = None,
         backend: str = "auto",
@@ -76,14 +78,16 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
         self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
-        self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose")
+        self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose", "pose=NAME")
         self.pose_entry = _of_task(self.pose_runner, PoseEntry, "a pose network")
         if self.pose_runner.metadata.decodes and decoding != "dark":
             raise ValueError(f"{pose_weights} decodes with DARK inside; decoding={decoding!r} is not possible")
         self.detector_runner: Runner | None = None
         self.detector_entry: DetectorEntry | None = None
         if detector is not None:
-            self.detector_runner = load_runner(detector, detector_weights, backend, device, threads, "detection")
+            self.detector_runner = load_runner(
+                detector, detector_weights, backend, device, threads, "detection", "detector=NAME"
+            )
             self.detector_entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
             if detection_threshold is None:
                 detection_threshold = self.detector_entry.person_threshold

@@ -210,7 +210,7 @@ HOSTILE = {
     "torch: beyond the storage": (lambda _: torch_archive(torch_tensor_pickle(4, (2, 4), (4, 1))), "storage of 4"),
     "torch: no storage": (lambda _: torch_archive(torch_tensor_pickle(4, (4,), (1,)), name="data/7"), "damaged"),
     "torch: half a file": (lambda _: half_a_torch_file(), "damaged PyTorch archive"),
-    "torch: another zip": (lambda _: torch_archive(b"").replace(b"data.pkl", b"data.txt"), "not one that torch.save"),
+    "torch: another zip": (lambda _: torch_archive(b"").replace(b"data.pkl", b"data.txt"), "without a deployed model"),
     # safetensors
     "safetensors: cut short": (truncated_safetensors, "damaged .safetensors"),
     "safetensors: huge header": (lambda _: struct.pack("<Q", 1 << 60) + b"{}", "damaged .safetensors"),

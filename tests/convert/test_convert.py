@@ -1,6 +1,10 @@
 """The porting workbench, as a command."""
 
+import functools
+import http.server
 import json
+import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +114,78 @@ def test_every_entry_in_one_go(private_cache, capsys, monkeypatch):
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "converted/picodet_s_192_pedestrian.safetensors" in lines[name]
     assert "FAILED" in lines["tinypose_128x96"]
+    assert lines["higherhrnet_w16_192"].split()[1:] == ["-", "skipped", "no", "published", "weights"]
     create_model(name, weights=f"converted/{name}.safetensors")
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path_factory, monkeypatch):
+    """A folder that is served as the mirror."""
+    folder = tmp_path_factory.mktemp("mirror")
+    handler = functools.partial(Silent, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("TINYPOSE_MIRROR", f"http://127.0.0.1:{server.server_port}")
+        yield folder
+        server.shutdown()
+
+
+def publish(path, seed):
+    """A Lite-HRNet checkpoint under PaddleDetection's names, which differ from this project's in the statistics alone."""
+    torch.manual_seed(seed)
+    state = create_model(NAME).state_dict()
+    renamed = {"running_mean": "_mean", "running_var": "_variance"}
+    tensors = {}
+    for name, tensor in state.items():
+        module, _, last = name.rpartition(".")
+        if last != "num_batches_tracked":
+            tensors[f"{module}.{renamed.get(last, last)}"] = tensor.numpy()
+    path.write_bytes(pickle.dumps(tensors, protocol=4))
+    return state
+
+
+def test_both_releases_of_every_model(mirror, monkeypatch, capsys):
+    monkeypatch.setattr("convert.__main__.list_models", lambda: [NAME, "higherhrnet_w16_192"])
+    states = {
+        NAME: publish(mirror / f"{NAME}.pdparams", 1),
+        f"{NAME}_2021": publish(mirror / f"{NAME}_2021.pdparams", 2),
+    }
+    assert main(["--all", "--output", "converted"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [NAME, "2022", "converted", f"converted/{NAME}.safetensors"] in rows
+    assert [NAME, "2021", "converted", f"converted/{NAME}_2021.safetensors"] in rows
+    assert ["higherhrnet_w16_192", "-", "skipped", "no", "published", "weights"] in rows
+    for file, state in states.items():
+        loaded = create_model(None, weights=f"converted/{file}.safetensors")
+        assert loaded.entry.name == NAME
+        assert torch.equal(loaded.final_conv.weight, state["final_conv.weight"])
+
+
+def test_one_release_that_is_missing(mirror, monkeypatch, capsys):
+    monkeypatch.setattr("convert.__main__.list_models", lambda: [NAME])
+    publish(mirror / f"{NAME}_2021.pdparams", 2)
+    assert main(["--all", "--output", "converted"]) == 1
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert "FAILED" in rows["2022"]
+    assert "HTTP 404" in rows["2022"]
+    assert "converted/tinypose_128x96_2021.safetensors" in rows["2021"]
+
+
+def test_the_file_names_its_model(in_a_folder):
+    save_safetensors(create_model(NAME), in_a_folder / "x.safetensors", {"model": NAME})
+    assert main(["x.safetensors"]) == 0
+    assert create_model(None, weights=f"weights/{NAME}.safetensors").entry.name == NAME
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
-        ["x.pdparams"],
         ["--model", NAME],
         ["x.pdparams", "--model", NAME, "--verify"],
         ["x.pdparams", "--model", NAME, "--original", "somewhere"],
@@ -135,6 +203,8 @@ def test_usage_errors(arguments):
     [
         (["none.pdparams", "--model", NAME], "no weight file 'none.pdparams'"),
         (["none.pdparams", "--model", "tinypose"], "unknown model 'tinypose'"),
+        (["none.pdparams"], "no weight file 'none.pdparams'"),
+        (["2021", "--model", NAME], "no weight file '2021'"),
     ],
 )
 def test_errors(arguments, message, capsys):
@@ -146,3 +216,4 @@ def test_other_number_of_keypoints(in_a_folder):
     save_safetensors(create_model(NAME, num_keypoints=5), in_a_folder / "hand.safetensors", {"model": NAME})
     assert main(["hand.safetensors", "--model", NAME, "--num-keypoints", "5", "--output", "x.safetensors"]) == 0
     assert create_model(NAME, num_keypoints=5, weights="x.safetensors").final_conv.out_channels == 5
+    assert create_model(None, weights="x.safetensors").final_conv.out_channels == 5

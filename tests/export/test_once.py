@@ -60,6 +60,20 @@ def test_other_weights_are_another_file(exports, weights, tmp_path):
     assert exports == [POSE, POSE]
 
 
+@pytest.mark.needs_reference
+def test_other_tensors_beside_the_same_program_are_another_file(exports, tmp_path):
+    paths = []
+    for byte in (0, 1):
+        folder = tmp_path / str(byte)
+        shutil.copytree(REAL / "exported" / POSE, folder)
+        tensors = bytearray((folder / "model.pdiparams").read_bytes())
+        tensors[-4] = byte  # the lowest bits of the last number
+        (folder / "model.pdiparams").unlink()
+        (folder / "model.pdiparams").write_bytes(tensors)
+        paths.append(once.exported_once(POSE, folder / "model.json"))
+    assert len(set(paths)) == 2
+
+
 def test_damaged_in_the_cache(exports, weights):
     path = once.exported_once(POSE, weights[POSE])
     path.write_bytes(path.read_bytes()[:1000])

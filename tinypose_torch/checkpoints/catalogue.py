@@ -49,7 +49,7 @@ def _official(url: str) -> dict[str, WeightsFile]:
     return {"official": WeightsFile(url, url.rsplit("/", 1)[-1])}
 
 
-def _tinypose(height: int, width: int, sigma: float, coco_ap: float) -> PoseEntry:
+def _tinypose(height: int, width: int, sigma: float, coco_ap: float, coco_ap_2021: float) -> PoseEntry:
     name = f"tinypose_{height}x{width}"
     file = f"{name}.pdparams"
     return PoseEntry(
@@ -59,7 +59,7 @@ def _tinypose(height: int, width: int, sigma: float, coco_ap: float) -> PoseEntr
         input_size=(height, width),
         weights={
             "2022": WeightsFile(f"{_KEYPOINT_HOST}tinypose_enhance/{file}", file),
-            "2021": WeightsFile(f"{_KEYPOINT_HOST}{file}", f"{name}_2021.pdparams"),
+            "2021": WeightsFile(f"{_KEYPOINT_HOST}{file}", f"{name}_2021.pdparams", coco_ap_2021),
         },
         coco_ap=coco_ap,
         udp=True,
@@ -67,7 +67,9 @@ def _tinypose(height: int, width: int, sigma: float, coco_ap: float) -> PoseEntr
     )
 
 
-def _lite_hrnet(name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float) -> PoseEntry:
+def _lite_hrnet(
+    name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float, dark_ap: float | None = None
+) -> PoseEntry:
     return PoseEntry(
         name=name,
         network=LiteHRNet,
@@ -77,6 +79,7 @@ def _lite_hrnet(name: str, variant: str, size: tuple[int, int], sigma: float, co
         coco_ap=coco_ap,
         decoding="plain",
         sigma=sigma,
+        dark_ap=dark_ap,
     )
 
 
@@ -86,6 +89,7 @@ def _hrnet(
     coco_ap: float | None,
     skeleton: Skeleton = COCO17,
     pckh: float | None = None,
+    strict_pckh: float | None = None,
 ) -> PoseEntry:
     return PoseEntry(
         name=name,
@@ -96,6 +100,7 @@ def _hrnet(
         coco_ap=coco_ap,
         skeleton=skeleton,
         pckh=pckh,
+        strict_pckh=strict_pckh,
     )
 
 
@@ -218,18 +223,18 @@ def _fairmot() -> DetectorEntry:
 CATALOGUE: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        _tinypose(128, 96, sigma=1, coco_ap=58.4),
-        _tinypose(256, 192, sigma=2, coco_ap=68.3),
+        _tinypose(128, 96, sigma=1, coco_ap=58.4, coco_ap_2021=58.1),
+        _tinypose(256, 192, sigma=2, coco_ap=68.3, coco_ap_2021=68.8),
         _lite_hrnet("lite_hrnet_18_256x192", "lite_18", (256, 192), sigma=2, coco_ap=66.5),
         _lite_hrnet("lite_hrnet_18_384x288", "lite_18", (384, 288), sigma=3, coco_ap=69.7),
         _lite_hrnet("lite_hrnet_30_256x192", "lite_30", (256, 192), sigma=2, coco_ap=69.4),
         _lite_hrnet("lite_hrnet_30_384x288", "lite_30", (384, 288), sigma=3, coco_ap=72.5),
-        _lite_hrnet("wider_naive_hrnet_18_256x192", "wider_naive", (256, 192), 2, coco_ap=67.6),
+        _lite_hrnet("wider_naive_hrnet_18_256x192", "wider_naive", (256, 192), 2, coco_ap=67.6, dark_ap=68.4),
         _hrnet("hrnet_w32_256x192", (256, 192), coco_ap=76.9),
         _hrnet("hrnet_w32_384x288", (384, 288), coco_ap=77.8),
         _hrnet("dark_hrnet_w32_256x192", (256, 192), coco_ap=78.0),
         _hrnet("dark_hrnet_w32_384x288", (384, 288), coco_ap=78.3),
-        _hrnet("hrnet_w32_256x256_mpii", (256, 256), None, MPII16, pckh=90.6),
+        _hrnet("hrnet_w32_256x256_mpii", (256, 256), None, MPII16, pckh=90.6, strict_pckh=38.5),
         _higher_hrnet("higherhrnet_w32_512", 512, coco_ap=67.1),
         _higher_hrnet("higherhrnet_w32_640", 640, coco_ap=68.3),
         _higher_hrnet("higherhrnet_w32_512_swahr", 512, coco_ap=68.9, scale_maps=True),

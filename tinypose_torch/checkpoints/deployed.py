@@ -20,6 +20,8 @@ from tinypose_torch.checkpoints.pickle_reader import PickleReader
 from tinypose_torch.checkpoints.programs import Operation, Program, checked_shape, read_dimensions, read_program
 from tinypose_torch.checkpoints.protobuf import read_fields
 
+CONFIG_NAME = "infer_cfg.yml"
+
 _DTYPES = {
     0: "b1",
     1: "<i2",
@@ -33,6 +35,25 @@ _DTYPES = {
 }
 _CONV_OPS = ("conv2d", "depthwise_conv2d")
 _NORM_ROLES = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class DeployedFiles:
+    """Contents of a deployed model's files.
+
+    Attributes:
+        program: The ``.pdmodel`` or ``.json``.
+        params: The ``.pdiparams``.
+        info: The ``.pdiparams.info``, if there is one.
+        config: The ``infer_cfg.yml``, if there is one.
+        names: What the folder, and the archive around it, are called. The exporter names the folder after the model.
+    """
+
+    program: bytes
+    params: bytes
+    info: bytes | None
+    config: bytes | None
+    names: tuple[str, ...]
 
 
 @dataclass

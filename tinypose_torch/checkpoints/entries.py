@@ -26,10 +26,12 @@ class WeightsFile:
     Attributes:
         url: Its official address.
         filename: Its name on a mirror and in the download folder; unique in the catalogue.
+        coco_ap: Documented accuracy, percent, where it differs from the entry's.
     """
 
     url: str
     filename: str
+    coco_ap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class PoseEntry(ModelEntry):
         sigma: Standard deviation of the training heatmaps, cells.
         keypoint_threshold: Score from which a keypoint is worth drawing.
         pckh: Documented PCKh@0.5 on MPII's validation part, percent, of networks that are made for it.
+        strict_pckh: The same for PCKh@0.1.
+        dark_ap: Documented accuracy, percent, with DARK decoding, of networks whose ``coco_ap`` is of plain decoding.
     """
 
     skeleton: Skeleton = COCO17
@@ -87,6 +91,8 @@ class PoseEntry(ModelEntry):
     sigma: float = 2.0
     keypoint_threshold: float = VISIBLE
     pckh: float | None = None
+    strict_pckh: float | None = None
+    dark_ap: float | None = None
 
     @property
     def task(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,14 +17,18 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
+from tinypose_torch.checkpoints.archives import is_archive, read_archive
+from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles, DeployedModel, read_deployed
 from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
+from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.torch_files import read_torch_file
 from tinypose_torch.geometry.skeletons import Skeleton
 
 CHANGES_KEY = "tinypose_torch"
+DEPLOYED_SUFFIXES = (".pdmodel", ".json", ".pdiparams")
 
 
 @dataclass
@@ -34,14 +39,18 @@ class Checkpoint:
         tensors: Name to array or tensor.
         naming: Whose names they are: ``"tinypose_torch"`` or ``"paddle"``; ``"program"`` for a deployed model
             without state-dict names.
-        model: The catalogue name that the file carries, if it does.
+        path: The file.
         deployed: The deployed model behind ``naming == "program"``.
+        config: What the ``infer_cfg.yml`` of a deployed model says.
+        folder_names: What the folder of a deployed model, and the archive around it, are called.
     """
 
     tensors: Mapping[str, np.ndarray | Tensor]
     naming: str
-    model: str | None = None
+    path: Path = Path()
     deployed: DeployedModel | None = None
+    config: InferConfig | None = None
+    folder_names: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -49,7 +58,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
     Args:
         path: ``.pdparams``; ``.safetensors``; a PyTorch checkpoint; or a deployed Paddle model, given as its folder,
-            its program (``.pdmodel``, ``.json``) or its tensors (``.pdiparams``).
+            its program (``.pdmodel``, ``.json``), its tensors (``.pdiparams``), or an archive of them (``.tar``,
+            ``.tar.gz``, ``.zip``).
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -59,16 +69,16 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not path.exists():
         raise FileNotFoundError(f"no weight file {str(path)!r}")
     try:
-        if path.is_dir() or path.suffix in (".pdmodel", ".json", ".pdiparams"):
-            return _read_deployed_files(path)
+        if is_deployed(path):
+            return _parse_deployed(path)
         with path.open("rb") as file:
             start = file.read(16)
         if start[:4] == b"PK\x03\x04":
-            return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch")
+            return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch", path)
         # The length that a safetensors file begins with may begin as pickles do, with 0x80.
         header_fits = int.from_bytes(start[:8], "little") < path.stat().st_size
         if start[:1] == b"\x80" and not header_fits:
-            return Checkpoint(read_paddle_params(path.read_bytes()), "paddle")
+            return Checkpoint(read_paddle_params(path.read_bytes()), "paddle", path)
         if start[8:9] == b"{":
             return _read_safetensors(path)
         raise CheckpointError(
@@ -77,6 +87,24 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except CheckpointError as error:
         error.args = (f"{path}: {error}",)
         raise
+
+
+def is_deployed(path: Path) -> bool:
+    """Whether a path is a deployed Paddle model: a folder, one of its files, or an archive."""
+    return path.is_dir() or path.suffix in DEPLOYED_SUFFIXES or is_archive(path)
+
+
+def find_weights(folder: Path, name: str) -> Path:
+    """A model's file in a folder of weights: ``NAME.safetensors``, else ``NAME.pdparams``."""
+    converted, official = (folder / f"{name}{suffix}" for suffix in (".safetensors", ".pdparams"))
+    return converted if converted.is_file() else official
+
+
+def hash_weights(path: Path) -> str:
+    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
+    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
+        path = find_deployed_files(path)[1]
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -97,19 +125,31 @@ def describe_changes(entry: ModelEntry) -> dict[str, str]:
     return {"model": entry.name, CHANGES_KEY: json.dumps(facts)}
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of its network; nothing for other files.
+
+    Raises:
+        DamagedCheckpointError: A safetensors file that cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
+        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
+
+
 def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
     """What a weight file says of its network, if it is a ``model`` that this project trained: arguments of `create_model`.
 
     Raises:
         CheckpointError: The file says something that cannot be.
     """
-    path = Path(path)
-    if not path.is_file():
-        return {}
-    with path.open("rb") as file:
-        if file.read(9)[8:] != b"{":
-            return {}
-    metadata = _read_metadata(path)
+    metadata = read_metadata(Path(path))
     text = metadata.get(CHANGES_KEY)
     if text is None or metadata.get("model") != model:
         return {}
@@ -145,28 +185,37 @@ def find_deployed_files(path: Path) -> tuple[Path, Path]:
     return program, params
 
 
-def _read_metadata(path: Path) -> dict[str, str]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
-
-
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
         raise DamagedCheckpointError(f"damaged .safetensors file: {error}") from None
-    return Checkpoint(tensors, "tinypose_torch", metadata.get("model"))
+    return Checkpoint(tensors, "tinypose_torch", path)
 
 
-def _read_deployed_files(path: Path) -> Checkpoint:
-    program, params = find_deployed_files(path)
-    info = params.with_name(params.name + ".info")
-    model = read_deployed(program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None)
+def _parse_deployed(path: Path) -> Checkpoint:
+    separate = path.is_dir() or path.suffix in DEPLOYED_SUFFIXES
+    files = _read_deployed_files(path) if separate else read_archive(path)
+    model = read_deployed(files.program, files.params, files.info)
+    config = read_infer_config(files.config) if files.config is not None else None
     if model.structured_names:
-        return Checkpoint(model.state_dict(), "paddle")
-    return Checkpoint(model.tensors, "program", deployed=model)
+        return Checkpoint(model.state_dict(), "paddle", path, None, config, files.names)
+    return Checkpoint(model.tensors, "program", path, model, config, files.names)
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def _read_deployed_files(path: Path) -> DeployedFiles:
+    program, params = find_deployed_files(path)
+    info, config = params.with_name(params.name + ".info"), params.with_name(CONFIG_NAME)
+    return DeployedFiles(
+        program.read_bytes(),
+        params.read_bytes(),
+        info.read_bytes() if info.is_file() else None,
+        _first_bytes(config, CONFIG_LIMIT + 1) if config.is_file() else None,
+        (params.absolute().parent.name,),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpo
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
 
-MAX_NAMED = 100  # in a message; the exception has all
+MAX_NAMED = 5  # tensors in a message; the exception has all
 
 
 @dataclass
@@ -38,26 +38,25 @@ class LoadReport:
 
 def load_weights(
     network: nn.Module,
-    path: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | Checkpoint,
     *,
     reset_head: bool = False,
-    model: str | None = None,
 ) -> LoadReport:
     """Fill a network from a weight file; nothing is changed unless everything fits.
 
+    Which model the file names does not matter here, as it does to `create_model`, only whether its tensors fit.
+
     Args:
         network: A network of the catalogue; it says itself which tensors are its head.
-        path: See `read_checkpoint`.
+        weights: A file, see `read_checkpoint`, or what was read of it.
         reset_head: Leave the head as it is, so that it may have another number of keypoints or classes.
-        model: The catalogue name of the network, to warn of weights made for another one.
 
     Raises:
         MismatchedCheckpointError: Tensors are missing, left over or of another shape; it names each.
         CheckpointError: The file is damaged, hostile, or of another kind.
     """
-    checkpoint = read_checkpoint(path)
-    if model and checkpoint.model and checkpoint.model != model:
-        warnings.warn(f"{path} holds weights of {checkpoint.model}, loaded into {model}", stacklevel=2)
+    checkpoint = weights if isinstance(weights, Checkpoint) else read_checkpoint(weights)
+    path = checkpoint.path
     try:
         state, report = to_network_names(network, checkpoint)
         report.unfolded = unfold_batch_norms(network, state)
@@ -65,7 +64,8 @@ def load_weights(
             report.reset = [name for name in network.state_dict() if is_head(network, name)]
         load_strictly(network, state, report.reset)
     except CheckpointError as error:
-        error.args = (f"{path}: {error}",)
+        likely = _likely_models(checkpoint) if isinstance(error, MismatchedCheckpointError) else ""
+        error.args = (f"{path}: {error}{likely}",)
         raise
     if report.unfolded:
         warnings.warn(
@@ -98,6 +98,44 @@ def is_head(network: nn.Module, name: str) -> bool:
     return name.startswith(tuple(prefix + "." for prefix in prefixes))
 
 
+def _likely_models(checkpoint: Checkpoint) -> str:
+    """The models whose tensors are most like the checkpoint's, for a message."""
+    from tinypose_torch.checkpoints.fitting import likely_models  # needs this module
+
+    names = likely_models(checkpoint)
+    return f"; its tensors are most like those of {', '.join(names)}" if names else ""
+
+
+@dataclass
+class Differences:
+    """Names of the tensors in which a state dict and a network differ: missing and left over in the state dict."""
+
+    missing: list[str]
+    left_over: list[str]
+    misshapen: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.left_over or self.misshapen)
+
+
+def find_differences(
+    network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: Collection[str] = ()
+) -> Differences:
+    """Compare names and shapes; counters of batches may be missing.
+
+    Args:
+        keep: Names of the network that are not compared.
+    """
+    own = network.state_dict()
+    wanted = set(own).difference(keep)
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    return Differences(
+        missing=sorted(wanted - optional - set(state)),
+        left_over=sorted(set(state) - set(own)),
+        misshapen=[name for name in sorted(wanted & set(state)) if tuple(state[name].shape) != tuple(own[name].shape)],
+    )
+
+
 def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: list[str]) -> None:
     """Copy tensors into the network after checking all of them.
 
@@ -105,36 +143,43 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], 
         keep: Names that stay as they are, whatever the file has for them.
     """
     own = network.state_dict()
-    optional = {name for name in own if name.endswith("num_batches_tracked")}
-    kept = set(keep)
-    wanted = {name for name in own if name not in kept}
-    missing = sorted(wanted - optional - set(state))
-    left_over = sorted(set(state) - set(own))
-    misshapen = [
-        f"{name} is {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the network"
-        for name in sorted(wanted & set(state))
-        if tuple(state[name].shape) != tuple(own[name].shape)
-    ]
-    problems = [
-        f"{len(names)} {what}: {_listed(names)}"
-        for what, names in (
-            ("missing", missing),
-            ("left over", left_over),
-            ("of another shape", misshapen),
-        )
-        if names
-    ]
-    if problems:
-        heads_only = (
-            not missing and not left_over and all(is_head(network, text.split(" ", 1)[0]) for text in misshapen)
-        )
-        hint = "; pass reset_head=True to start with a new head" if heads_only else ""
-        message = "does not fit the network: " + "; ".join(problems) + hint
-        raise MismatchedCheckpointError(message, missing, left_over, misshapen)
-    values = {name: _as_tensor(name, state[name]) for name in wanted & set(state)}
+    differences = find_differences(network, state, keep)
+    if differences:
+        raise _mismatch(network, state, differences)
+    values = {name: _as_tensor(name, state[name]) for name in set(own).difference(keep) & set(state)}
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)
+
+
+def _mismatch(
+    network: nn.Module, state: Mapping[str, np.ndarray | Tensor], differences: Differences
+) -> MismatchedCheckpointError:
+    own = network.state_dict()
+    misshapen = [
+        f"{name} is {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the network"
+        for name in differences.misshapen
+    ]
+    kinds = (("missing", differences.missing), ("left over", differences.left_over), ("of another shape", misshapen))
+    found = [(names, what) for what, names in kinds if names]
+    problems = [f"{len(names)} {what}: {_listed(names, MAX_NAMED // len(found))}" for names, what in found]
+    hint = ""
+    if only_heads_differ(network, differences):
+        hint = (
+            "; build the network with the file's number of keypoints or classes (num_keypoints=, num_classes=), "
+            "or pass reset_head=True to start with a new head"
+        )
+    message = "does not fit the network: " + "; ".join(problems) + hint
+    return MismatchedCheckpointError(message, differences.missing, differences.left_over, misshapen)
+
+
+def only_heads_differ(network: nn.Module, differences: Differences) -> bool:
+    """Whether all but the number of keypoints or classes fits."""
+    return (
+        not differences.missing
+        and not differences.left_over
+        and all(is_head(network, name) for name in differences.misshapen)
+    )
 
 
 def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
@@ -144,6 +189,6 @@ def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
     return tensor
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
+def _listed(names: list[str], count: int = MAX_NAMED) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

@@ -18,6 +18,8 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.files import find_weights
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
@@ -45,8 +47,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
     if options.plot:
         check_plot(Path(options.plot))
-    names = options.models or list(BENCHMARK_MODELS)
-    networks = {name: _build(name, options.weights) for name in names}
+    networks = _build_networks(options)
     pairs = _pairs(networks) if options.end_to_end else []
     installed = _installed(wanted, options)
     rows: list[dict[str, Any]] = []
@@ -74,8 +75,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _build(name: str, weights: str | None) -> nn.Module:
-    return create_model(name, weights=Path(weights, f"{name}.pdparams") if weights else None)
+def _build_networks(options: argparse.Namespace) -> dict[str, nn.Module]:
+    """The networks by name, with weights of a folder, a file or a release; random ones unless given."""
+    names = options.models or BENCHMARK_MODELS
+    weights = Path(options.weights or "")
+    if options.weights and weights.is_dir() and not any(weights.glob("*.pdiparams")):
+        return {name: create_model(name, weights=find_weights(weights, name)) for name in names}
+    if options.weights and weights.exists() and not options.models:
+        names = [resolve_model(None, weights, usage="NAME").name]
+    return {name: create_model(name, weights=options.weights) for name in names}
 
 
 def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
@@ -115,10 +123,13 @@ def _measure_networks(
     """Rows of one network, the fastest first."""
     photos = photos_for_network(options.images, entry_of(network)) if options.images else None
     rows = []
+    size = entry_of(network).input_size
     with tempfile.TemporaryDirectory() as folder:
         files = _make_files(name, network, labels, Path(folder), photos, options.original)
         for threads in options.threads:
-            prepared = {label: partial(prepare_network, label, name, file, threads) for label, file in files.items()}
+            prepared = {
+                label: partial(prepare_network, label, name, size, file, threads) for label, file in files.items()
+            }
             with _processes(prepared) as processes:
                 seconds = time_in_turns(processes, options.rounds, f"{name}, {threads} threads")
                 memory = {label: process.peak_memory() for label, process in processes.items()}

@@ -11,7 +11,9 @@ from typing import Any
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.commands import evaluation_tasks as tasks
+from tinypose_torch.defaults import AUTO
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.outputs import refuse_inputs
@@ -107,11 +109,13 @@ def _dashed(name: str) -> str:
 
 
 def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
-    name = options.detector or options.pose
+    usage = "--detector NAME" if options.detector else "--pose NAME"
+    allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
+    name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
     task = get_entry(name).task
     if options.detector and task != "detection":
         raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
-    if not options.detector and task == "detection":
+    if not options.detector and task == "detection" and options.pose != AUTO:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
     entry = runner.metadata.entry
@@ -131,12 +135,13 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
 
 
 def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
-    if get_entry(options.pose).task == "bottom-up pose":
-        raise ValueError(f"--with-detector is for top-down networks; {options.pose} finds people itself")
+    name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
+    if get_entry(name).task == "bottom-up pose":
+        raise ValueError(f"--with-detector is for top-down networks; {name} finds people itself")
     options.decoding = options.decoding or "dark"  # as deployed, whatever the network's own is
     estimator = PoseEstimator(
         options.with_detector,
-        options.pose,
+        name,
         options.detector_weights,
         options.weights,
         options.backend,

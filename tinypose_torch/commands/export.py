@@ -10,10 +10,12 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.commands.photos import photos_for_network
+from tinypose_torch.defaults import AUTO
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import entry_of, load_model
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator, people_for_network
 from tinypose_torch.runtime.exported import open_exported
@@ -24,7 +26,8 @@ SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"
 
 def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
-    names = [options.model, options.with_model] if options.with_model else [options.model]
+    sources = _resolve_models(options)
+    names = [source.name for source in sources]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
     check_outputs(
         {"--output": output, "the receipt": receipt_path(output)},
@@ -38,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
     if size and len(names) > 1:
         raise ValueError("--input-size is for files of one network")
     models: list[Model] = [
-        (create_model(name, pretrained=file is None, weights=file, input_size=size), file)
-        for name, file in zip(names, (options.weights, options.with_weights), strict=False)
+        (load_model(source, input_size=size), file)
+        for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
     ]
     models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first
     networks = [network for network, _ in models]
@@ -77,6 +80,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _resolve_models(options: argparse.Namespace) -> list[ModelSource]:
+    """The model, and the second one where there is one, with their weights."""
+    sources = [resolve_model(options.model, options.weights, usage="NAME")]
+    if options.with_model or options.with_weights:
+        sources.append(resolve_model(options.with_model, options.with_weights, usage="--with NAME"))
+    return sources
+
+
 def _print_comparison(facts: dict[str, Any]) -> None:
     print(f"{facts['model']} beside the eager network, on {facts['images']}:")
     for name, value in facts["differences"].items():
@@ -98,7 +109,7 @@ def _images_for(network: nn.Module, file: str | None, options: argparse.Namespac
     if options.images is None:
         generator = np.random.default_rng(0)
         return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
-    detector, weights = options.detector, options.detector_weights
+    detector, weights = options.detector or (AUTO if options.detector_weights else None), options.detector_weights
     for other, other_file in models:
         if entry_of(other).task == "detection" and detector is None:
             detector, weights = entry_of(other).name, other_file

@@ -17,10 +17,11 @@ def run(options: argparse.Namespace) -> int:
     if not names:
         raise ValueError(f"no model matches {options.pattern!r}")
     header = ("model", "task", "input", "parameters", "accuracy", "weights", "licence")
-    print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3, 4)))
+    print(format_table(header, [_row(get_entry(name)) for name in names], right=(2, 3)))
     print(
         "\nAccuracy as PaddleDetection documents it, percent: AP of keypoints (pose: with ground-truth boxes) and box mAP"
-        "\nof detectors on COCO val2017; PCKh@0.5 on MPII."
+        "\nof detectors on COCO val2017; PCKh@0.5 on MPII. The first figure is of the first release; in parentheses:"
+        "\nother releases, DARK decoding instead of plain decoding, PCKh@0.1."
     )
     return 0
 
@@ -31,10 +32,16 @@ def _row(entry: ModelEntry) -> tuple[str, ...]:
         entry.task,
         f"{entry.input_size[0]}x{entry.input_size[1]}",
         _parameters(entry),
-        documented_accuracy(entry),
+        _aligned(documented_accuracy(entry)),
         ", ".join(entry.weights) or "-",
         entry.licence if entry.weights else "-",
     )
+
+
+def _aligned(accuracy: str) -> str:
+    """The measure as wide as the longest one, so that figures stand in one column."""
+    measure, _, figures = accuracy.partition(" ")
+    return f"{measure:<4} {figures}" if figures else accuracy
 
 
 def _parameters(entry: ModelEntry) -> str:
@@ -45,11 +52,18 @@ def _parameters(entry: ModelEntry) -> str:
 
 
 def documented_accuracy(entry: ModelEntry) -> str:
-    """With the name of its measure."""
+    """The measure and the figure of the first release; in parentheses, of other releases, decodings and thresholds."""
     if isinstance(entry, PoseEntry) and entry.pckh is not None:
-        return f"PCKh {entry.pckh:.1f}"
-    measure = "mAP" if isinstance(entry, DetectorEntry) else "AP"
-    return f"{measure} {entry.coco_ap:.1f}" if entry.coco_ap is not None else "-"
+        measure, value = "PCKh", entry.pckh
+    elif entry.coco_ap is not None:
+        measure, value = "mAP" if isinstance(entry, DetectorEntry) else "AP", entry.coco_ap
+    else:
+        return "-"
+    others = {tag: file.coco_ap for tag, file in entry.weights.items()}
+    if isinstance(entry, PoseEntry):
+        others |= {"DARK": entry.dark_ap, "@0.1": entry.strict_pckh}
+    more = ", ".join(f"{name}: {other:.1f}" for name, other in others.items() if other is not None)
+    return f"{measure} {value:.1f}" + (f" ({more})" if more else "")
 
 
 def count_parameters(entry: ModelEntry) -> int:

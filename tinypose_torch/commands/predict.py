@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tinypose_torch.atomic import replacing
 from tinypose_torch.bottom_up import BottomUpEstimator
 from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.defaults import OUTPUT_FOLDER
 from tinypose_torch.frames import NOTHING_FOUND, find_sources
 from tinypose_torch.hints import install_hint
@@ -54,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     failures = [(item, NOTHING_FOUND) for item in missing]
     overlays = _choose_outputs(options, sources)
     if sources:
+        _resolve_models(options)
         if get_entry(options.pose).task == "bottom-up pose":
             failures += _predict_all(_build_bottom_up(options), None, sources, overlays, options)
         else:
@@ -85,6 +87,15 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
     inputs = [*sources, options.detector_weights, options.pose_weights]
     check_outputs({"--json": options.json, **outputs}, inputs, overwrite=options.overwrite)
     return overlays
+
+
+def _resolve_models(options: argparse.Namespace) -> None:
+    """Put the names of the models, which the weights may decide, into the options."""
+    pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME")
+    options.pose = pose.name
+    if get_entry(pose.name).task == "pose":
+        detector = resolve_model(options.detector, options.detector_weights, ("detection",), "--detector NAME")
+        options.detector = detector.name
 
 
 def _half_of_the_cores() -> int:

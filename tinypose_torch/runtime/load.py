@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tinypose_torch.checkpoints.catalogue import get_entry, list_models
-from tinypose_torch.defaults import BACKENDS
-from tinypose_torch.factory import create_model
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
+from tinypose_torch.defaults import AUTO, BACKENDS
+from tinypose_torch.factory import load_model
 from tinypose_torch.hints import command_line
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
@@ -15,38 +16,48 @@ from tinypose_torch.runtime.exported import backend_of, open_exported
 
 
 def load_runner(
-    model: str,
+    model: str | None = AUTO,
     weights: str | os.PathLike[str] | None = None,
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
     task: str | None = None,
+    usage: str = "model=NAME",
 ) -> Runner:
     """A model, ready to run.
 
     Args:
-        model: Name in the catalogue. An exported file says itself what it is; of one that holds two networks, the name
-            chooses that of its task.
-        weights: Weight file, or exported file; the official weights unless given.
+        model: Name in the catalogue; ``"auto"`` for the model that the weights say they hold, and for the default of
+            the task without weights. See `resolve_model`.
+        weights: Weight file, exported file, or tag of a release; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
         threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
-        task: ``"pose"`` or ``"detection"``: which network of a file that holds both; the model's unless given.
+        task: ``"pose"``, ``"bottom-up pose"`` or ``"detection"``: what the model must be for, and which network of a
+            file that holds two; the model's unless given.
+        usage: How the caller spells the model's name, for error messages.
 
     Raises:
-        ValueError: Unknown backend or device, or a backend that does not run this file.
+        ValueError: Unknown backend or device, a backend that does not run this file, or a model for another task.
+        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     check_device(device)
+    tasks = (task,) if task is not None else ()
     needed = backend_of(Path(weights)) if weights is not None else None
     if needed is not None:
         assert weights is not None
         if backend not in ("auto", needed):
             raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
-        if task is None and model in list_models():
-            task = get_entry(model).task
-        return open_exported(Path(weights), needed, device, threads, task)
+        if task is None and model not in (None, AUTO):
+            task = get_entry(str(model)).task
+        runner = open_exported(Path(weights), needed, device, threads, task)
+        found = runner.metadata.entry.name
+        check_task(ModelSource(found, Path(weights)), tasks)
+        check_same_model(found, model, Path(weights), usage)
+        return runner
+    source = resolve_model(model, weights, tasks, usage)
     if backend not in ("auto", "eager"):
-        export = command_line(f"tinypose export {model} --format ...")
+        export = command_line(f"tinypose export {source.name} --format ...")
         raise ValueError(f"backend {backend!r} runs exported files; make one with: {export}")
-    return EagerRunner(create_model(model, pretrained=weights is None, weights=weights), device)
+    return EagerRunner(load_model(source), device)

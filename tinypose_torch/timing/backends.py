@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.factory import create_model, entry_of
@@ -90,7 +90,7 @@ def make_file(label: str, network: nn.Module, name: str, folder: Path, photos: n
     if file.is_file():
         return file
     if backend.source == "weights":
-        save_safetensors(network, file, {"model": name})
+        save_safetensors(network, file, describe_changes(entry_of(network)))
     elif backend.source == "ncnn":
         _convert_to_ncnn(network, file)
     else:
@@ -99,14 +99,15 @@ def make_file(label: str, network: nn.Module, name: str, folder: Path, photos: n
     return file
 
 
-def prepare_network(label: str, name: str, file: Path, threads: int) -> Run:
+def prepare_network(label: str, name: str, input_size: tuple[int, int], file: Path, threads: int) -> Run:
     """What runs a network once, on one float32 input.
 
     Args:
+        input_size: (height, width) of the input.
         file: From `make_file`; Paddle's is a deployed model's program.
     """
     torch.set_num_threads(threads)
-    height, width = entry_of(create_model(name)).input_size
+    height, width = input_size
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
     network = _OPEN[BACKENDS[label].source if label not in _OPEN else label](name, file, threads)
 

@@ -1,0 +1,73 @@
+"""Reader of ``infer_cfg.yml``, in which PaddleDetection's exporter describes a deployed model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tinypose_torch.checkpoints.errors import CheckpointError
+
+MAX_BYTES = 1 << 16  # those of PaddleDetection have some 1.5 kB
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    """What is read of it.
+
+    Attributes:
+        arch: The exporter's name of the architecture, for example ``"HRNet"``.
+        input_size: (height, width) of the network's input, pixels, if it is fixed.
+    """
+
+    arch: str
+    input_size: tuple[int, int] | None
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain values. Merge keys (``<<``) are refused: a short file could multiply them without end."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        pass
+
+
+def read_infer_config(data: bytes) -> InferConfig:
+    """Read an ``infer_cfg.yml``.
+
+    Raises:
+        CheckpointError: It is damaged, hostile, or another kind of file.
+    """
+    if len(data) > MAX_BYTES:
+        raise CheckpointError(f"infer_cfg.yml of more than {MAX_BYTES} bytes")
+    try:
+        facts = yaml.load(data, _Loader)  # noqa: S506  # a SafeLoader
+        return InferConfig(_text(facts["arch"]), _input_size(facts.get("Preprocess") or []))
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"damaged infer_cfg.yml: {type(error).__name__}: {reason}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("arch is not a name")
+    return value
+
+
+def _input_size(steps: list[dict[str, Any]]) -> tuple[int, int] | None:
+    """Of the step that resizes: ``trainsize`` is (width, height), ``target_size`` (height, width), ``size`` a side."""
+    for step in steps:
+        for key, reverse in (("trainsize", True), ("target_size", False), ("size", False)):
+            if key in step:
+                sides = step[key] if isinstance(step[key], list) else [step[key]] * 2
+                first, second = (int(side) for side in sides)
+                return (second, first) if reverse else (first, second)
+    return None
