@@ -40,20 +40,29 @@ def main(arguments: list[str]) -> int:
         print(f"Python {sys.version.split()[0]} is too old; 3.11 or newer is needed", file=sys.stderr)
         return 2
     try:
-        extras, arguments = split_extras(arguments)
-        if arguments and arguments[0] not in PREDICTION_COMMANDS:
-            extras = (*extras, *DEVELOPMENT_EXTRAS)
-        set_up(extras)
-        if not arguments:
-            return 0
-        command = [*find_command(arguments[0]), *arguments[1:]]
+        command = prepare(arguments)
     except subprocess.CalledProcessError as error:
-        print(f"set-up failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)
+        failed = " ".join(map(str, error.cmd))
+        remedy = "; install uv, or the system's package python3-venv" if "ensurepip" in failed else ""
+        print(f"set-up failed: {failed}{remedy}", file=sys.stderr)
         return 2
     except ValueError as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
-    return subprocess.run(command, env=activated(), check=False).returncode
+    return subprocess.run(command, env=activated(), check=False).returncode if command else 0
+
+
+def prepare(arguments: list[str]) -> list[str]:
+    """Set up what the arguments need.
+
+    Returns:
+        The command to run; empty if only extras are to be installed.
+    """
+    extras, arguments = split_extras(arguments)
+    if arguments and arguments[0] not in PREDICTION_COMMANDS:
+        extras = (*extras, *DEVELOPMENT_EXTRAS)
+    set_up(extras)
+    return [*find_command(arguments[0]), *arguments[1:]] if arguments else []
 
 
 def activated() -> dict[str, str]:
@@ -146,8 +155,7 @@ def install_with_uv(uv: str, project: str) -> None:
 
 def install_with_pip(project: str) -> None:
     """pip checks hashes only of requirements that are pinned one by one: resolve first, then install the pins."""
-    if not PYTHON.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
+    make_environment()
     pip = (PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     pins = dict(read_constraints())
     plain, report, pinned = (ENVIRONMENT / name for name in ("plain.txt", "resolved.json", "pinned.txt"))
@@ -161,6 +169,12 @@ def install_with_pip(project: str) -> None:
         raise SystemExit(f"not in {CONSTRAINTS.name}: {', '.join(unpinned)}; see CONTRIBUTING.md")
     run(*pip, "--require-hashes", "--no-deps", "-r", pinned)
     run(*pip, "--no-deps", "--no-build-isolation", "-e", ROOT)
+
+
+def make_environment() -> None:
+    """An environment with pip; uv leaves it out, and so does a creation that failed half-way."""
+    if not PYTHON.exists() or shutil.which("pip", path=str(BIN)) is None:
+        venv.create(ENVIRONMENT, with_pip=True)
 
 
 def read_constraints() -> list[tuple[tuple[str, str], str]]:

@@ -102,6 +102,20 @@ def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.installed == []
 
 
+def test_environment_without_pip_gets_it(launcher, monkeypatch, capsys):
+    """One that uv made, or whose creation failed because the system's Python lacks ensurepip."""
+
+    def create(folder, with_pip):
+        raise subprocess.CalledProcessError(1, ["python", "-m", "ensurepip"])
+
+    monkeypatch.setattr(launcher.venv, "create", create)
+    monkeypatch.setattr(launcher, "install_with_pip", lambda project: launcher.make_environment())
+    assert launcher.main(["tinypose", "models"]) == 2
+    assert "python -m ensurepip; install uv, or the system's package python3-venv" in capsys.readouterr().err
+    make_program(launcher.BIN, "pip")
+    assert launcher.main(["tinypose", "models"]) == 7
+
+
 def test_help(launcher, capsys):
     assert launcher.main(["--help"]) == 0
     assert "--extras" in capsys.readouterr().out

@@ -143,6 +143,7 @@ def test_command_asks_for_images(tmp_path, monkeypatch, capsys):
     assert "--precision int8 needs --images" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_command_makes_int8_of_a_detector(tmp_path, monkeypatch, capsys):
     pytest.importorskip("executorch")
