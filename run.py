@@ -48,6 +48,10 @@ def main(arguments: list[str]) -> int:
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
+    if os.environ.get("VIRTUAL_ENV") != str(ENVIRONMENT):
+        environment["TINYPOSE_RUN"] = (
+            "1"  # commands in messages then begin with `python run.py`, see tinypose_torch/hints.py
+        )
     command = shutil.which(arguments[0], path=environment["PATH"])
     if command is None:
         print(f"no command {arguments[0]!r} in {ENVIRONMENT}", file=sys.stderr)
