@@ -33,7 +33,7 @@ from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
 from train.keypoints import build_colour, check_same_keypoints, with_sigmas
 from train.module import Job, Training
-from train.start import build_network
+from train.start import start_network
 
 UPPER_BODY = COCO17.keypoint_names[:11]
 
@@ -206,7 +206,7 @@ def pose_job(config: Config) -> Job:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
     """
     people = find_people(config, get_pose_entry(config.model))
-    network = build_network(config, skeleton=people.skeleton)
+    network, weights = start_network(config, skeleton=people.skeleton)
     entry = entry_of(network)
     assert isinstance(entry, PoseEntry)
     teacher = find_teacher(config.distillation, entry)
@@ -219,6 +219,7 @@ def pose_job(config: Config) -> Job:
         ("training", f"{len(people.train)} people of {config.data.train}"),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
         ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
+        ("weights", weights),
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> PoseTraining:
