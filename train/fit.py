@@ -246,6 +246,7 @@ def _write_receipt(receipt: dict[str, Any], weights: Path) -> None:
 
 def quiet_lightning() -> None:
     """Lightning's remarks about itself."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", module="torch.distributed")

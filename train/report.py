@@ -23,12 +23,17 @@ def print_report(run: Run, receipt: dict[str, Any]) -> None:
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in accuracy.items() if name != "step")
         print(f"best evaluation, after step {accuracy['step']}: {numbers}")
     print(f"wrote {run.weights}")
-    device = str(run.trainer.strategy.root_device)
-    _draw("curves", lambda: draw_curves(Path(config.output), run.training.metric))
-    _draw("predictions", lambda: draw_predictions(config, run.job, run.weights, device))
+    draw_pictures(run)
     print("next:")
     for command in next_commands(config, run.job, run.weights):
         print(f"  {command_line(command)}")
+
+
+def draw_pictures(run: Run) -> None:
+    """Draw the run's curves and some predictions into its folder."""
+    config, device = run.config, str(run.trainer.strategy.root_device)
+    _draw("curves", lambda: draw_curves(Path(config.output), run.training.metric))
+    _draw("predictions", lambda: draw_predictions(config, run.job, run.weights, device))
 
 
 def _draw(name: str, draw: Callable[[], Path]) -> None:
