@@ -49,7 +49,8 @@ class SaveLast(Callback):
     """Saves the last state of a run, regularly and when a signal asks the run to stop.
 
     The first checkpoint is saved after the first evaluation, or after five minutes. Where an evaluation follows a step,
-    the checkpoint is saved after the evaluation, so that a resumed run neither repeats nor skips it.
+    the checkpoint is saved after the evaluation, so that a resumed run neither repeats nor skips it. The last step is
+    always evaluated.
 
     Args:
         path: Of the checkpoint.
@@ -75,16 +76,17 @@ class SaveLast(Callback):
         batches = trainer.fit_loop.total_batch_idx + 1
         if batches % trainer.accumulate_grad_batches:
             return
+        step = trainer.global_step
+        if self.evaluates and step == self.last_step:
+            trainer.should_stop = True  # Lightning evaluates before it stops
+            return
         if self.evaluates and batches % int(trainer.val_check_batch or 1) == 0:
             return  # `on_validation_end` follows
-        step = trainer.global_step
-        due = step % self.every == 0 or step == self.last_step
-        self._save_or_stop(trainer, due)
+        self._save_or_stop(trainer, due=step % self.every == 0 or step == self.last_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step = trainer.global_step
-        due = not self._saved or step % self.every == 0 or step == self.last_step
-        self._save_or_stop(trainer, due)
+        self._save_or_stop(trainer, due=not self._saved or step % self.every == 0 or step == self.last_step)
 
     def _save_or_stop(self, trainer: Trainer, due: bool) -> None:
         late = not self._saved and time.monotonic() - self._started >= FIRST_SECONDS

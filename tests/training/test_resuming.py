@@ -107,7 +107,7 @@ def test_stopped_by_a_signal(arguments, tmp_path, options, signum, status, monke
 
 def test_stopped_during_an_evaluation(arguments, people, tmp_path, monkeypatch, capsys):
     """The evaluation is finished first, so that the resumed run neither repeats nor skips it; the log has everything."""
-    arguments = [*arguments, f"data.val={people / 'val.json'}", "evaluate_every=0.12", "max_steps=4", "ema=0.9"]
+    arguments = [*arguments, f"data.val={people / 'val.json'}", "evaluate_every=0.12", "max_steps=5", "ema=0.9"]
     assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
     parts = [*arguments, f"output={tmp_path / 'parts'}"]
     usual = PoseTraining.find
@@ -119,14 +119,14 @@ def test_stopped_during_an_evaluation(arguments, people, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(PoseTraining, "find", find)
     assert main(parts) == 130
-    assert "step 2/4: loss" in capsys.readouterr().err
+    assert "step 2/5: loss" in capsys.readouterr().err
     assert _step_of(tmp_path / "parts") == 2
     assert main([*parts, "resume=true"]) == 0
     assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
     assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
     receipts = [json.loads((tmp_path / name / "receipt.json").read_text()) for name in ("whole", "parts")]
     assert receipts[0]["accuracy"] == receipts[1]["accuracy"]
-    assert [row["step"] for row in read_log(tmp_path / "parts") if "AP" in row] == [1, 3]
+    assert [row["step"] for row in read_log(tmp_path / "parts") if "AP" in row] == [1, 3, 4], "also after the last step"
 
 
 def test_second_signal_stops_at_once(arguments, tmp_path, monkeypatch, capsys):
@@ -176,16 +176,18 @@ def _step_of(folder):
     return torch.load(folder / LAST, weights_only=False)["global_step"]
 
 
-def test_finished_run_goes_on(arguments, tmp_path):
+@pytest.mark.parametrize("options", [[], ["data.val={val}", "evaluate_every=0.3"]], ids=["plain", "evaluated"])
+def test_finished_run_goes_on(arguments, people, tmp_path, options):
     """With more steps than it was begun with; the rate's schedule is by epochs, so the result is the same."""
-    common = [*arguments, "checkpoint_every=2", "optimisation.schedule=steps"]
+    options = [option.replace("{val}", str(people / "val.json")) for option in options]
+    common = [*arguments, *options, "checkpoint_every=2", "optimisation.schedule=steps"]
     assert main([*common, "max_steps=6", f"output={tmp_path / 'whole'}"]) == 0
     assert main([*common, "max_steps=4"]) == 0
-    assert main([*common, "max_steps=6", "resume=true"]) == 0
-    assert _step_of(tmp_path / "run") == 6
-    assert main([*common, "max_steps=6", "resume=true"]) == 0, "a finished run has nothing left to do"
-    assert _step_of(tmp_path / "run") == 6
-    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "run")) == []
+    for steps in (4, 6):  # the first of them has nothing left to do
+        assert main([*common, f"max_steps={steps}", "resume=true"]) == 0
+        assert _step_of(tmp_path / "run") == steps
+    states = [torch.load(tmp_path / name / LAST, weights_only=False)["state_dict"] for name in ("whole", "run")]
+    assert differing(*states) == []
 
 
 def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
