@@ -3,29 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinypose_torch.collection import collection_paused
-from tinypose_torch.hints import install_hint
+from tinypose_torch.hints import command_line, install_hint
 
 try:
-    from train.config import Config, ConfigError, load_config, recipe_names
+    from train.config import Config, load_config, recipe_names
+    from train.preflight import LAST, check_inputs, find_checkpoint
 except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
+
+if TYPE_CHECKING:
+    from train.fit import Run
 
 _EPILOG = """
 keys that most runs need:
   data.train=FILE data.val=FILE data.images=DIR   COCO keypoint files, and where their images lie
   weights=official | imagenet | FILE              what to start from (random weights unless the recipe says otherwise)
-  output=DIR                                      checkpoints, logs, weights.safetensors, receipt.json
-  max_steps=N  seed=N  batch_size=N  resume=true
+  output=DIR                                      weights, checkpoint, logs, pictures, receipt
+  max_steps=N  seed=N  batch_size=N
+  resume=true                                     continue the run in output
+Ctrl-C saves a checkpoint and stops.
+exit status: 0; 1 for an error during training; 2 for one before; 130 after Ctrl-C, 143 after SIGTERM
 all keys and their meanings: docs/train.md
 """
+_ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train; returns 0, 2 for what is wrong before training starts, 1 for what goes wrong later."""
+    """Train.
+
+    Returns:
+        0; 1 for an error during training, 2 for one before it; 128 plus the number of the signal that stopped it.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parse(arguments)
+    try:
+        config = load_config(options.recipe, options.overrides)
+        check_inputs(config)
+        if options.check:
+            from train.check import check_data
+
+            return check_data(config)
+        run = _prepare(config)
+    except ImportError as error:
+        return _fail(f"{error}; {install_hint('train')}", 2)
+    except _ERRORS as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted before training began", 130)
+    return _train(run, arguments)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m train",
         description="Train or fine-tune a pose network.",
@@ -35,39 +71,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", metavar="RECIPE", help=f"a .yaml file, or one of: {', '.join(recipe_names())}")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--check", action="store_true", help="say what would be used, draw samples, train nothing")
-    options = parser.parse_intermixed_args(arguments)  # --check may stand anywhere
-    try:
-        config = load_config(options.recipe, options.overrides)
-        return _run(config, options.check)
-    except (ConfigError, ValueError, KeyError, OSError, RuntimeError) as error:
-        print(f"train: error: {error}", file=sys.stderr)
-        return 2
-    except ImportError as error:
-        print(f"train: error: {error}; {install_hint('train')}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"train: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"train: interrupted; resume=true continues {config.output}", file=sys.stderr)
-        return 130
+    return parser.parse_intermixed_args(arguments)  # --check may stand anywhere
 
 
-def _run(config: Config, check: bool) -> int:
-    if check:
-        from train.check import check_data
-
-        return check_data(config)
+def _prepare(config: Config) -> Run:
+    checkpoint = find_checkpoint(config)
     with collection_paused():
-        from train.fit import quiet_lightning, run
-
+        from train.fit import prepare, quiet_lightning
     quiet_lightning()
-    receipt = run(config)
-    accuracy = receipt["accuracy"]
-    if accuracy:
-        print("  ".join(f"{name} {value:.3f}" for name, value in accuracy.items() if name != "step"))
-    print(f"wrote {config.output}/{receipt['weights']}")
+    return prepare(config, checkpoint)
+
+
+def _train(run: Run, arguments: Sequence[str]) -> int:
+    from train.checkpoints import Interrupted
+    from train.report import print_report
+
+    try:
+        receipt = run.train()
+    except Interrupted as stopped:
+        if not run.trainer.is_global_zero:
+            return 0  # Lightning kills the first process when another one fails
+        return _fail(f"{stopped}; {_continuation(run.config, arguments)}", 128 + stopped.signum)
+    except KeyboardInterrupt:
+        return _fail(f"interrupted; {_continuation(run.config, arguments)}", 130)
+    except _ERRORS as error:
+        return _fail(error, 1)
+    if run.trainer.is_global_zero:
+        print_report(run, receipt)
     return 0
+
+
+def _continuation(config: Config, arguments: Sequence[str]) -> str:
+    """How the run is continued."""
+    checkpoint = Path(config.output) / LAST
+    if not checkpoint.is_file():
+        return f"there is no checkpoint yet in {config.output}"
+    words = [word for word in arguments if not word.startswith("resume=")]
+    command = command_line(shlex.join(["python", "-m", "train", *words, "resume=true"]))
+    return f"continue from {checkpoint} with:\n  {command}"
+
+
+def _fail(error: object, status: int) -> int:
+    """Print one line, unless another process of this run prints it."""
+    text = str(error)
+    if text.startswith("Caught "):  # by a process that loads samples; its last line is the error's own
+        text = text.rstrip().splitlines()[-1].partition(": ")[2]
+    if status < 128:
+        text = f"error: {text}"
+    if status < 128 or int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        print(f"train: {text}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from tinypose_torch.runtime import EagerRunner
 from train.config import Augmentation, Config, ConfigError
 from train.keypoints import build_colour, check_same_keypoints, configured_augmentation, configured_skeleton
 from train.module import Job, Training
-from train.start import build_network
+from train.start import start_network
 
 
 class CrowdDataset(Dataset[Sample]):
@@ -187,7 +187,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     options = configured_augmentation(config, skeleton)
     images = annotated_crowds(train_file)
     check_images(images.items, data.images)
-    network = build_network(config, skeleton=skeleton)
+    network, weights = start_network(config, skeleton=skeleton)
     entry = entry_of(network)
     assert isinstance(entry, BottomUpEntry)
     truth, val, evaluation = None, [], None
@@ -205,6 +205,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
         *([("not used", f"{images.empty} images without people")] if images.empty else []),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in images.skipped.items()),
         ("evaluation", f"{len(val)} images of {data.val}" if val else "none"),
+        ("weights", weights),
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:

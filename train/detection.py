@@ -39,7 +39,7 @@ from tinypose_torch.models.ppyolov2 import decode_yolo
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from train.config import Config, ConfigError, Detection
 from train.module import Job, Training
-from train.start import build_network
+from train.start import start_network
 
 _DIVISOR = 32
 
@@ -226,7 +226,7 @@ def detection_job(config: Config) -> Job:
     _check_sizes(config)
     images, class_names = read_boxes(data.train, config.detection.classes)
     check_images(images.items, data.images)
-    network = build_network(config, class_names=class_names)
+    network, weights = start_network(config, class_names=class_names)
     entry = entry_of(network)
     assert isinstance(entry, DetectorEntry)
     val, evaluation = None, None
@@ -242,6 +242,7 @@ def detection_job(config: Config) -> Job:
         *([("not used", f"{images.empty} images without objects")] if images.empty else []),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in images.skipped.items()),
         ("evaluation", f"{len(val)} images of {data.val}" if val else "none"),
+        ("weights", weights),
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:

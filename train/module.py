@@ -79,7 +79,7 @@ class Training(LightningModule):
         loss = losses["loss"]
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {float(loss)} in step {self.global_step}; a smaller optimisation.learning_rate, "
+                f"the loss is {loss.item()} in step {self.global_step}; a smaller optimisation.learning_rate, "
                 "optimisation.clip=1 or precision=32 may help"
             )
         for name, value in losses.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def training_loader(
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_start_worker if workers else None,
     )
 
 
@@ -83,11 +84,13 @@ def evaluation_loader(
         sampler=list(range(rank, len(dataset), world)),  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=collate,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_start_worker if workers else None,
     )
 
 
-def _one_thread(worker: int) -> None:
-    """Workers are as many as wanted; none of them starts threads of its own."""
+def _start_worker(worker: int) -> None:
+    """Workers are as many as wanted; none of them starts threads of its own. Ctrl-C is for the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

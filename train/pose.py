@@ -39,7 +39,7 @@ from train.keypoints import (
     configured_skeleton,
 )
 from train.module import Job, Training
-from train.start import build_network, training_entry
+from train.start import start_network, training_entry
 
 UPPER_BODY = COCO17.keypoint_names[:11]
 HALF_BODY_MIN_KEYPOINTS = 9
@@ -225,7 +225,7 @@ def pose_job(config: Config) -> Job:
     assert isinstance(entry, PoseEntry)
     people = find_people(config, entry)
     check_flip_pairs(config, people.skeleton)
-    network = build_network(config, skeleton=people.skeleton)
+    network, weights = start_network(config, skeleton=people.skeleton)
     entry = entry_of(network)
     assert isinstance(entry, PoseEntry)
     teacher = find_teacher(config.distillation, entry)
@@ -238,6 +238,7 @@ def pose_job(config: Config) -> Job:
         ("training", f"{len(people.train)} people of {config.data.train}"),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in people.train.skipped.items()),
         ("evaluation", f"{len(people.val)} people of {config.data.val}" if people.val else "none"),
+        ("weights", weights),
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> PoseTraining:

@@ -22,14 +22,25 @@ from train.config import Config, ConfigError
 OFFICIAL = "official"
 IMAGENET = "imagenet"
 _RARE = 0.01
+_MOST_NAMES = 12  # in a line about the weights
 
 
 def build_network(
     config: Config, *, skeleton: Skeleton | None = None, class_names: tuple[str, ...] | None = None
 ) -> nn.Module:
+    """The network alone of `start_network`."""
+    return start_network(config, skeleton=skeleton, class_names=class_names)[0]
+
+
+def start_network(
+    config: Config, *, skeleton: Skeleton | None = None, class_names: tuple[str, ...] | None = None
+) -> tuple[nn.Module, str]:
     """A network for a skeleton or for classes, with the configured weights, ready to train.
 
     What the head has for keypoints or classes whose names the weights know, too, is taken over; the rest starts anew.
+
+    Returns:
+        The network, and a line about its weights that says what was taken over.
 
     Raises:
         CheckpointError, DownloadError: See `create_model`, `load_imagenet_backbone`.
@@ -39,15 +50,37 @@ def build_network(
     size = training_entry(config).input_size
     network = create_model(config.model, skeleton=skeleton, class_names=class_names, input_size=size)
     _start_head(network)
+    description = "random"
     if config.weights == IMAGENET:
-        load_imagenet_backbone(network)
+        description = (
+            f"{load_imagenet_backbone(network)} of timm, trained on ImageNet, in the backbone; the rest random"
+        )
     elif config.weights is not None:
         official = config.weights == OFFICIAL
         source = create_model(config.model, pretrained=official, weights=None if official else config.weights)
         _take_over(network, source)
+        description = f"{config.weights}, {_describe_head(network, _head_names(source))}"
     use_training_batch_norm(network, config.batch_norm == "paddle", config.sync_batch_norm)
     _freeze(network, config.freeze)
-    return network.train()
+    return network.train(), description
+
+
+def _describe_head(network: nn.Module, source_names: tuple[str, ...]) -> str:
+    """Which keypoints or classes the weights know, and which start anew."""
+    names = _head_names(network)
+    kind = "classes" if isinstance(entry_of(network), DetectorEntry) else "keypoints"
+    known = [name for name in names if name in source_names]
+    new = [name for name in names if name not in source_names]
+    if not new:
+        return f"with all {len(names)} {kind}"
+    if not known:
+        return f"which know none of the {len(names)} {kind} by name: all start anew"
+    return f"{len(known)} of {len(names)} {kind} taken over ({_shortened(known)}); new: {_shortened(new)}"
+
+
+def _shortened(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
 
 
 def training_entry(config: Config) -> Entry:

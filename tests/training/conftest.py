@@ -24,6 +24,13 @@ def people(tmp_path_factory, worker_id):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def pictures(request, monkeypatch):
+    """Runs draw no pictures at their end, which takes a third of a short run's time; test_report.py has those."""
+    if request.path.stem != "test_report":
+        monkeypatch.setattr("train.report.draw_pictures", lambda run: None)
+
+
 @pytest.fixture
 def arguments(people, tmp_path):
     """What every quick run has in common."""

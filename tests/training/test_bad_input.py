@@ -3,9 +3,12 @@
 import copy
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import ROOT
 
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
@@ -135,7 +138,7 @@ BAD_OPTIONS = {
     "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
     "boxes of others for a bottom-up model": (
-        ["model=higherhrnet_w16_192", "data.detections=x.json"],
+        ["model=higherhrnet_w16_192", "data.detections={train}"],
         "data.detections is for top-down networks; higherhrnet_w16_192 finds people itself",
     ),
     "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
@@ -145,7 +148,15 @@ BAD_OPTIONS = {
     "data missing": (["data.train=null"], "data.train is missing"),
     "no weight file": (["weights=gone.pdparams"], "no weight file 'gone.pdparams'"),
     "sigmas": (["data.sigmas=[0.1]"], "1 numbers for 17 keypoints"),
-    "no detections": (["data.detections=gone.json", "data.val={train}"], "gone.json: No such file"),
+    "no detections": (
+        ["data.detections=gone.json", "data.val={train}"],
+        "data.detections: no annotation file 'gone.json'",
+    ),
+    "no validation file": (["data.val=gone.json"], "data.val: no annotation file 'gone.json'"),
+    "no teacher": (
+        ["distillation.teacher=hrnet_w32_256x192", "distillation.weights=gone.pt"],
+        "distillation.weights: no weight file 'gone.pt'",
+    ),
     "mpii of a coco file": (["data.format=mpii"], "not an MPII annotation file"),
 }
 
@@ -162,6 +173,41 @@ def test_bad_options(case, workplace, capsys):
 def test_unknown_recipe(capsys):
     assert main(["fine-tune"]) == 2
     assert "did you mean 'finetune'" in capsys.readouterr().err
+
+
+# Prints the status of each command line, and which of the slow libraries have been imported by then.
+_STATUSES = """
+import sys
+from train.__main__ import main
+for line in sys.argv[1:]:
+    try:
+        status = main(line.split())
+    except SystemExit as stopped:
+        status = stopped.code
+    print("STATUS", status, sorted({"torch", "lightning", "albumentations", "cv2"} & set(sys.modules)))
+"""
+
+
+def test_errors_come_before_slow_imports(workplace):
+    data = f"data.train={workplace.file} data.images={workplace.images}"
+    (workplace.folder / "old").mkdir()
+    (workplace.folder / "old/last.ckpt").touch()
+    lines = {
+        "--help": 0,
+        "tinypose_128x96 nonsense=1": 2,
+        "tinypose_128x96 batch_size=-1": 2,
+        "fine-tune": 2,
+        "finetune": 2,
+        "finetune data.train=gone.json data.images=.": 2,
+        f"finetune {data} weights=gone.pdparams": 2,
+        f"finetune {data} output={workplace.folder / 'old'}": 2,
+        f"finetune {data} output={workplace.folder / 'new'} resume=true": 2,
+    }
+    command = [sys.executable, "-c", _STATUSES, *lines]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    statuses = [line for line in done.stdout.splitlines() if line.startswith("STATUS")]
+    assert statuses == [f"STATUS {status} []" for status in lines.values()], done.stderr
+    assert len(done.stderr.splitlines()) == len(lines) - 1, "one line for each error"
 
 
 def test_weights_of_another_model(workplace, tmp_path, capsys):

@@ -3,9 +3,12 @@
 import itertools
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +16,22 @@ import safetensors.torch
 import torch
 from conftest import ROOT
 
+from train import checkpoints
 from train.__main__ import main
-from train.fit import LAST, WEIGHTS
+from train.checkpoints import AtomicCheckpoints
+from train.curves import read_log
 from train.module import Training
 from train.order import BatchOrder
+from train.pose import PoseTraining
+from train.preflight import LAST, WEIGHTS
+
+
+@pytest.fixture(autouse=True)
+def heeded_interrupts():
+    """Ctrl-C has an effect although the tests may have been started in the background, where it has none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def trained(folder):
@@ -40,7 +55,7 @@ def test_resumed_equals_uninterrupted(arguments, tmp_path, options, monkeypatch,
     parts = [*arguments, f"output={tmp_path / 'parts'}"]
     with monkeypatch.context() as patched:
         patched.setattr(Training, "training_step", _stopped_after(5))
-        assert main(parts) == 2
+        assert main(parts) == 1
     assert "stopped here" in capsys.readouterr().err
     assert _step_of(tmp_path / "parts") == 3
     assert main([*parts, "resume=true"]) == 0
@@ -59,19 +74,127 @@ def _stopped_after(step):
     return training_step
 
 
+def _signalled(step, signum, times=1):
+    """A step during which the process receives a signal, so many times."""
+    usual, sent = Training.training_step, []
+
+    def training_step(self, batch, index):
+        while self.global_step == step and len(sent) < times:
+            sent.append(signum)
+            os.kill(os.getpid(), signum)
+        return usual(self, batch, index)
+
+    return training_step
+
+
+@pytest.mark.parametrize(
+    ("options", "signum", "status"),
+    [([], signal.SIGINT, 130), (["ema=0.9", "accumulate=2"], signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGTERM, averaged, accumulated"],
+)
+def test_stopped_by_a_signal(arguments, tmp_path, options, signum, status, monkeypatch, capsys):
+    """Saves the step in which it comes, says how to continue, and loses nothing."""
+    arguments = [*arguments, *options, "max_steps=3"]
+    assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
+    parts = [*arguments, f"output={tmp_path / 'parts'}"]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "training_step", _signalled(1, signum))
+        assert main(parts) == status
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert _step_of(tmp_path / "parts") == 2
+    error = capsys.readouterr().err
+    assert f"stopped after step 2; continue from {tmp_path / 'parts' / LAST} with:" in error
+    command = shlex.split(error.splitlines()[-1])
+    assert command[-1] == "resume=true"
+    assert main(command[command.index("train") + 1 :]) == 0
+    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
+
+
+def test_stopped_during_an_evaluation(arguments, people, tmp_path, monkeypatch, capsys):
+    """The evaluation is finished first, so that the resumed run neither repeats nor skips it; the log has everything."""
+    arguments = [*arguments, f"data.val={people / 'val.json'}", "evaluate_every=0.12", "max_steps=5", "ema=0.9"]
+    assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
+    parts = [*arguments, f"output={tmp_path / 'parts'}"]
+    usual = PoseTraining.find
+
+    def find(self, batch):
+        monkeypatch.setattr(PoseTraining, "find", usual)
+        os.kill(os.getpid(), signal.SIGINT)
+        return usual(self, batch)
+
+    monkeypatch.setattr(PoseTraining, "find", find)
+    assert main(parts) == 130
+    assert "step 2/5: loss" in capsys.readouterr().err
+    assert _step_of(tmp_path / "parts") == 2
+    assert main([*parts, "resume=true"]) == 0
+    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
+    assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
+    receipts = [json.loads((tmp_path / name / "receipt.json").read_text()) for name in ("whole", "parts")]
+    assert receipts[0]["accuracy"] == receipts[1]["accuracy"]
+    assert [row["step"] for row in read_log(tmp_path / "parts") if "AP" in row] == [1, 3, 4], "also after the last step"
+
+
+def test_second_signal_stops_at_once(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Training, "training_step", _signalled(1, signal.SIGINT, times=2))
+    assert main([*arguments, "max_steps=3", "checkpoint_every=1"]) == 130
+    assert _step_of(tmp_path / "run") == 1
+    assert "train: interrupted; continue from" in capsys.readouterr().err
+
+
+def test_interrupted_before_training(arguments, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train.__main__.load_config", interrupted)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "train: interrupted before training began\n"
+
+
+def test_resuming_nothing(arguments, tmp_path, capsys):
+    """An error that names the folder; nothing is written there."""
+    assert main([*arguments, "resume=true"]) == 2
+    assert f"no {LAST} in {tmp_path / 'run'}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "expected"),
+    [
+        (["checkpoint_every=3"], 300, [3, 6, 7]),
+        (["checkpoint_every=100"], 0, [1, 7]),
+        (["checkpoint_every=100", "data.val={val}", "evaluate_every=0.12"], 300, [2, 7]),
+    ],
+    ids=["regularly and at the end", "after some time", "after the first evaluation"],
+)
+def test_when_checkpoints_are_saved(arguments, people, options, seconds, expected, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FIRST_SECONDS", seconds)
+    saved = []
+    monkeypatch.setattr(
+        AtomicCheckpoints, "save_checkpoint", lambda self, state, *_, **__: saved.append(state["global_step"])
+    )
+    options = [option.replace("{val}", str(people / "val.json")) for option in options]
+    assert main([*arguments, "max_steps=7", "batch_size=4", *options]) == 0
+    assert saved == expected
+
+
 def _step_of(folder):
     return torch.load(folder / LAST, weights_only=False)["global_step"]
 
 
 @pytest.mark.slow
-def test_finished_run_goes_on(arguments, tmp_path):
+@pytest.mark.parametrize("options", [[], ["data.val={val}", "evaluate_every=0.3"]], ids=["plain", "evaluated"])
+def test_finished_run_goes_on(arguments, people, tmp_path, options):
     """With more steps than it was begun with; the rate's schedule is by epochs, so the result is the same."""
-    common = [*arguments, "checkpoint_every=2", "optimisation.schedule=steps"]
+    options = [option.replace("{val}", str(people / "val.json")) for option in options]
+    common = [*arguments, *options, "checkpoint_every=2", "optimisation.schedule=steps"]
     assert main([*common, "max_steps=6", f"output={tmp_path / 'whole'}"]) == 0
     assert main([*common, "max_steps=4"]) == 0
-    assert main([*common, "max_steps=6", "resume=true"]) == 0
-    assert _step_of(tmp_path / "run") == 6
-    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "run")) == []
+    for steps in (4, 6):  # the first of them has nothing left to do
+        assert main([*common, f"max_steps={steps}", "resume=true"]) == 0
+        assert _step_of(tmp_path / "run") == steps
+    states = [torch.load(tmp_path / name / LAST, weights_only=False)["state_dict"] for name in ("whole", "run")]
+    assert differing(*states) == []
 
 
 def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
@@ -97,7 +220,7 @@ for _ in range(kills):
     reached = step()
     child = os.fork()
     if child == 0:
-        os._exit(main(arguments))
+        os._exit(main([*arguments, "resume=true"] if reached else arguments))
     while step() <= reached:
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run ended by itself"
         time.sleep(0.02)
@@ -113,7 +236,7 @@ def test_killed_at_random_moments(arguments, tmp_path):
     """Ten times kill -9: the checkpoint is always whole, and what is lost is at most the steps since the last one."""
     run, every = tmp_path / "run", 2
     arguments = [*arguments, "batch_size=2"]
-    endless = [*arguments, "max_steps=100000", f"checkpoint_every={every}", "resume=true"]
+    endless = [*arguments, "max_steps=100000", f"checkpoint_every={every}"]
     command = [sys.executable, "-c", _KILLED, str(run), "10", *endless]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
@@ -132,11 +255,32 @@ def test_two_processes_equal_one(arguments, tmp_path):
     assert main([*common, f"output={tmp_path / 'one'}", "batch_size=4"]) == 0
     command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=2", "devices=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    assert done.stdout.count(f"wrote {tmp_path / 'two' / WEIGHTS}") == 1
+    steps = [line.partition(":")[0] for line in done.stderr.splitlines()]  # more than one line on a slow machine only
+    assert steps == sorted(set(steps))
+    assert steps[-1] == "step 3/3"
     one, two = trained(tmp_path / "one"), trained(tmp_path / "two")
     for name, value in one.items():
         # Adam's steps do not depend on the gradient's size, so rounding shows most where the gradient is nothing but it.
         assert (value - two[name]).abs().max() <= 1e-8 + 1e-4 * value.abs().max(), name
+
+
+def test_two_processes_stop_together(arguments, tmp_path):
+    """Only the first process is told to stop; the other one stops after the same step."""
+    options = ["batch_size=2", "devices=2", "max_steps=100000", "epochs=100000", "checkpoint_every=1"]
+    command = [sys.executable, "-m", "train", *arguments, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / LAST).is_file():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)  # until both have closed stderr
+    assert process.returncode == 130, error
+    assert error.count("stopped after step") == 1
+    assert f"stopped after step {_step_of(tmp_path / 'run')}; continue from" in error
+    assert "Traceback" not in error
 
 
 def _free_port():

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import REAL
+from conftest import REAL, ROOT
 
 from tinypose_torch import create_model
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from train.__main__ import main
 from train.config import load_config, recipe_names
-from train.start import build_network
+from train.start import build_network, start_network
 from train.synthetic.__main__ import main as synthesise
 
 TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee") for side in ("left", "right"))
@@ -130,6 +130,27 @@ def test_keypoints_are_taken_over_by_name():
         expected = source.final_conv.weight[names.index(name)]
         assert torch.equal(network.final_conv.weight[row], expected)
     assert torch.equal(network.backbone.stem.conv1.conv.weight, source.backbone.stem.conv1.conv.weight)
+
+
+def test_what_is_taken_over_is_said():
+    config = load_config("finetune", [f"weights={ROOT / 'weights/tinypose_128x96_demo.safetensors'}"])
+    lines = [
+        start_network(config, skeleton=skeleton)[1].partition(", ")[2]
+        for skeleton in (
+            COCO17,
+            Skeleton("pet", ("nose", "tail", "left_hip")),
+            Skeleton("pet", ("tail", "paw")),
+            Skeleton("face", ("nose", *(f"point_{index}" for index in range(20)))),
+        )
+    ]
+    assert lines[:3] == [
+        "with all 17 keypoints",
+        "2 of 3 keypoints taken over (nose, left_hip); new: tail",
+        "which know none of the 2 keypoints by name: all start anew",
+    ]
+    assert lines[3].startswith("1 of 21 keypoints taken over (nose); new: point_0, point_1, ")
+    assert lines[3].endswith("point_11 and 8 more")
+    assert start_network(load_config("tinypose_128x96", []), skeleton=COCO17)[1] == "random"
 
 
 @pytest.mark.parametrize("recipe", recipe_names())

@@ -1,0 +1,78 @@
+"""The numbers that a run logs, kept when it is resumed, and their curves as a picture."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+
+from tinypose_torch.atomic import replacing
+
+CURVES = "curves.png"
+_LOG = "logs/metrics.csv"
+Rows = list[dict[str, float]]
+
+
+def read_log(output: Path) -> Rows:
+    """The rows of a run's log: ``step``, counted from 0, and what was logged in that step."""
+    path = output / _LOG
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if name and value}
+            for row in csv.DictReader(file)
+            if row.get("step")
+        ]
+
+
+def continued_log(output: Path, steps: int) -> CSVLogger:
+    """A logger that keeps what the run logged in its first steps; Lightning's own begins an empty file.
+
+    Args:
+        steps: Optimizer steps that the checkpoint holds. Later rows are left out, since those steps are repeated.
+    """
+    rows = [row for row in read_log(output) if row["step"] < steps]
+    logger = CSVLogger(output, "logs", "")
+    for row in rows:
+        logger.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
+    if rows:
+        logger.save()
+    return logger
+
+
+def draw_curves(output: Path, metric: str) -> Path:
+    """Draw the loss, the learning rate and the accuracy of a run over its steps.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    rows = read_log(output)
+    rate = next((name for row in rows for name in row if re.fullmatch(r"lr-\w+(/pg1)?", name)), "lr")
+    panels = [("loss", "loss"), (rate, "learning rate"), (metric, f"{metric} on the validation data")]
+    panels = [(name, title) for name, title in panels if any(name in row for row in rows)]
+    figure = Figure(figsize=(8, 2.2 * len(panels)), layout="constrained")
+    column = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, title) in zip(column, panels, strict=True):
+        _draw_panel(axes, [(row["step"] + 1, row[name]) for row in rows if name in row], title)
+    column[-1].set_xlabel("optimizer steps")
+    column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    with replacing(output / CURVES) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    return output / CURVES
+
+
+def _draw_panel(axes: Any, points: list[tuple[float, float]], title: str) -> None:
+    steps, values = zip(*points, strict=True)
+    axes.plot(steps, values, color="#4c78a8", linewidth=1.2, marker="o" if len(points) < 40 else None, markersize=3)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if title == "loss" and min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_yscale("log")

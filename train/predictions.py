@@ -1,0 +1,228 @@
+"""A picture of what a trained model finds in a few images, beside what is annotated there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from tinypose_torch.bottom_up import BottomUpEstimator
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry
+from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.dataset import PoseDataset, Sample
+from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.data.records import Record, annotated_people
+from tinypose_torch.drawing import draw_poses
+from tinypose_torch.factory import entry_of
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.images import save_png
+from tinypose_torch.pipeline import PoseEstimator, resize_for_detector, select_detections
+from tinypose_torch.runtime import load_runner
+from train.bottom_up import CrowdDataset, WholeImages
+from train.config import Config
+from train.detection import DetectionDataset, EvaluationImages
+from train.module import Job
+from train.pose import EvaluationCrops
+
+PREDICTIONS = "predictions.png"
+_IMAGES = 12
+_COLUMNS = 3  # of pairs
+_TILE = 320  # pixels
+_CAPTION = 22  # pixels
+_GAP = 8  # pixels
+_DARK = 24
+Array = np.ndarray
+_NO_SKELETON = Skeleton.unnamed(0)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image with boxes, keypoints, or both.
+
+    Attributes:
+        labels: N texts for the boxes.
+        keypoints: ``(N, K, 2)``.
+        visible: ``(N, K)``.
+    """
+
+    file_name: str
+    boxes: Array
+    labels: Sequence[str]
+    keypoints: Array
+    visible: Array
+
+
+Predict = Callable[[Array, Labelled], Labelled]
+
+
+def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Path:
+    """Draw annotations and predictions of up to 12 validation images, or training images where there are no others.
+
+    Args:
+        weights: The weight file that is used.
+        device: Where the network runs.
+
+    Raises:
+        DatasetError: An image is missing or cannot be decoded.
+    """
+    entry = entry_of(job.network)
+    images, folder = _labelled_images(config, job)
+    chosen = [images[index] for index in _spread(len(images))]
+    predict, threshold = _predictor(config.model, entry, weights, device)
+    skeleton = _NO_SKELETON if isinstance(entry, DetectorEntry) else entry.skeleton
+    part = "training" if job.evaluation is None else "validation"
+    pairs = []
+    for labelled in chosen:
+        image = read_or_fail(labelled, folder)
+        annotated = _tile(image, labelled, skeleton, f"annotated ({part})")
+        predicted = _tile(image, predict(image, labelled), skeleton, f"predicted (score >= {threshold:g})")
+        pairs.append(np.concatenate([annotated, predicted], axis=1))
+    path = Path(config.output) / PREDICTIONS
+    save_png(_sheet(pairs), path)
+    return path
+
+
+def first_image(job: Job) -> Path:
+    """The first validation image, or training image where there are no others."""
+    source: Any = _source(job)
+    items = source.records if isinstance(source, (PoseDataset, EvaluationCrops)) else source.images
+    return Path(source.folder) / items[0].file_name
+
+
+def _source(job: Job) -> Dataset[Sample]:
+    return job.samples if job.evaluation is None else job.evaluation
+
+
+def _spread(count: int) -> list[int]:
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, _IMAGES))})
+
+
+def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
+    """Annotated images of the validation data, or of the training data where there is none, and their folder."""
+    entry = entry_of(job.network)
+    source = _source(job)
+    if isinstance(source, (DetectionDataset, EvaluationImages)):
+        assert isinstance(entry, DetectorEntry)
+        images = [
+            _boxes_only(item.file_name, item.objects.boxes, [entry.class_names[label] for label in item.objects.labels])
+            for item in source.images
+            if len(item.objects)
+        ]
+    elif isinstance(source, (CrowdDataset, WholeImages)):
+        images = [
+            Labelled(item.file_name, *_extents(item.crowd.joints, item.crowd.visible > 0))
+            for item in source.images
+            if len(item.crowd)
+        ]
+    else:
+        assert isinstance(source, (PoseDataset, EvaluationCrops))
+        assert isinstance(entry, PoseEntry)
+        images = _by_image(_annotated_records(config, entry, source, job.evaluation is not None))
+    return images, Path(source.folder)
+
+
+def _annotated_records(
+    config: Config, entry: PoseEntry, source: PoseDataset | EvaluationCrops, evaluates: bool
+) -> Sequence[Record]:
+    """The annotated people, also where the evaluation uses detected ones."""
+    if not evaluates or config.data.detections is None or config.data.val is None:
+        return source.records
+    return annotated_people(read_coco(config.data.val, entry.skeleton), entry.input_size).items
+
+
+def _by_image(records: Sequence[Record]) -> list[Labelled]:
+    people: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        people[record.file_name].append(record)
+    return [
+        Labelled(
+            name,
+            np.stack([one.box for one in some]),
+            [""] * len(some),
+            np.stack([one.person.joints for one in some]),
+            np.stack([one.person.visible > 0 for one in some]),
+        )
+        for name, some in people.items()
+    ]
+
+
+def _boxes_only(file_name: str, boxes: Array, labels: Sequence[str]) -> Labelled:
+    return Labelled(file_name, boxes, labels, np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), bool))
+
+
+def _extents(keypoints: Array, visible: Array) -> tuple[Array, list[str], Array, Array]:
+    """Boxes around the visible keypoints of people who have some, and these people."""
+    some = visible.any(axis=1)
+    keypoints, visible = keypoints[some], visible[some]
+    low = np.where(visible[..., None], keypoints, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(visible[..., None], keypoints, -np.inf).max(axis=1, initial=-np.inf)
+    return np.concatenate([low, high], axis=1), [""] * len(keypoints), keypoints, visible
+
+
+def _predictor(model: str, entry: Entry, weights: Path, device: str) -> tuple[Predict, float]:
+    """A function from an image and its annotations to predictions, and the score from which they are drawn."""
+    if isinstance(entry, DetectorEntry):
+        return _detector(model, entry, weights, device), entry.person_threshold
+    threshold = entry.keypoint_threshold
+    if isinstance(entry, BottomUpEntry):
+        bottom_up = BottomUpEstimator(model, weights, "eager", device)
+
+        def find(image: Array, labelled: Labelled) -> Labelled:
+            poses = bottom_up(image)
+            return Labelled(labelled.file_name, *_extents(poses.keypoints, poses.keypoint_scores >= threshold))
+
+        return find, threshold
+    top_down = PoseEstimator(None, model, None, weights, "eager", device, crop="evaluation", decoding=entry.decoding)
+
+    def estimate(image: Array, labelled: Labelled) -> Labelled:
+        poses = top_down.estimate_keypoints(image, labelled.boxes)
+        return dataclasses.replace(labelled, keypoints=poses.keypoints, visible=poses.keypoint_scores >= threshold)
+
+    return estimate, threshold
+
+
+def _detector(model: str, entry: DetectorEntry, weights: Path, device: str) -> Predict:
+    runner = load_runner(model, weights, "eager", device, task="detection")
+
+    def detect(image: Array, labelled: Labelled) -> Labelled:
+        scores, boxes, *_ = runner(resize_for_detector(image, entry))
+        found = select_detections(scores[0], boxes[0], entry, image.shape[:2])
+        found = found[found.scores >= entry.person_threshold]
+        pairs = zip(found.class_ids, found.scores, strict=True)
+        labels = [f"{entry.class_names[label]} {score:.2f}" for label, score in pairs]
+        return _boxes_only(labelled.file_name, found.boxes, labels)
+
+    return detect
+
+
+def _tile(image: Array, labelled: Labelled, skeleton: Skeleton, caption: str) -> Array:
+    """The image with its people or boxes below a caption; its longer side has ``_TILE`` pixels."""
+    height, width = image.shape[:2]
+    scale = _TILE / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    drawn = draw_poses(
+        small, labelled.boxes * scale, labelled.labels, labelled.keypoints * scale, labelled.visible, skeleton
+    )
+    tile = np.full((_CAPTION + size[1], _TILE, 3), _DARK, np.uint8)
+    tile[_CAPTION:, : size[0]] = drawn
+    cv2.putText(tile, caption, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (235, 235, 235), 1, cv2.LINE_AA)
+    return tile
+
+
+def _sheet(pairs: list[Array]) -> Array:
+    height, width = max(len(pair) for pair in pairs) + _GAP, 2 * _TILE + _GAP
+    columns = min(_COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    sheet = np.full((rows * height, columns * width, 3), _DARK, np.uint8)
+    for index, pair in enumerate(pairs):
+        top, left = index // columns * height, index % columns * width
+        sheet[top : top + len(pair), left : left + 2 * _TILE] = pair
+    return sheet

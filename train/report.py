@@ -1,0 +1,73 @@
+"""What a finished run tells the user: accuracy, pictures, and the commands that use the weights."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.hints import command_line
+from train.config import Config
+from train.curves import draw_curves
+from train.fit import Run
+from train.module import Job
+from train.predictions import draw_predictions, first_image
+
+
+def print_report(run: Run, receipt: dict[str, Any]) -> None:
+    """Print accuracy, files and commands, and draw the pictures."""
+    accuracy, config = receipt["accuracy"], run.config
+    if accuracy:
+        numbers = "  ".join(f"{name} {value:.3f}" for name, value in accuracy.items() if name != "step")
+        print(f"best evaluation, after step {accuracy['step']}: {numbers}")
+    print(f"wrote {run.weights}")
+    draw_pictures(run)
+    print("next:")
+    for command in next_commands(config, run.job, run.weights):
+        print(f"  {command_line(command)}")
+
+
+def draw_pictures(run: Run) -> None:
+    """Draw the run's curves and some predictions into its folder."""
+    config, device = run.config, str(run.trainer.strategy.root_device)
+    _draw("curves", lambda: draw_curves(Path(config.output), run.training.metric))
+    _draw("predictions", lambda: draw_predictions(config, run.job, run.weights, device))
+
+
+def _draw(name: str, draw: Callable[[], Path]) -> None:
+    """Draw a picture; the weights are worth more, so that no error there ends the run."""
+    try:
+        print(f"wrote {draw()}", flush=True)
+    except Exception as error:
+        print(f"no picture of the {name}: {error}")
+
+
+def next_commands(config: Config, job: Job, weights: Path) -> list[str]:
+    """Commands that evaluate, export and run the weights."""
+    data, name = config.data, config.model
+    task = get_entry(name).task
+    commands = []
+    if data.val is not None:
+        kind = "--detector" if task == "detection" else "--pose"
+        words = ["tinypose", "evaluate", kind, name, "--weights", str(weights), "--annotations", data.val]
+        words += ["--images", str(data.val_images or data.images), *_evaluation_options(config)]
+        commands.append(shlex.join(words))
+    exported = weights.with_name(f"{name}.pte")
+    commands.append(shlex.join(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)]))
+    part = "detector" if task == "detection" else "pose"
+    words = ["tinypose", "predict", str(first_image(job)), f"--{part}", name, f"--{part}-weights", str(weights)]
+    commands.append(shlex.join(words))
+    return commands
+
+
+def _evaluation_options(config: Config) -> list[str]:
+    """Options with which `tinypose evaluate` measures as the run did."""
+    data = config.data
+    options = ["--flip"] if config.flip_test else []
+    for key, path in (("--detections", data.detections), ("--truth", data.truth)):
+        options += [key, path] if path is not None else []
+    if data.sigmas is not None:
+        options += ["--sigmas", *map(str, data.sigmas)]
+    return options
