@@ -19,6 +19,9 @@ class LiveView:
     """Serves the frames it is shown as a page at ``http://127.0.0.1:PORT/``.
 
     Args:
+        port: Of the page; 0 for a free one.
+
+    Attributes:
         port: Of the page.
 
     Raises:
@@ -55,6 +58,7 @@ class LiveView:
 
         self._server = ThreadingHTTPServer((HOST, port), Handler)
         self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def show(self, frame: np.ndarray) -> None:
