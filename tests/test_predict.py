@@ -27,8 +27,9 @@ def weights(tmp_path_factory):
     save_safetensors(create_model(POSE), folder / "pose.safetensors", {"model": POSE})
     for name, classes in {"person": None, "worker": ("worker",), "several": ("car", "worker", "dog")}.items():
         network = create_model(DETECTOR, class_names=classes)
-        for predictor in network.head.predictors:  # of every class something is found
-            torch.nn.init.zeros_(predictor.cls.bias)
+        for predictor in network.head.predictors:  # workers are found everywhere, and nothing else
+            torch.nn.init.constant_(predictor.cls.bias, -9.0)
+            predictor.cls.bias.data[network.entry.class_names.index("worker") if classes else 0] = 4.0
         save_safetensors(
             network, folder / f"{name}.safetensors", {"model": DETECTOR, **describe_changes(network.entry)}
         )
@@ -114,14 +115,13 @@ def test_whole_images_give_paddledetections_keypoints(folder):
 
 
 def test_person_class(predict, tmp_path):
-    """An only class needs no name; another class gives other boxes."""
+    """An only class needs no name; of several, only the named one counts."""
     assert predict(detector="worker") == 0
-    found = [records(tmp_path)[0]["poses"]]
-    for name in ("car", "worker"):
-        assert predict("--person-class", name, detector="several") == 0
-        found.append(records(tmp_path)[0]["poses"])
-    assert all(found)
-    assert found[1] != found[2]
+    assert len(records(tmp_path)[0]["poses"]) > 0
+    assert predict("--person-class", "worker", detector="several") == 0
+    assert len(records(tmp_path)[0]["poses"]) > 0
+    assert predict("--person-class", "car", detector="several") == 0
+    assert len(records(tmp_path)[0]["poses"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_wrong_person_class(detector, arguments, message, predict, capsys):
 
 def test_person_class_in_python(weights):
     estimator = PoseEstimator(
-        DETECTOR, POSE, weights / "several.safetensors", weights / "pose.safetensors", person_class="dog"
+        DETECTOR, POSE, weights / "several.safetensors", weights / "pose.safetensors", person_class="worker"
     )
     people = estimator.find_people(gradient_image())
     assert len(people) > 0
-    assert set(people.class_ids.tolist()) == {2}
+    assert set(people.class_ids.tolist()) == {1}
 
 
 @pytest.mark.parametrize(
