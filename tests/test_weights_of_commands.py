@@ -12,7 +12,7 @@ from tinypose_torch import BottomUpEstimator, CheckpointError, PoseEstimator, Sk
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import WrongModelError, resolve_model
 from tinypose_torch.cli import main
-from tinypose_torch.export.once import exported_once
+from tinypose_torch.export.once import fastest_form
 from tinypose_torch.images import save_png
 from tinypose_torch.runtime import load_runner
 
@@ -117,7 +117,7 @@ def test_convert_export_and_what_reads_it(tuned, photo, tmp_path, capsys):
     assert (runner.metadata.entry.name, len(runner.metadata.entry.skeleton)) == (POSE, 5)
     assert resolve_model(None, "x.torchscript").name == POSE
     assert resolve_model(None, "x.torchscript").backend == "torchscript"
-    assert exported_once("auto", "x.torchscript").name == "x.torchscript"
+    assert fastest_form("auto", "x.torchscript", 1) == "x.torchscript"
     with pytest.raises(WrongModelError, match="not of tinypose_256x192; pass model=tinypose_128x96"):
         load_runner("tinypose_256x192", "x.torchscript")
     with pytest.raises(CheckpointError, match="is an exported file"):

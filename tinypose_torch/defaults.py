@@ -5,6 +5,7 @@ POSE = "tinypose_256x192"
 BOTTOM_UP = "higherhrnet_w32_512"
 # In place of a model's name: the model that the weights name, or the default without weights. (None is "no detector".)
 AUTO = "auto"
+NO_DETECTOR = "none"
 BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
 EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,8 +13,14 @@ import numpy as np
 from tinypose_torch.images import ImageError, find_inputs, load_image
 from tinypose_torch.video import VideoReader, is_camera, is_video
 
-NOTHING_FOUND = "no such file, or nothing in it that can be read (overlays of earlier runs are left out)"
 Result = TypeVar("Result")
+
+
+def why_nothing(item: str) -> str:
+    """Why an input stands for no file."""
+    if Path(item).is_dir():
+        return "no images in this folder but overlays of earlier runs, if any; videos are named one by one"
+    return "no file fits this pattern" if glob.has_magic(item) else "no such file"
 
 
 @dataclass
@@ -48,7 +56,7 @@ def read_frames(
     items = [sources] if isinstance(sources, str) else list(sources)
     found, missing = find_sources(items)
     for item in missing:
-        _fail(item, FileNotFoundError(f"{item}: {NOTHING_FOUND}"), on_error)
+        _fail(item, FileNotFoundError(f"{item}: {why_nothing(item)}"), on_error)
     for source in found:
         try:
             yield from _frames_of(source)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
 from tinypose_torch.defaults import AUTO, BACKENDS
@@ -13,6 +15,7 @@ from tinypose_torch.hints import command_line
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
 from tinypose_torch.runtime.exported import backend_of, open_exported
+from tinypose_torch.threads import check_threads
 
 
 def load_runner(
@@ -31,20 +34,25 @@ def load_runner(
             the task without weights. See `resolve_model`.
         weights: Weight file, exported file, or tag of a release; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
-        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
+        threads: Inference threads; the backend's own default unless given. PyTorch and ExecuTorch have one number of
+            threads for the whole process.
         task: ``"pose"``, ``"bottom-up pose"`` or ``"detection"``: what the model must be for, and which network of a
             file that holds two; the model's unless given.
         usage: How the caller spells the model's name, for error messages.
 
     Raises:
-        ValueError: Unknown backend or device, a backend that does not run this file, or a model for another task.
+        ValueError: Unknown backend or device, a backend that does not run this file, a model for another task, or too few
+            or many threads.
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     check_device(device)
+    check_threads(threads)
     tasks = (task,) if task is not None else ()
     needed = backend_of(Path(weights)) if weights is not None else None
+    if threads is not None and needed in (None, "torchscript"):
+        torch.set_num_threads(threads)
     if needed is not None:
         assert weights is not None
         if backend not in ("auto", needed):
