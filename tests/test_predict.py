@@ -214,7 +214,10 @@ def test_view_chooses_a_port(predict, capsys):
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("empty", "failed: empty: no images in this folder; videos are named one by one"),
+        (
+            "empty",
+            "failed: empty: no images in this folder (overlays of earlier runs are left out); videos are named one by one",
+        ),
         ("*.jpeg", "failed: *.jpeg: no file fits this pattern"),
         ("gone.png", "failed: gone.png: no such file"),
     ],

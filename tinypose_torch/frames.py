@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 def why_nothing(item: str) -> str:
     """Why an input stands for no file."""
     if Path(item).is_dir():
-        return "no images in this folder but overlays of earlier runs, if any; videos are named one by one"
+        return "no images in this folder (overlays of earlier runs are left out); videos are named one by one"
     return "no file fits this pattern" if glob.has_magic(item) else "no such file"
 
 
