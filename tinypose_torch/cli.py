@@ -166,14 +166,14 @@ def _add_evaluate(commands: Any) -> None:
     boxes.add_argument(
         "--with-detector",
         metavar="NAME",
-        help="the boxes that this detector finds, and the crop of predict: the accuracy of both networks together",
+        help="find the boxes with this detector: the accuracy of both networks together, cropped and decoded as by predict",
     )
     add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
     add(
         "--detection-threshold",
         type=float,
         metavar="S",
-        help="minimum score of a box (default: 0 with --detections, 0.5 with --with-detector)",
+        help="minimum score of a box (default: 0 with --detections, the detector's own with --with-detector)",
     )
     people = parser.add_mutually_exclusive_group()
     people.add_argument("--max-people", type=int, metavar="N", help="only images with at most N annotated people")

@@ -18,39 +18,19 @@ def check_outputs(
     outputs: Mapping[str, FilePath | None],
     inputs: Iterable[FilePath | None] = (),
     images: FilePath | None = None,
-    overwrite: bool = False,
+    overwrite: bool = True,
 ) -> None:
-    """Check that the outputs of a command replace neither inputs nor other existing files.
-
-    A file that this program wrote and can write again may be replaced; see `is_own_output`.
-
-    Args:
-        outputs, inputs, images: See `refuse_inputs`.
-        overwrite: Whether other existing files may be replaced, too.
-
-    Raises:
-        ValueError: See `refuse_inputs`; or an output is an existing file that this program did not write.
-    """
-    refuse_inputs(outputs, inputs, images)
-    for option, output in outputs.items():
-        if output is not None and not overwrite and os.path.exists(output) and not is_own_output(output):
-            raise ValueError(
-                f"{option} {output} exists and is no earlier result; name another file, or replace it with --overwrite"
-            )
-
-
-def refuse_inputs(
-    outputs: Mapping[str, FilePath | None], inputs: Iterable[FilePath | None] = (), images: FilePath | None = None
-) -> None:
-    """Check that no output of a command replaces one of its inputs.
+    """Check that the outputs of a command can be written, and replace none of its inputs.
 
     Args:
         outputs: Output file of each option, such as ``{"--json": options.json}``; ``None`` where it is not given.
         inputs: Input files, and folders of which every file is an input; ``None`` where not given.
         images: Folder whose images are inputs.
+        overwrite: Whether existing files that are no earlier results may be replaced; see `is_own_output`.
 
     Raises:
-        ValueError: An output is a folder, an input, or the file of another output.
+        ValueError: An output is a folder, an input, or the file of another output; its folder cannot be written to; it
+            exists and may not be replaced.
     """
     existing: dict[str, Path] = {}
     option_of: dict[str, str] = {}
@@ -60,6 +40,9 @@ def refuse_inputs(
         path = Path(output)
         if os.path.isdir(path):
             raise ValueError(f"{option} {path} is a folder; name a file")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise ValueError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
         other = option_of.setdefault(os.path.realpath(path), option)
         if other != option:
             raise ValueError(f"{other} and {option} name the same file, {path}; name two files")
@@ -71,6 +54,10 @@ def refuse_inputs(
     for option, path in existing.items():
         if _identity(path) in used:
             raise ValueError(f"{option} {path} would replace an input, {used[_identity(path)]}; name another file")
+        if not overwrite and not is_own_output(path):
+            raise ValueError(
+                f"{option} {path} exists and is no earlier result; name another file, or replace it with --overwrite"
+            )
 
 
 def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:

@@ -54,5 +54,5 @@ def test_nobody_visible_scores_nothing():
     assert rescore(KeypointPrediction(1, np.full((17, 3), 0.2), 0.9, 100.0)) == 0.0
 
 
-def test_nobody_found(tmp_path):
+def test_nothing_found(tmp_path):
     assert keypoint_accuracy(tmp_path / "x.json", []) == dict.fromkeys(STATISTICS, 0.0)

@@ -47,7 +47,7 @@ def test_recorded_accuracy(pair, tmp_path):
 def test_images_are_chosen_by_people(options, ids, boxes, evaluate, changed, tmp_path, capsys):
     """The same as a file of these images alone."""
     figures = evaluate(*boxes, *options, "--predictions", tmp_path / "p.json")
-    assert f"{len(ids)} images, " in capsys.readouterr().out
+    assert f"images: {len(ids)}, people found: " in capsys.readouterr().out
     assert figures["images"] == len(ids)
     assert {row["image_id"] for row in json.loads((tmp_path / "p.json").read_text())} == set(ids)
 

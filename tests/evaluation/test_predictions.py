@@ -96,17 +96,17 @@ def test_an_image_list_for_nothing(rendered, changed, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("empty", [True, False], ids=["no boxes", "no boxes above the threshold"])
-def test_nobody_found(empty, evaluate, tmp_path, capsys):
+def test_nothing_found(empty, evaluate, tmp_path, capsys):
     """Accuracy 0 and a warning, for poses as for boxes."""
     row = {"image_id": 10, "category_id": 1, "bbox": [0, 0, 50, 90], "score": 0.3}
     (tmp_path / "det.json").write_text(json.dumps([] if empty else [row]))
     figures = evaluate("--detections", tmp_path / "det.json", "--detection-threshold", 0.9)
     assert {figures[name] for name in coco.STATISTICS} == {0}
-    assert "warning: nothing was found in 4 images" in capsys.readouterr().err
+    assert "warning: nothing was found in the images" in capsys.readouterr().err
     figures = evaluate(*PIPELINE, "--detection-threshold", 1, "--predictions", tmp_path / "p.json")
     assert {figures[name] for name in coco.STATISTICS} == {0}
     assert json.loads((tmp_path / "p.json").read_text()) == []
-    assert "warning: nothing was found in 4 images" in capsys.readouterr().err
+    assert "warning: nothing was found in the images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rows", [{}, [{"image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]])

@@ -105,6 +105,7 @@ FIELDS = {
     "bbox": [None, [1, 2, 3], [1, 2, 3, None], [1, 2, 3, 10**400], [0, 0, float("nan"), 1], "box"],
     "keypoints": [None, "none", [10**400] * 51, [float("nan")] * 51, [[1, 2, 3]] * 17],
     "image_id": [None, [1], {}],
+    "category_id": [[1], {}],
 }
 
 
@@ -140,6 +141,11 @@ def test_area_that_does_not_follow(value, changed):
 
     with pytest.raises(DatasetError, match="annotation 2: segmentation .* has no area .*correct it, or add 'area'"):
         read_truth(changed(change))
+
+
+def test_image_ids_of_several_types(changed):
+    with pytest.raises(DatasetError, match="the image ids .* are of several types; expected integers"):
+        read_truth(changed(lambda content: content["images"][1].update(id="eleven")))
 
 
 @pytest.mark.parametrize("key", ["images", "annotations", "categories"])

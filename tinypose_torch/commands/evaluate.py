@@ -13,7 +13,7 @@ from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.commands import evaluation_tasks as tasks
 from tinypose_torch.evaluation.tracking import score_files
-from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
     outputs = {"--json": options.json, "--predictions": options.predictions}
-    refuse_inputs(outputs, [*inputs, options.tracks], options.images)
+    check_outputs(outputs, [*inputs, options.tracks], options.images)
     if options.tracks:
         return _evaluate_tracks(options)
     _check_options(options)
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if options.predictions:
         _write_json(options.predictions, found.results)
     if not found.results:
-        print(f"tinypose: warning: nothing was found in {found.num_images} images", file=sys.stderr)
+        print("tinypose: warning: nothing was found in the images", file=sys.stderr)
     accuracy = found.score() if found.score is not None else {}
     entry = runner.metadata.entry
     facts = {
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         "detections": options.detections,
         **found.facts,
     }
-    print(f"{found.num_images} images, {len(found.results)} {'boxes' if options.detector else 'people'} found")
+    print(f"images: {found.num_images}, {'boxes' if options.detector else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
     return 0
 
@@ -77,8 +77,11 @@ def _check_options(options: argparse.Namespace) -> None:
         _refuse(options, ("flip", "detections"), "a pose network without a detector")
     elif options.detector_weights:
         raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
-    if options.detection_threshold is not None and not (options.detections or options.with_detector):
-        raise ValueError("--detection-threshold is for the boxes of --detections or --with-detector")
+    if options.detection_threshold is not None:
+        if not (options.detections or options.with_detector):
+            raise ValueError("--detection-threshold is for the boxes of --detections or --with-detector")
+        if not 0 <= options.detection_threshold <= 1:
+            raise ValueError(f"--detection-threshold {options.detection_threshold}; expected 0 to 1")
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], kind: str) -> None:

@@ -85,14 +85,16 @@ def read_truth(
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
     images = index_images(path, content["images"])
+    if len({type(identity) for identity in images}) > 1:  # COCOeval sorts them
+        raise DatasetError(
+            f"{path}: the image ids {reprlib.repr(list(images))} are of several types; expected integers"
+        )
     derived: Counter[str] = Counter()
     rows = []
     for number, annotation in enumerate(content["annotations"], start=1):
-        if not isinstance(annotation, dict):
-            raise DatasetError(f"{path}: annotation number {number} is {reprlib.repr(annotation)}; expected an object")
+        name = _checked_name(path, number, annotation)
         if keypoint_category is not None and annotation.get("category_id", keypoint_category) != keypoint_category:
             continue
-        name = f"{path}: annotation {annotation.get('id', f'number {number}')}"
         _check_fields(name, annotation, keypoint_category is not None)
         missing = _missing_fields(name, annotation, images, keypoint_category)
         derived.update(missing.keys() if "id" in annotation else [*missing, "id"])
@@ -100,9 +102,18 @@ def read_truth(
     return Truth(path, {**content, "annotations": rows}, derived)
 
 
+def _checked_name(path: Path, number: int, annotation: Any) -> str:
+    """How messages name an annotation, whose ids are checked."""
+    if not isinstance(annotation, dict):
+        raise DatasetError(f"{path}: annotation number {number} is {reprlib.repr(annotation)}; expected an object")
+    name = f"{path}: annotation " + (reprlib.repr(annotation["id"]) if "id" in annotation else f"number {number}")
+    for field, value in (("image_id", annotation.get("image_id")), ("category_id", annotation.get("category_id", 0))):
+        if not isinstance(value, (int, str)):
+            raise DatasetError(f"{name}: {field} {reprlib.repr(value)}; expected an id")
+    return name
+
+
 def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> None:
-    if not isinstance(annotation.get("image_id"), (int, str)):
-        raise DatasetError(f"{name}: image_id {reprlib.repr(annotation.get('image_id'))}; expected the id of an image")
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise DatasetError(f"{name}: bbox {reprlib.repr(box)}; expected x, y, width, height")
