@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tinypose_torch import __version__, defaults
 from tinypose_torch.collection import collection_paused
 
 EXIT_USAGE = 2
+EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,15 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 if some inputs failed; 2 for wrong arguments, models or weights.
+        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 141 if stdout was closed, as by head.
     """
     options = build_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
+    if options.command != "benchmark":  # which compares PyTorch as it comes
+        # Idle threads sleep instead of spinning: on a busy machine PyTorch's networks are ten times as fast.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with collection_paused():
             command = importlib.import_module(f"tinypose_torch.commands.{options.command}")
-        return command.run(options)
+        status: int = command.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Nothing more can be printed, not even what Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         print(f"tinypose: error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -60,7 +71,11 @@ def _add_predict(commands: Any) -> None:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
-    add("--detector", default=defaults.DETECTOR, metavar="NAME", help="person detector (default: %(default)s)")
+    add(
+        "--detector",
+        metavar="NAME",
+        help=f"person detector (default: {defaults.DETECTOR}); none: the whole image is one person's box",
+    )
     add("--pose", default=defaults.POSE, metavar="NAME", help="pose network (default: %(default)s)")
     kinds = ".pdparams, .safetensors, .pt, a deployed Paddle model or an exported file (default: the official weights)"
     add("--detector-weights", metavar="FILE", help=f"weight file for the detector: {kinds}")
@@ -78,7 +93,7 @@ def _add_predict(commands: Any) -> None:
         nargs="?",
         const=8765,
         metavar="PORT",
-        help="show a video or camera in the browser while it runs, at http://127.0.0.1:PORT/ (8765)",
+        help="show a video or camera in the browser while it runs, at http://127.0.0.1:PORT/ (8765; 0: a free one)",
     )
     add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
     add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
@@ -102,18 +117,25 @@ def _add_predict(commands: Any) -> None:
         metavar="S",
         help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
     )
-    add("--crop", choices=defaults.CROP_RULES, default="deploy", help="how persons are cut out (default: %(default)s)")
+    add(
+        "--person-class",
+        metavar="NAME",
+        help="class whose boxes get poses (default: person, or the detector's only one)",
+    )
+    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
     add(
         "--backend",
         choices=defaults.BACKENDS,
-        help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed; "
-        "weights are exported to it once)",
+        help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "
+        "the networks were exported before, or there are 1000 photos and frames or more, for which they are exported "
+        "once; else eager, which is PyTorch)",
     )
     add(
         "--threads",
         type=int,
         metavar="N",
-        help="of ExecuTorch and ONNX Runtime (default: their own; in videos half as many as there are cores)",
+        help="inference threads (default: the backend's own; for exported files in videos half as many as there are "
+        "cores)",
     )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 
@@ -153,7 +175,7 @@ def _add_evaluate(commands: Any) -> None:
     add("--images", metavar="DIR", help="folder of the images")
     add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
     add("--device", default="cpu", help="default: %(default)s")
-    add("--threads", type=int, metavar="N", help="of ExecuTorch and ONNX Runtime")
+    add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
@@ -226,6 +248,7 @@ def _add_export(commands: Any) -> None:
     add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
     add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
     add("--detector-weights", metavar="FILE", help="weight file of that detector")
+    add("--person-class", metavar="NAME", help="its class that is a person (default: person, or its only one)")
     add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")
 
 

@@ -2,6 +2,7 @@
 
 DETECTOR = "picodet_s_320_lcnet_pedestrian"
 POSE = "tinypose_256x192"
+NO_DETECTOR = "none"
 BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
 EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,8 +13,16 @@ import numpy as np
 from tinypose_torch.images import ImageError, find_inputs, load_image
 from tinypose_torch.video import VideoReader, is_camera, is_video
 
-NOTHING_FOUND = "no such file, or nothing in it that can be read (overlays of earlier runs are left out)"
 Result = TypeVar("Result")
+
+
+def why_nothing(item: str) -> str:
+    """Why an input stands for no file."""
+    if os.path.isdir(item):
+        if not os.access(item, os.R_OK | os.X_OK):
+            return "this folder cannot be read"
+        return "no images in this folder; videos are named one by one, and overlays of earlier runs are left out"
+    return "no file fits this pattern" if glob.has_magic(item) else "no such file"
 
 
 @dataclass
@@ -48,7 +58,7 @@ def read_frames(
     items = [sources] if isinstance(sources, str) else list(sources)
     found, missing = find_sources(items)
     for item in missing:
-        _fail(item, FileNotFoundError(f"{item}: {NOTHING_FOUND}"), on_error)
+        _fail(item, FileNotFoundError(f"{item}: {why_nothing(item)}"), on_error)
     for source in found:
         try:
             yield from _frames_of(source)

@@ -16,7 +16,7 @@ import numpy as np
 from tinypose_torch import defaults
 from tinypose_torch.checkpoints.entries import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.frames import Frame, map_frames
-from tinypose_torch.geometry.crops import Crops, make_crops, warp
+from tinypose_torch.geometry.crops import Crops, make_crops, region_crops, warp
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.matrix_suppression import MatrixSuppression, in_image, matrix_suppress
 from tinypose_torch.geometry.suppression import suppress
@@ -34,7 +34,7 @@ class PoseEstimator:
     With its defaults it gives the answers of PaddleDetection's deployed pipeline.
 
     Args:
-        detector: Catalogue name of the person detector; ``None`` if boxes are always given.
+        detector: Catalogue name of the person detector; ``None`` for none: images without given boxes are one person's.
         pose: Catalogue name of the pose network.
         detector_weights, pose_weights: Weight files or exported files; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, weights eagerly; or ``"eager"``,
@@ -45,11 +45,12 @@ class PoseEstimator:
             `tinypose_torch.geometry.crops`.
         decoding: ``"dark"`` or ``"plain"``. Deployment always uses DARK; evaluation what the entry says.
         batch_size: Most people that the pose network sees at once.
-        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
+        threads: Inference threads; see `load_runner`.
+        person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
-        ValueError: A threshold outside [0, 1], or an unknown backend, device, crop or decoding.
+        ValueError: A threshold outside [0, 1], or an unknown backend, device, crop, decoding or class.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class PoseEstimator:
         decoding: str = "dark",
         batch_size: int = 64,
         threads: int | None = None,
+        person_class: str | None = None,
     ) -> None:
         if detection_threshold is not None and not 0 <= detection_threshold <= 1:
             raise ValueError(f"detection_threshold={detection_threshold}; expected 0 to 1")
@@ -84,7 +86,8 @@ class PoseEstimator:
         self.detector_entry: DetectorEntry | None = None
         if detector is not None:
             self.detector_runner = load_runner(detector, detector_weights, backend, device, threads, "detection")
-            self.detector_entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
+            entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
+            self.detector_entry = dataclasses.replace(entry, person_class=find_person_class(entry, person_class))
             if detection_threshold is None:
                 detection_threshold = self.detector_entry.person_threshold
         self.detection_threshold = detection_threshold
@@ -101,10 +104,11 @@ class PoseEstimator:
         Args:
             image: A path, an array ``(H, W, 3)`` uint8 RGB, a PIL image, or a list of them.
             boxes: ``(N, 4)`` x1, y1, x2, y2 in pixels, to skip detection; for a list of images, a list of such.
+                Without boxes and without a detector the whole image is one person's box, with a score of 1.
 
         Raises:
             ImageError, FileNotFoundError: See `load_image`.
-            ValueError: Boxes of another shape, empty or outside the image; no boxes and no detector.
+            ValueError: Boxes of another shape, empty or outside the image.
         """
         if not isinstance(image, (list, tuple)):
             return self._estimate(load_image(image), boxes)
@@ -135,11 +139,14 @@ class PoseEstimator:
     @image_errors()
     def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
         """Keypoints of the people in the given boxes of an RGB image."""
-        entry = self.pose_entry
-        skeleton = entry.skeleton
         if len(boxes) == 0:
-            return Poses.empty(skeleton)
-        crops = self.make_crops(image, boxes)
+            return Poses.empty(self.pose_entry.skeleton)
+        if scores is None:
+            scores = np.ones(len(boxes), np.float32)
+        return self._estimate_in_crops(image, self.make_crops(image, boxes), boxes, scores)
+
+    def _estimate_in_crops(self, image: Array, crops: Crops, boxes: Array, scores: Array) -> Poses:
+        entry = self.pose_entry
         keypoints, keypoint_scores = [], []
         for start in range(0, len(boxes), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -148,9 +155,7 @@ class PoseEstimator:
             keypoints.append(coordinates)
             keypoint_scores.append(peaks)
         in_image = crops.to_image(np.concatenate(keypoints))
-        if scores is None:
-            scores = np.ones(len(boxes), np.float32)
-        return Poses(boxes, scores, in_image, np.concatenate(keypoint_scores), skeleton)
+        return Poses(boxes, scores, in_image, np.concatenate(keypoint_scores), entry.skeleton)
 
     def make_crops(self, image: Array, boxes: Array) -> Crops:
         """How the given boxes are cut out of an RGB image."""
@@ -162,9 +167,13 @@ class PoseEstimator:
             return output[..., :2] / HEATMAP_STRIDE, output[..., 2]
         return decode_heatmaps(output, self.decoding)
 
+    @image_errors()
     def _estimate(self, image: Array, boxes: Any) -> Poses:
         if boxes is not None:
             return self.estimate_keypoints(image, _check_boxes(boxes, image))
+        if self.detector_runner is None:
+            crops = whole_image_crops(image, self.pose_entry, self.crop)
+            return self._estimate_in_crops(image, crops, _whole_image_box(image), np.ones(1, np.float32))
         people = self.find_people(image)
         return self.estimate_keypoints(image, people.boxes, people.scores)
 
@@ -173,21 +182,19 @@ class PoseEstimator:
         """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
 
         Raises:
-            ValueError: The estimator has no detector, or one that knows no people.
+            ValueError: The estimator has no detector.
         """
         threshold = self.detection_threshold if threshold is None else threshold
         detections = self._detect(image, threshold)
         entry = self.detector_entry
         assert entry is not None
-        if entry.person_class is None:
-            raise ValueError(f"{entry.name} has no class 'person' among {entry.class_names}")
         person = detections.class_ids == entry.person_class
         return detections[person & (detections.scores > threshold)]
 
     def _detect(self, image: Array, threshold: float | None = None) -> Detections:
         """Detections of every class; where it saves work, only those scored above a threshold."""
         if self.detector_runner is None or self.detector_entry is None:
-            raise ValueError("this PoseEstimator has no detector; pass boxes, or build it with one")
+            raise ValueError("this PoseEstimator has no detector; build it with one")
         entry = self.detector_entry
         scores, boxes, *appearances = self.detector_runner(resize_for_detector(image, entry))
         if threshold is not None and threshold > entry.suppression.score_threshold:  # a better one minds no worse ones
@@ -250,10 +257,21 @@ def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = sli
     )
 
 
-def whole_image_crops(image: Array, entry: PoseEntry) -> Crops:
-    """A photo as if it were one person's box."""
-    box = np.array([[0, 0, image.shape[1], image.shape[0]]])
-    return crops_of(image, box, entry, "deploy")
+def whole_image_crops(image: Array, entry: PoseEntry, rule: str = "deploy") -> Crops:
+    """How an image that is one person's box goes to the pose network.
+
+    By the deploy rule it is fitted to the network's width, as by PaddleDetection's keypoint inference without a detector.
+    """
+    if rule != "deploy":
+        return crops_of(image, _whole_image_box(image), entry, rule)
+    height, width = entry.input_size
+    return region_crops(
+        _whole_image_box(image).astype(np.int64), (height, width), (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
+    )
+
+
+def _whole_image_box(image: Array) -> Array:
+    return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
 
 
 def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
@@ -295,6 +313,30 @@ def people_for_network(folder: str | os.PathLike[str], estimator: PoseEstimator)
     if not people:
         raise FileNotFoundError(f"no people in the photos of {folder}")
     return np.concatenate(people)
+
+
+def find_person_class(entry: DetectorEntry, name: str | None = None) -> int:
+    """Index of the detector's class whose boxes get poses.
+
+    Args:
+        name: Of the class; unless given ``"person"``, or the only class.
+
+    Raises:
+        ValueError: There is no such class, or no class was named where there are several and none is a person.
+    """
+    classes = ", ".join(entry.class_names)
+    if name is not None:
+        if name not in entry.class_names:
+            raise ValueError(f"{entry.name} has no class {name!r}; its classes: {classes}")
+        return entry.class_names.index(name)
+    if entry.person_class is not None:
+        return entry.person_class
+    if len(entry.class_names) == 1:
+        return 0
+    raise ValueError(
+        f"{entry.name} has no class 'person'; name the one whose boxes get poses with --person-class "
+        f"(in Python: person_class): {classes}"
+    )
 
 
 def _level_sizes(entry: DetectorEntry) -> tuple[int, ...]:

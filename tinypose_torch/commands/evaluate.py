@@ -17,6 +17,7 @@ from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
+from tinypose_torch.threads import check_threads
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
 _POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(outputs, [*inputs, options.tracks], options.images)
     if options.tracks:
         return _evaluate_tracks(options)
+    check_threads(options.threads, "--threads")
     _check_options(options)
     runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
     if options.predictions:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +18,16 @@ from tqdm import tqdm
 from tinypose_torch.atomic import replacing
 from tinypose_torch.bottom_up import BottomUpEstimator
 from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.commands.networks import Networks, build_bottom_up, choose_networks, say_what_runs
 from tinypose_torch.defaults import OUTPUT_FOLDER
-from tinypose_torch.frames import NOTHING_FOUND, find_sources
+from tinypose_torch.frames import find_sources, why_nothing
 from tinypose_torch.images import ImageError, image_errors, load_image, save_png
 from tinypose_torch.outputs import check_outputs, overlay_paths
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.provenance import printable
 from tinypose_torch.results import Poses
-from tinypose_torch.seen import Seen, complete, look_at
+from tinypose_torch.seen import complete
+from tinypose_torch.threads import check_threads
 from tinypose_torch.tracking.smoothing import OriginalSmoothing, Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import is_camera, is_video
@@ -43,24 +44,18 @@ _SMOOTHING: dict[str, Smoothing | OriginalSmoothing | None] = {
 
 def run(options: argparse.Namespace) -> int:
     """Predict on every input; failures are listed at the end and do not stop the others."""
-    if not 0 <= options.keypoint_threshold <= 1:
-        raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
-    if options.detect_every < 1:
-        raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
-    if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
-        raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
+    _check(options)
     sources, missing = find_sources(options.inputs)
-    failures = [(item, NOTHING_FOUND) for item in missing]
+    failures = [(item, why_nothing(item)) for item in missing]
     overlays = _choose_outputs(options, sources)
     if sources:
+        _check_video_options(options, sources)
         if get_entry(options.pose).task == "bottom-up pose":
-            failures += _predict_all(_build_bottom_up(options), None, sources, overlays, options)
+            failures += _predict_all(build_bottom_up(options), None, sources, overlays, options)
         else:
-            if options.threads is None and any(map(is_video, sources)):
-                options.threads = _half_of_the_cores()
-            networks = _Networks.of(options)
+            networks = choose_networks(options, sources)
             estimator = networks.build()
-            _say_what_runs(estimator, chosen=networks.backend != "auto")
+            say_what_runs(estimator, networks, sources)
             failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
         print(f"failed: {source}: {reason}", file=sys.stderr)
@@ -86,86 +81,30 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
     return overlays
 
 
-def _half_of_the_cores() -> int:
-    """Threads of the networks in videos, where two processes run them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // 2)
+def _check(options: argparse.Namespace) -> None:
+    if "" in options.inputs:
+        raise ValueError("an INPUT is empty; name a file, a folder (. for this one), a pattern or webcam")
+    if not 0 <= options.keypoint_threshold <= 1:
+        raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
+    check_threads(options.threads, "--threads")
+    if options.detect_every < 1:
+        raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
+    if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
+        raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
 
 
-@dataclass(frozen=True)
-class _Networks:
-    """Detector and pose network, to be built in one process or another; see `PoseEstimator`."""
-
-    names: tuple[str, str]
-    weights: tuple[Any, Any]
-    backend: str
-    device: str
-    detection_threshold: float | None
-    crop: str
-    threads: int | None
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> _Networks:
-        detector_weights, pose_weights, backend = _fastest(options)
-        return cls(
-            (options.detector, options.pose),
-            (detector_weights, pose_weights),
-            backend,
-            options.device,
-            options.detection_threshold,
-            options.crop,
-            options.threads,
-        )
-
-    def build(self) -> PoseEstimator:
-        return PoseEstimator(
-            *self.names,
-            *self.weights,
-            self.backend,
-            self.device,
-            detection_threshold=self.detection_threshold,
-            crop=self.crop,
-            threads=self.threads,
-        )
-
-    def build_look(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Seen]]:
-        """What finds the people in an RGB image, from a score on, and then their poses."""
-        return partial(look_at, estimator=self.build(), threshold=threshold)
-
-
-def _build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
-    for name in ("detector_weights", "detection_threshold"):
-        if getattr(options, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} has no effect on {options.pose}, which finds people itself")
-    backend = options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
-    return BottomUpEstimator(options.pose, options.pose_weights, backend, options.device, threads=options.threads)
-
-
-def _fastest(options: argparse.Namespace) -> tuple[Any, Any, str]:
-    """Weights or exported files of detector and pose network, and the backend."""
-    weights = options.detector_weights, options.pose_weights
-    backend = options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
-    if backend == "auto" and options.device == "cpu":
-        from tinypose_torch.export.once import can_export, exported_once
-
-        if can_export():
-            names = options.detector, options.pose
-            weights = exported_once(names[0], weights[0]), exported_once(names[1], weights[1])
-    return *weights, backend
-
-
-def _say_what_runs(estimator: PoseEstimator, chosen: bool) -> None:
-    detector = estimator.detector_runner
-    assert detector is not None
-    backends = {runner.backend for runner in (detector, estimator.pose_runner)}
-    slow = not chosen and backends == {"eager"}
-    hint = "; faster on the CPU with: pip install 'tinypose-torch[export]'" if slow else ""
-    print(f"running on {' and '.join(sorted(backends))}{hint}", file=sys.stderr)
+def _check_video_options(options: argparse.Namespace, sources: list[str]) -> None:
+    """Refuse options for videos where there are only photos."""
+    if any(map(is_video, sources)):
+        return
+    for name, given in (("track", options.track), ("view", options.view is not None)):
+        if given:
+            raise ValueError(f"--{name} is for videos and cameras; all inputs are photos")
 
 
 def _predict_all(
     estimator: Estimator,
-    networks: _Networks | None,
+    networks: Networks | None,
     sources: list[str],
     overlays: dict[str, Path] | None,
     options: argparse.Namespace,
@@ -183,6 +122,8 @@ def _predict_all(
                 with image_errors():
                     for line in predict(estimator, source, wanted):
                         tqdm.write(line)
+            except BrokenPipeError:
+                raise  # the reader of stdout is gone
             except (ValueError, OSError) as error:
                 failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
     return failures
@@ -190,9 +131,10 @@ def _predict_all(
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
-    if isinstance(estimator, BottomUpEstimator) or options.detect_every > 1:
+    if isinstance(estimator, BottomUpEstimator) or estimator.detector_runner is None or options.detect_every > 1:
         return False
-    return estimator.detector_runner is not None and estimator.detector_runner.backend in ("executorch", "onnx")
+    backends = {estimator.detector_runner.backend, estimator.pose_runner.backend}
+    return backends <= {"executorch", "onnx"}
 
 
 def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
@@ -214,8 +156,8 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     least_score = follower.least_score if follower is not None else None
     ahead = partial(wanted.ahead.build_look, least_score) if wanted.ahead is not None else None
     with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
-        if wanted.view is not None:
-            tqdm.write(f"live view: http://{HOST}:{wanted.view}/", file=sys.stderr)
+        if video.view is not None:
+            tqdm.write(f"live view: http://{HOST}:{video.view}/", file=sys.stderr)
         frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
@@ -278,7 +220,7 @@ class _Wanted:
     keypoint_threshold: float
     following: _Following | None
     view: int | None
-    ahead: _Networks | None
+    ahead: Networks | None
 
 
 @dataclass

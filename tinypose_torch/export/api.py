@@ -20,6 +20,7 @@ from tinypose_torch.collection import collection_paused
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
+from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
 from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.factory import entry_of
@@ -68,7 +69,7 @@ class Exported:
 
 
 class ExportError(RuntimeError):
-    """A format whose packages are not installed."""
+    """A file that cannot be made here: packages are not installed, or the exporter failed."""
 
 
 def export_model(
@@ -76,11 +77,13 @@ def export_model(
     output: str | os.PathLike[str],
     options: ExportOptions | None = None,
     calibration: np.ndarray | None = None,
+    progress: Progress = no_progress,
 ) -> Exported:
     """Export a network from `create_model`; the file appears only when it is complete.
 
     Args:
         calibration: Images of the network's input size, ``(N, H, W, 3)`` uint8 RGB, as it will see them; for int8.
+        progress: Called with every stage, and the share of it that is done; see `tinypose_torch.export.progress`.
 
     Raises:
         ValueError: Options that do not go together.
@@ -89,9 +92,9 @@ def export_model(
     options = options or ExportOptions()
     _check(options)
     with _written(output) as temporary:
-        prepared = _prepare(network, options, calibration)
+        prepared = _prepare(network, options, calibration, progress)
+        facts = formats.WRITERS[options.format](prepared.method, temporary, progress)
         method = prepared.method
-        facts = formats.WRITERS[options.format](method.graph, method.example, method.metadata, temporary)
     return Exported(method.metadata, prepared.facts | facts)
 
 
@@ -101,11 +104,13 @@ def export_pair(
     output: str | os.PathLike[str],
     options: ExportOptions | None = None,
     calibration: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    progress: Progress = no_progress,
 ) -> dict[str, Exported]:
     """Export a detector and a pose network into one ExecuTorch file, as its methods ``detect`` and ``pose``.
 
     Args:
         calibration: As for `export_model`, for each.
+        progress: As for `export_model`.
 
     Returns:
         What was made, by method.
@@ -123,10 +128,11 @@ def export_pair(
         )
     with _written(output) as temporary:
         prepared = {
-            name: _prepare(network, options, images)
+            name: _prepare(network, options, images, progress)
             for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
         }
-        facts = formats.write_executorch_methods({name: made.method for name, made in prepared.items()}, temporary)
+        methods = {name: made.method for name, made in prepared.items()}
+        facts = formats.write_executorch_methods(methods, temporary, progress)
     return {name: Exported(made.method.metadata, made.facts | facts[name]) for name, made in prepared.items()}
 
 
@@ -138,8 +144,11 @@ class _Prepared:
     facts: dict[str, Any]
 
 
-def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray | None) -> _Prepared:
+def _prepare(
+    network: nn.Module, options: ExportOptions, calibration: np.ndarray | None, progress: Progress
+) -> _Prepared:
     entry = entry_of(network)
+    progress = of_network(progress, entry.name)
     if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(
             f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
@@ -148,6 +157,7 @@ def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)
+    progress(PREPARE, 0)
     rewritten = rewrite(network, options.format, options.precision).cpu()
     if options.precision == "fp16":
         rewritten = HalfPrecision(rewritten)
@@ -157,7 +167,7 @@ def _prepare(network: nn.Module, options: ExportOptions, calibration: np.ndarray
         return _Prepared(formats.Method(graph, example, metadata), {})
     images = _calibration_images(calibration, entry, metadata)
     budget = ERROR_BUDGET[entry.task] if options.error_budget is None else options.error_budget
-    int8_graph, plan = quantised(graph, example, images, budget)
+    int8_graph, plan = quantised(graph, example, images, budget, progress)
     return _Prepared(formats.Method(int8_graph, example, metadata), plan.to_json())
 
 

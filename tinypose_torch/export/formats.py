@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.quick import (
     quick_decompositions,
     quick_graphs,
@@ -24,27 +25,42 @@ from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
-Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], dict[str, Any]]
+
+@dataclass(frozen=True)
+class Method:
+    """A network to be written: alone, or as a method of an ExecuTorch file."""
+
+    graph: nn.Module
+    example: Tensor
+    metadata: ExportMetadata
 
 
-def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
+Writer = Callable[[Method, Path, Progress], dict[str, Any]]
+
+
+def write_torchscript(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Traced and frozen."""
     with quiet_exporters(), torch.no_grad():
-        traced = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
-        torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
+        progress(TRACE, 0)
+        traced = torch.jit.freeze(torch.jit.trace(method.graph, method.example, check_trace=False))
+        progress(WRITE, 0)
+        torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: method.metadata.to_json()})
     return {}
 
 
-def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
+def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Opset of torch's exporter; one file, weights inside."""
     import onnx
 
+    metadata = method.metadata
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
+    progress(TRACE, 0)
     with quiet_exporters(), quick_graphs(), quick_rewriting():
         program = torch.onnx.export(
-            network, (example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
+            method.graph, (method.example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
     assert program is not None
+    progress(WRITE, 0)
     model = program.model_proto
     graph = model.graph
     for part in (graph, *graph.input, *graph.output, *graph.node, *graph.initializer, *graph.value_info):
@@ -55,35 +71,30 @@ def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, pa
     return {}
 
 
-@dataclass(frozen=True)
-class Method:
-    """One network of an ExecuTorch file."""
-
-    graph: nn.Module
-    example: Tensor
-    metadata: ExportMetadata
-
-
-def write_executorch(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
+def write_executorch(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Lowered to XNNPACK, with the description as a method, and sealed."""
-    return write_executorch_methods({"forward": Method(graph, example, metadata)}, path)["forward"]
+    return write_executorch_methods({"forward": method}, path, progress)["forward"]
 
 
-def write_executorch_methods(methods: dict[str, Method], path: Path) -> dict[str, dict[str, Any]]:
+def write_executorch_methods(
+    methods: dict[str, Method], path: Path, progress: Progress = no_progress
+) -> dict[str, dict[str, Any]]:
     """Several networks in one file, a method each.
 
     Returns:
         What XNNPACK took of each, for the receipt.
     """
     with quick_graphs():
-        program = lower(methods)
+        program = lower(methods, progress)
         facts = {name: delegation(program, name) for name in methods}
+        progress(WRITE, 0)
         path.write_bytes(seal(program.to_executorch().buffer))
     return facts
 
 
-def lower(methods: dict[str, Method]) -> Any:
+def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
+    progress(TRACE, 0)
     with quiet_exporters():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
@@ -91,6 +102,7 @@ def lower(methods: dict[str, Method]) -> Any:
         programs = {
             name: torch.export.export(method.graph, (method.example,), strict=False) for name, method in methods.items()
         }
+        progress(LOWER, 0)
         text = describe_methods({name: method.metadata for name, method in methods.items()})
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())

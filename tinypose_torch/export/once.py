@@ -1,4 +1,4 @@
-"""The fastest exact form of a network on this machine, made once and kept in the cache."""
+"""ExecuTorch files of networks in the cache: found there, or made once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from filelock import FileLock
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.download import cache_dir, fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError
-from tinypose_torch.export.api import ExportOptions, export_model, suits_phones
+from tinypose_torch.export.progress import export_stages, show_progress
 from tinypose_torch.factory import create_model
 from tinypose_torch.runtime.exported import backend_of, open_exported
 
+# Exporting a pair of networks takes 30 to 75 s on two cores, and saves 40 to 75 ms per image.
+EXPORT_PAYS_FROM = 1000  # images
 _FORMAT = "executorch"
 _CACHE_VERSION = 1  # raise when the same weights become another file
+
+
+class CacheError(OSError):
+    """An ExecuTorch file that is not in the cache and cannot be made there."""
 
 
 def can_export() -> bool:
@@ -26,27 +32,68 @@ def can_export() -> bool:
     return importlib.util.find_spec("executorch") is not None
 
 
-def exported_once(model: str, weights: str | os.PathLike[str] | None = None) -> Path:
-    """An ExecuTorch file of a model in float32, taken from the cache or made for it; up to a minute the first time.
+def fastest_form(
+    model: str, weights: str | os.PathLike[str] | None, num_images: float
+) -> str | os.PathLike[str] | None:
+    """What to run a network from: an ExecuTorch file in float32 from the cache, or its weights.
+
+    A file that is not in the cache yet is made for `EXPORT_PAYS_FROM` images or more.
 
     Args:
         model: Name in the catalogue.
-        weights: Weight file; the official weights unless given. An exported file is returned as it is, and so are the
-            weights of a network that cannot be an ExecuTorch file.
+        weights: Weight file; the official weights unless given. An exported file is returned as it is.
+        num_images: How many images the network will run on, photos and frames of videos.
+
+    Raises:
+        CacheError: The weights have to do: the file in the cache is damaged, or cannot be made.
+        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
     """
     source = Path(weights) if weights is not None else fetch_pretrained(get_entry(model))
-    if not suits_phones(get_entry(model)) or not source.is_file() or backend_of(source) is not None:
-        return source  # exported already; or a folder, or nothing, which the caller will read or refuse
+    if not source.is_file() or backend_of(source) is not None:
+        return weights  # exported already; or a folder, or nothing, which the caller will read or refuse
+    path = _cached_path(model, source)
+    if num_images >= EXPORT_PAYS_FROM:
+        return _exported_once(model, weights, path) if _suits_phones(model) else weights
+    if not path.is_file():
+        return weights
+    try:
+        open_exported(path, _FORMAT)
+    except (CheckpointError, OSError) as error:
+        raise CacheError(str(error)) from None
+    return path
+
+
+def _exported_once(model: str, weights: str | os.PathLike[str] | None, path: Path) -> Path:
+    """The file, made if it is missing or damaged. A complete one needs no lock: its folder may be read-only."""
+    if _is_good(path):
+        return path
+    network = create_model(model, pretrained=weights is None, weights=weights)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not _is_good(path):
+                from tinypose_torch.export.api import ExportOptions, export_model
+
+                stages = export_stages([model], _FORMAT, "fp32")
+                with show_progress(f"exporting {model}, once", stages) as progress:
+                    export_model(network, path, ExportOptions(_FORMAT), progress=progress)
+    except Exception as error:  # exporters raise whatever they like, and the weights can be run instead
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CacheError(f"cannot make {path}: {reason}") from error
+    return path
+
+
+def _cached_path(model: str, source: Path) -> Path:
+    """Where the file of these weights is kept; another one for every version of ExecuTorch and PyTorch."""
     made_of = [hashlib.sha256(source.read_bytes()).hexdigest(), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    path = cache_dir() / "exported" / f"{model}-{key}.pte"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not _is_good(path):
-            print(f"exporting {model} to ExecuTorch, once, into {path} ...", flush=True)
-            network = create_model(model, pretrained=weights is None, weights=weights)
-            export_model(network, path, ExportOptions(_FORMAT))
-    return path
+    return cache_dir() / "exported" / f"{model}-{key}.pte"
+
+
+def _suits_phones(model: str) -> bool:
+    from tinypose_torch.export.api import suits_phones
+
+    return suits_phones(get_entry(model))
 
 
 def _is_good(path: Path) -> bool:
@@ -54,6 +101,6 @@ def _is_good(path: Path) -> bool:
         return False
     try:
         open_exported(path, _FORMAT)
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return False  # damaged in the cache: made again
     return True

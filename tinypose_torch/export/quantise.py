@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from tinypose_torch.export.graphs import Graph
+from tinypose_torch.export.progress import CALIBRATE, MEASURE, QUANTISE, Progress, no_progress
 from tinypose_torch.export.quick import quick_graphs
 from tinypose_torch.export.quiet import quiet_exporters
 
@@ -81,7 +81,9 @@ class Plan:
         }
 
 
-def quantised(graph: Graph, example: Tensor, images: np.ndarray, budget: float) -> tuple[nn.Module, Plan]:
+def quantised(
+    graph: Graph, example: Tensor, images: np.ndarray, budget: float, progress: Progress = no_progress
+) -> tuple[nn.Module, Plan]:
     """The graph with as many convolutions in int8 as the budget allows, to be exported and lowered; and which.
 
     Args:
@@ -89,11 +91,14 @@ def quantised(graph: Graph, example: Tensor, images: np.ndarray, budget: float) 
         example: Its input, of the size that it will be exported for.
         images: What the graph takes, ``(N, ...)``; the first 128 are looked at.
         budget: See `ERROR_BUDGET`.
+        progress: See `tinypose_torch.export.progress`.
     """
     with quick_graphs():
         program = exported_program(graph, example)
         looked_at = images[:MOST_IMAGES]
-        plan = choose_layers(measure_layers(graph, program, looked_at), budget, len(looked_at))
+        layers = measure_layers(graph, program, looked_at, progress)
+        plan = choose_layers(layers, budget, len(looked_at))
+        progress(QUANTISE, 0)
         return _quantise(program, example, plan), plan
 
 
@@ -103,24 +108,26 @@ def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:
         return torch.export.export(graph, (example,), strict=False).module()
 
 
-def measure_layers(graph: Graph, program: torch.fx.GraphModule, images: np.ndarray) -> list[Layer]:
+def measure_layers(
+    graph: Graph, program: torch.fx.GraphModule, images: np.ndarray, progress: Progress = no_progress
+) -> list[Layer]:
     """Observe ranges on the images, and measure what each convolution alone does to the outputs.
 
     Args:
         program: The graph's `exported_program`.
         images: As for `quantised`; all are observed.
+        progress: As for `quantised`.
     """
     inputs = [graph.input(batch) for batch in torch.from_numpy(images).split(_BATCH)]
     relus = {name: relu is not None for name, _, relu in _convolutions(program) if name.startswith("network.")}
-    ranges, work = _observe(graph, inputs, relus)
+    ranges, work = _observe(graph, inputs, relus, progress)
     measured = torch.cat(inputs)[:_MEASURED_IMAGES]
     layers = []
     with torch.inference_mode():
         expected = _flat(graph.network(measured))
         size = expected.abs().mean()
-        for name, (before, after) in tqdm(
-            ranges.items(), desc="measuring layers", unit="layer", disable=None, leave=False
-        ):
+        for index, (name, (before, after)) in enumerate(ranges.items()):
+            progress(MEASURE, index / len(ranges))
             with _as_int8(graph.get_submodule(name), before, after, relus[name]):
                 error = (_flat(graph.network(measured)) - expected).abs().mean() / size
             layers.append(Layer(name, before, after, work[name], float(error)))
@@ -217,7 +224,7 @@ def _convolutions(program: torch.fx.GraphModule) -> Iterator[tuple[str, torch.fx
 
 
 def _observe(
-    graph: Graph, inputs: list[Tensor], relus: dict[str, bool]
+    graph: Graph, inputs: list[Tensor], relus: dict[str, bool], progress: Progress
 ) -> tuple[dict[str, tuple[Range, Range]], dict[str, int]]:
     """Ranges of every convolution's input and output, and its multiplications per image."""
     from torchao.quantization.pt2e import HistogramObserver
@@ -247,7 +254,8 @@ def _observe(
     with ExitStack() as stack, torch.no_grad():
         for name in relus:
             stack.callback(graph.get_submodule(name).register_forward_hook(watch(name)).remove)
-        for batch in tqdm(inputs, desc="calibrating", unit="batch", disable=None, leave=False):
+        for index, batch in enumerate(inputs):
+            progress(CALIBRATE, index / len(inputs))
             graph.network(batch)
     return {name: (_range(before), _range(after)) for name, (before, after) in observers.items()}, work
 

@@ -249,7 +249,16 @@ def deploy_regions(boxes: Array, image_size: Size) -> Array:
 
 
 def _deploy_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size) -> Crops:
-    regions = deploy_regions(boxes, image_size)
+    return region_crops(deploy_regions(boxes, image_size), input_size, heatmap_size)
+
+
+def region_crops(regions: Array, input_size: Size, heatmap_size: Size) -> Crops:
+    """Regions of an image, fitted to the network's width, as PaddleDetection's deployment warps them.
+
+    Args:
+        regions: ``(N, 4)`` integers x1, y1, x2, y2, end-exclusive.
+        input_size, heatmap_size: (height, width).
+    """
     size = (regions[:, 2:] - regions[:, :2]).astype(np.float64)
     matrices = three_point_matrices(size / 2, size[:, 0], input_size)
     heatmap_wh = np.array([heatmap_size[1], heatmap_size[0]])

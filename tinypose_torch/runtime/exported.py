@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,8 +84,9 @@ class ExecuTorchRunner(FileRunner):
         content = unsealed(path)
         with _quiet():
             try:
-                from executorch.extension.pybindings import portable_lib
-                from executorch.runtime import Runtime, Verification
+                with _exporter_left_out():
+                    from executorch.extension.pybindings import portable_lib
+                    from executorch.runtime import Runtime, Verification
             except ImportError as error:
                 raise CheckpointError(
                     f"{path}: ExecuTorch is needed; pip install 'tinypose-torch[export]' ({error})"
@@ -212,6 +214,24 @@ def _described(path: Path, text: str, read: Callable[[str], Described]) -> Descr
 def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:
     """The method that does a task; the first one where none does, whose own description then says what it is."""
     return next((name for name, metadata in methods.items() if metadata.entry.task == task), next(iter(methods)))
+
+
+@contextmanager
+def _exporter_left_out() -> Iterator[None]:
+    """While open, ExecuTorch's runtime can be imported without its exporter, which takes 3 s to import.
+
+    Made for executorch 1.5.1, whose runtime imports the exporter's package for the class of one warning.
+    """
+    package, warning = "executorch.exir", "executorch.exir._warnings"
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package], sys.modules[warning] = ModuleType(package), ModuleType(warning)
+    sys.modules[warning].__dict__["ExperimentalWarning"] = DeprecationWarning
+    try:
+        yield
+    finally:
+        del sys.modules[package], sys.modules[warning]
 
 
 @contextmanager

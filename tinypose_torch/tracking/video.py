@@ -37,7 +37,7 @@ class VideoPoses:
         smoothing: How much keypoints are smoothed; ``None``: not at all.
 
     Raises:
-        ValueError: ``detect_every`` below 1, or above it for a bottom-up network; a `PoseEstimator` without a detector.
+        ValueError: ``detect_every`` below 1, or above it without a detector.
     """
 
     def __init__(
@@ -49,10 +49,8 @@ class VideoPoses:
     ) -> None:
         if detect_every < 1:
             raise ValueError(f"detect_every={detect_every}; at least 1 is needed")
-        if detect_every > 1 and isinstance(estimator, BottomUpEstimator):
-            raise ValueError(f"detect_every={detect_every}: {estimator.entry.name} has no detector")
-        if isinstance(estimator, PoseEstimator) and estimator.detector_entry is None:
-            raise ValueError("this PoseEstimator has no detector, which following people needs")
+        if detect_every > 1 and not _has_detector(estimator):
+            raise ValueError(f"detect_every={detect_every}: this {type(estimator).__name__} has no detector")
         self.estimator, self.detect_every, self.smoothing = estimator, detect_every, smoothing
         self._tracking = tracking or _thresholds_of(estimator)
         self._tracker = Tracker(self._tracking)
@@ -76,7 +74,7 @@ class VideoPoses:
         """
         estimator = self.estimator
         tracker = self._tracker
-        if isinstance(estimator, BottomUpEstimator):
+        if isinstance(estimator, BottomUpEstimator) or not _has_detector(estimator):
             poses = estimator(image)
             tracker.update(poses.boxes, poses.scores)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
@@ -157,13 +155,18 @@ def _own_poses(poses: Poses) -> set[int]:
 def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
     if isinstance(estimator, BottomUpEstimator):
         strong = _LEAST_HEAT
+    elif estimator.detector_entry is None:
+        return BY_BOXES
     else:
         assert estimator.detection_threshold is not None
-        assert estimator.detector_entry is not None
         strong = estimator.detection_threshold
         if estimator.detector_entry.appearances:
             return TrackerSettings(strong=strong, weak=strong)
     return dataclasses.replace(BY_BOXES, strong=strong, weak=min(BY_BOXES.weak, strong))
+
+
+def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
+    return isinstance(estimator, PoseEstimator) and estimator.detector_entry is not None
 
 
 def _upright(box: Array) -> bool:

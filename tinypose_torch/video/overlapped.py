@@ -43,6 +43,7 @@ class _Opened:
     fps: float
     declared_frames: int | None
     frames: SharedFrames
+    view: int | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class OverlappedVideo:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
         overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
         keypoint_threshold: Score from which a keypoint is drawn.
-        view: Port of a page that shows the overlay while it is made; ``None`` for none. See `LiveView`.
+        view: Port of a page that shows the overlay while it is made, 0 for a free one; ``None`` for none. See `LiveView`.
         prepare_to_look: Of what looks at every frame ahead; see `LookAhead`.
 
     Attributes:
@@ -77,6 +78,7 @@ class OverlappedVideo:
         time: Presentation time of the frame that was given last, in seconds; see `VideoReader`.
         ended_early: Whether the frames end before the number and the duration that the file declares.
         seen: What was seen in the frame that was given last; ``None`` if nothing looks.
+        view: Port of the page; ``None`` if there is none.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -111,7 +113,7 @@ class OverlappedVideo:
         try:
             opened = self._channel.receive()
             assert isinstance(opened, _Opened)
-            self.fps, self.declared_frames = opened.fps, opened.declared_frames
+            self.fps, self.declared_frames, self.view = opened.fps, opened.declared_frames, opened.view
             self._memory = SharedMemory(opened.frames.memory)
             if self._looker is not None:
                 self._looker.begin(opened.frames)
@@ -207,7 +209,7 @@ def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     for slot in range(slots):
         free.put(slot)
-    pipe.send(_Opened(video.fps, video.declared_frames, shared))
+    pipe.send(_Opened(video.fps, video.declared_frames, shared, view.port if view is not None else None))
     times = [0.0] * slots
     decoder = threading.Thread(target=_decode, args=(pipe, video, decoded, first, (frames, times), free), daemon=True)
     decoder.start()

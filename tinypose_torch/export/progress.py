@@ -1,0 +1,81 @@
+"""Progress of an export: a bar on a terminal, else a line per stage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+Progress = Callable[[str, float], None]
+"""Called with the stage that is under way and the share of it that is done, 0 to 1."""
+
+PHOTOS = "read photos"
+PREPARE, CALIBRATE, MEASURE, QUANTISE = "prepare", "calibrate", "measure layers", "quantise"
+TRACE, LOWER, WRITE, COMPARE = "trace", "lower", "write", "compare"
+
+# CPU seconds of a TinyPose network; only their ratios matter.
+_NETWORK_SECONDS = {PREPARE: 0.3}
+_INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
+_FILE_SECONDS = {
+    "executorch": {TRACE: 5.0, LOWER: 15.0, WRITE: 3.0},
+    "onnx": {TRACE: 9.0, WRITE: 0.5},
+    "torchscript": {TRACE: 3.0, WRITE: 0.3},
+}
+_COMPARE_SECONDS = 3.0
+_PHOTO_SECONDS = 0.2
+
+
+def no_progress(stage: str, share: float) -> None:
+    """Progress that is not shown."""
+
+
+def of_network(progress: Progress, name: str) -> Progress:
+    """Progress of the stages that each network of a file goes through."""
+    return lambda stage, share: progress(f"{name}: {stage}", share)
+
+
+def export_stages(
+    names: Sequence[str], format_name: str, precision: str, *, num_photos: int = 0, receipt: bool = False
+) -> dict[str, float]:
+    """The stages of an export in their order, with their typical durations.
+
+    Args:
+        names: Of the networks that go into the file.
+        num_photos: How many photos are read first.
+        receipt: Whether the file is compared with the networks at the end.
+    """
+    per_network = _INT8_SECONDS if precision == "int8" else _NETWORK_SECONDS
+    stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
+    stages |= {f"{name}: {stage}": seconds for name in names for stage, seconds in per_network.items()}
+    stages |= {stage: seconds * len(names) for stage, seconds in _FILE_SECONDS[format_name].items()}
+    return stages | ({COMPARE: _COMPARE_SECONDS * len(names)} if receipt else {})
+
+
+@contextmanager
+def show_progress(title: str, stages: Mapping[str, float]) -> Iterator[Progress]:
+    """Shows stages on stderr: as one bar on a terminal, else as a line each.
+
+    Args:
+        stages: Their durations by name, in their order; see `export_stages`.
+    """
+    names, total = list(stages), sum(stages.values())
+    begun = [sum(list(stages.values())[:index]) for index in range(len(names))]
+    shown = ""
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=total, desc=title, disable=None, leave=False, bar_format=layout) as bar:
+
+        def progress(stage: str, share: float) -> None:
+            nonlocal shown
+            index = names.index(stage)
+            if bar.disable:
+                if stage != shown:
+                    print(f"{title}: {stage} ({index + 1} of {len(names)})", file=sys.stderr, flush=True)
+            else:
+                bar.set_description_str(f"{title}: {stage}", refresh=False)
+                bar.update(max(0.0, begun[index] + share * stages[stage] - bar.n))
+                bar.refresh()
+            shown = stage
+
+        yield progress
