@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from tinypose_torch.cli import main
-from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.outputs import check_outputs
 
 
 def test_inputs_under_other_names(tmp_path, monkeypatch):
@@ -17,8 +17,8 @@ def test_inputs_under_other_names(tmp_path, monkeypatch):
     for name in ("ann.json", "./ann.json", str(tmp_path / "ann.json"), "link.json", "hard.json"):
         for given in ("ann.json", "link.json"):
             with pytest.raises(ValueError, match=f"--json {name.removeprefix('./')} would replace an input, {given}"):
-                refuse_inputs({"--json": name}, [None, given])
-    refuse_inputs({"--json": "other.json", "--plot": None}, ["ann.json", "gone.json"])
+                check_outputs({"--json": name}, [None, given])
+    check_outputs({"--json": "other.json", "--plot": None}, ["ann.json", "gone.json"])
 
 
 def test_images_of_a_folder(tmp_path):
@@ -29,22 +29,22 @@ def test_images_of_a_folder(tmp_path):
     (tmp_path / "images/broken.png").symlink_to(tmp_path / "gone.png")
     for name in ("images/deep/a.JPG", "b.png"):
         with pytest.raises(ValueError, match="would replace an input"):
-            refuse_inputs({"--json": tmp_path / name}, images=tmp_path / "images")
-    refuse_inputs({"--json": tmp_path / "images/figures.json"}, images=tmp_path / "images")
+            check_outputs({"--json": tmp_path / name}, images=tmp_path / "images")
+    check_outputs({"--json": tmp_path / "images/figures.json"}, images=tmp_path / "images")
     with pytest.raises(ValueError, match="would replace an input"):  # of a deployed model
-        refuse_inputs({"--json": tmp_path / "images/figures.json"}, [tmp_path / "images"])
+        check_outputs({"--json": tmp_path / "images/figures.json"}, [tmp_path / "images"])
 
 
 def test_folders_and_one_file_twice(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ValueError, match=f"--json .* cannot be written: {tmp_path / 'file'} is no folder"):
-        refuse_inputs({"--json": tmp_path / "file/deep/a.json"})
-    refuse_inputs({"--json": tmp_path / "new/deep/a.json"})
+        check_outputs({"--json": tmp_path / "file/deep/a.json"})
+    check_outputs({"--json": tmp_path / "new/deep/a.json"})
     assert not (tmp_path / "new").exists()
     with pytest.raises(ValueError, match=f"--json {tmp_path} is a folder; name a file"):
-        refuse_inputs({"--json": tmp_path})
+        check_outputs({"--json": tmp_path})
     with pytest.raises(ValueError, match="--json and --predictions name the same file"):
-        refuse_inputs({"--json": tmp_path / "a", "--predictions": f"{tmp_path}/./a"})
+        check_outputs({"--json": tmp_path / "a", "--predictions": f"{tmp_path}/./a"})
 
 
 COMMANDS = {

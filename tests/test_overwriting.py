@@ -5,15 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
 from convert.__main__ import main as convert
+from tinypose_torch import create_model
 from tinypose_torch.cli import main
-from tinypose_torch.export.receipt import make_receipt, write_receipt
+from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.images import find_inputs, save_png
 from tinypose_torch.outputs import overlay_paths
 from tinypose_torch.provenance import is_overlay, is_own_output, printable
+from tinypose_torch.runtime import EagerRunner
 
 DEMO = ["--detector", "picodet_s_192_lcnet_pedestrian", "--pose", "tinypose_128x96"]
 DEMO += ["--detector-weights", str(ROOT / "weights/picodet_s_192_demo.safetensors")]
@@ -195,3 +198,12 @@ def test_convert(folder, capsys):
     assert convert([str(weights), *base, "--output", "kept.safetensors"]) == 2
     assert "kept.safetensors exists and is no earlier result" in capsys.readouterr().err
     assert Path("kept.safetensors").read_bytes() == weights.read_bytes() == trained
+
+
+def test_receipt_without_nan():
+    """A network of damaged weights is no network to compare with."""
+    network = create_model("tinypose_128x96")
+    runner = EagerRunner(create_model("tinypose_128x96"))
+    torch.nn.init.constant_(next(iter(network.parameters())), float("nan"))
+    with pytest.raises(ValueError, match="tinypose_128x96: NaN or infinite outputs on 1 photo"):
+        compare(runner, network, np.zeros((1, 128, 96, 3), np.uint8), "1 photo", {})

@@ -216,7 +216,7 @@ def test_view_chooses_a_port(predict, capsys):
     [
         (
             "empty",
-            "failed: empty: no images in this folder (overlays of earlier runs are left out); videos are named one by one",
+            "failed: empty: no images in this folder; videos are named one by one, and overlays of earlier runs are left out",
         ),
         ("*.jpeg", "failed: *.jpeg: no file fits this pattern"),
         ("gone.png", "failed: gone.png: no such file"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -18,8 +18,10 @@ Result = TypeVar("Result")
 
 def why_nothing(item: str) -> str:
     """Why an input stands for no file."""
-    if Path(item).is_dir():
-        return "no images in this folder (overlays of earlier runs are left out); videos are named one by one"
+    if os.path.isdir(item):
+        if not os.access(item, os.R_OK | os.X_OK):
+            return "this folder cannot be read"
+        return "no images in this folder; videos are named one by one, and overlays of earlier runs are left out"
     return "no file fits this pattern" if glob.has_magic(item) else "no such file"
 
 

@@ -18,29 +18,7 @@ def check_outputs(
     outputs: Mapping[str, FilePath | None],
     inputs: Iterable[FilePath | None] = (),
     images: FilePath | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Check that the outputs of a command replace neither inputs nor other existing files.
-
-    A file that this program wrote and can write again may be replaced; see `is_own_output`.
-
-    Args:
-        outputs, inputs, images: See `refuse_inputs`.
-        overwrite: Whether other existing files may be replaced, too.
-
-    Raises:
-        ValueError: See `refuse_inputs`; or an output is an existing file that this program did not write.
-    """
-    refuse_inputs(outputs, inputs, images)
-    for option, output in outputs.items():
-        if output is not None and not overwrite and os.path.exists(output) and not is_own_output(output):
-            raise ValueError(
-                f"{option} {output} exists and is no earlier result; name another file, or replace it with --overwrite"
-            )
-
-
-def refuse_inputs(
-    outputs: Mapping[str, FilePath | None], inputs: Iterable[FilePath | None] = (), images: FilePath | None = None
+    overwrite: bool = True,
 ) -> None:
     """Check that the outputs of a command can be written, and replace none of its inputs.
 
@@ -48,9 +26,11 @@ def refuse_inputs(
         outputs: Output file of each option, such as ``{"--json": options.json}``; ``None`` where it is not given.
         inputs: Input files, and folders of which every file is an input; ``None`` where not given.
         images: Folder whose images are inputs.
+        overwrite: Whether existing files that are no earlier results may be replaced; see `is_own_output`.
 
     Raises:
-        ValueError: An output is a folder, an input, or the file of another output; or its folder cannot be written to.
+        ValueError: An output is a folder, an input, or the file of another output; its folder cannot be written to; it
+            exists and may not be replaced.
     """
     existing: dict[str, Path] = {}
     option_of: dict[str, str] = {}
@@ -74,6 +54,10 @@ def refuse_inputs(
     for option, path in existing.items():
         if _identity(path) in used:
             raise ValueError(f"{option} {path} would replace an input, {used[_identity(path)]}; name another file")
+        if not overwrite and not is_own_output(path):
+            raise ValueError(
+                f"{option} {path} exists and is no earlier result; name another file, or replace it with --overwrite"
+            )
 
 
 def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:

@@ -172,6 +172,7 @@ class PoseEstimator:
             return output[..., :2] / HEATMAP_STRIDE, output[..., 2]
         return decode_heatmaps(output, self.decoding)
 
+    @image_errors()
     def _estimate(self, image: Array, boxes: Any) -> Poses:
         if boxes is not None:
             return self.estimate_keypoints(image, _check_boxes(boxes, image))

@@ -51,6 +51,20 @@ def test_other_formats(suffix, tmp_path):
     np.testing.assert_array_equal(read_image(file), cv2.imread(str(file), FLAGS))
 
 
+def test_out_of_memory(tmp_path, monkeypatch):
+    """Concerns one image: another takes its place."""
+
+    def fail(*_):
+        raise MemoryError
+
+    file = tmp_path / "a.jpg"
+    Image.fromarray(picture()).save(file)
+    monkeypatch.setattr(ImageReader, "_room_for", fail)
+    np.testing.assert_array_equal(read_image(file), cv2.imread(str(file), FLAGS))
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    assert read_image(file) is None
+
+
 def test_cut_short(tmp_path):
     file = tmp_path / "a.jpg"
     Image.fromarray(picture(480, 640)).save(file)

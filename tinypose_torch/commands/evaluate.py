@@ -16,7 +16,7 @@ from tinypose_torch.commands import evaluation_tasks as tasks
 from tinypose_torch.defaults import AUTO
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.outputs import refuse_inputs
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
     outputs = {"--json": options.json, "--predictions": options.predictions}
-    refuse_inputs(outputs, [*inputs, options.tracks], options.images)
+    check_outputs(outputs, [*inputs, options.tracks], options.images)
     if options.tracks:
         return _evaluate_tracks(options)
     check_threads(options.threads, "--threads")

@@ -42,19 +42,19 @@ class ImageReader:
         try:
             with open(path, "rb", buffering=0) as file:
                 encoded = file.read()
-        except OSError:
+        except (OSError, MemoryError):
             return None
         if simplejpeg.is_jpeg(encoded):
             try:
                 height, width, _, _ = simplejpeg.decode_jpeg_header(encoded)
                 if height * width <= MAX_PIXELS:  # OpenCV's pixels, sooner
                     return simplejpeg.decode_jpeg(encoded, "RGB", buffer=self._room_for(3 * height * width))
-            except ValueError:
-                pass  # damaged, or CMYK, which OpenCV reads
+            except (ValueError, MemoryError):
+                pass  # damaged, too large, or CMYK, which OpenCV reads
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error:  # empty, or larger than OpenCV wants to read
+        except (cv2.error, MemoryError):  # empty, or larger than OpenCV or the memory takes
             return None
 
     def _room_for(self, size: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -31,6 +32,9 @@ def compare(
         images: ``(N, H, W, 3)`` uint8 of the network's input size.
         described: What the images are.
         made: Facts about how the file was made.
+
+    Raises:
+        ValueError: An output is NaN or infinite, which a receipt cannot hold.
     """
     eager = EagerRunner(network)
     expected, found = eager(images), runner(images)
@@ -43,6 +47,8 @@ def compare(
         differences["tag"] = float(np.abs(found[1] - expected[1]).max())
     else:
         differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
+    if not all(map(math.isfinite, differences.values())):
+        raise ValueError(f"{runner.metadata.entry.name}: NaN or infinite outputs on {described}; check the weights")
     return {
         "model": runner.metadata.entry.name,
         "images": described,
@@ -72,7 +78,7 @@ def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
     """Write ``FILE.receipt.json`` beside the exported file, atomically."""
     target = receipt_path(path)
     with replacing(target) as temporary:
-        temporary.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(receipt, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return target
 
 
