@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import save_file
 
 from tinypose_torch import CheckpointError, create_model
-from tinypose_torch.checkpoints.pickle_reader import MAX_OPCODES
+from tinypose_torch.checkpoints.limits import MAX_OPCODES
 from tinypose_torch.checkpoints.torch_files import read_torch_file
 
 MODEL = "tinypose_128x96"
@@ -167,10 +167,10 @@ HOSTILE = {
     "negative shape": (lambda _: array_pickle((-4,)), "shape"),
     "overflowing shape": (lambda _: array_pickle((1 << 62, 1 << 62)), "needs"),
     "too many dimensions": (lambda _: array_pickle((1,) * 40 + (4,)), "shape"),
-    "memo index of 2^31": (lambda _: b"\x80\x02}r\xff\xff\xff\x7f.", "holds no state dict"),
+    "memo index of 2^31": (lambda _: b"\x80\x02}r\xff\xff\xff\x7f.", "memo index"),
     "repeated text encoding": (lambda _: repeated_text_encoding(), "more memory than its own size"),
     "repeated arrays": (lambda _: repeated_arrays(), "more memory than its own size"),
-    "shared lists, 60 levels": (lambda _: laughs(), "nested|holds a list"),
+    "shared lists, 60 levels": (lambda _: laughs(), "nested|of type list"),
     "shared lists as a shape": (
         lambda _: laughs_inside(lambda lists: ARRAY + b"(K\x01" + lists + b"\x85" + DTYPE + b"\x89C\x01atb"),
         "array of shape",
@@ -197,7 +197,7 @@ HOSTILE = {
     "first byte only": (lambda _: b"\x80", "truncated"),
     "noise": (lambda _: np.random.default_rng(0).bytes(5000), "neither"),
     "text file": (lambda _: b"404 not found, sorry\n", "neither"),
-    "other pickle": (lambda _: dumps([1, 2, 3]), "holds a list"),
+    "other pickle": (lambda _: dumps([1, 2, 3]), "of type list"),
     "wrong model": (lambda _: dumps(GOOD), "does not fit the network"),
     "wrong shapes": (lambda _: dumps({"final_conv.bias": np.zeros(3, np.float32)}), "does not fit"),
     # PyTorch archives
