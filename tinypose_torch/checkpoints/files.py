@@ -17,11 +17,16 @@ from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.deployed import DeployedModel, read_deployed
+from tinypose_torch.checkpoints.descriptions import (
+    check_class_names,
+    check_input_size,
+    check_skeleton,
+    parse_description,
+)
 from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.torch_files import read_torch_file
-from tinypose_torch.geometry.skeletons import Skeleton
 
 CHANGES_KEY = "tinypose_torch"
 
@@ -113,17 +118,16 @@ def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
     text = metadata.get(CHANGES_KEY)
     if text is None or metadata.get("model") != model:
         return {}
+    changes: dict[str, Any] = {}
     try:
-        facts = json.loads(text)
-        changes: dict[str, Any] = {}
+        facts = parse_description(text)
         if "input_size" in facts:
-            height, width = facts["input_size"]
-            changes["input_size"] = (int(height), int(width))
+            changes["input_size"] = check_input_size(facts["input_size"])
         if "skeleton" in facts:
-            changes["skeleton"] = Skeleton.from_json(facts["skeleton"])
+            changes["skeleton"] = check_skeleton(facts["skeleton"])
         if "class_names" in facts:
-            changes["class_names"] = tuple(str(name) for name in facts["class_names"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+            changes["class_names"] = check_class_names(facts["class_names"])
+    except CheckpointError as error:
         raise CheckpointError(f"{path}: its description of the network is damaged: {error}") from None
     return changes
 

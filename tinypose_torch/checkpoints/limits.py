@@ -35,6 +35,8 @@ MAX_CLASSES = 10_000
 MAX_TEXT_LENGTH = 200
 MAX_BATCH = 4096
 MAX_COUNT = 1_000_000
+MAX_METHODS = 10
+MAX_PEOPLE = 1000
 
 # Downloads. A transfer that reaches the time limit keeps what it has; the next one continues it.
 CONNECT_TIMEOUT_S = 30.0
