@@ -89,7 +89,7 @@ def find_inputs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def save_png(image: np.ndarray, path: Path) -> None:
     """Write an RGB image; the file appears only when it is complete."""
-    with replacing(path) as temporary:
+    with replacing(path, durable=False) as temporary:
         # Level 1: a third of the default's time for a tenth more bytes.
         Image.fromarray(image).save(temporary, format="PNG", compress_level=1)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
@@ -24,8 +23,16 @@ from tinypose_torch.checkpoints.descriptions import (
     parse_description,
 )
 from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import (
+    MAX_NAME_LENGTH,
+    MAX_PROGRAM_BYTES,
+    MAX_TENSORS,
+    open_regular,
+    read_file,
+)
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
+from tinypose_torch.checkpoints.safetensors_files import check_safetensors, save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
 
 CHANGES_KEY = "tinypose_torch"
@@ -48,6 +55,13 @@ class Checkpoint:
     model: str | None = None
     deployed: DeployedModel | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.tensors) > MAX_TENSORS:
+            raise CheckpointError(f"holds {len(self.tensors)} tensors; at most {MAX_TENSORS} are accepted")
+        if any(len(name) > MAX_NAME_LENGTH for name in self.tensors):
+            longest = max(self.tensors, key=len)
+            raise CheckpointError(f"holds a tensor whose name has {len(longest)} characters: {shown(longest)}")
+
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file, recognised by its contents.
@@ -66,18 +80,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         if path.is_dir() or path.suffix in (".pdmodel", ".json", ".pdiparams"):
             return _read_deployed_files(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(16)
         if start[:4] == b"PK\x03\x04":
-            return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch")
+            return Checkpoint(read_torch_file(read_file(path)), "tinypose_torch")
         # The length that a safetensors file begins with may begin as pickles do, with 0x80.
         header_fits = int.from_bytes(start[:8], "little") < path.stat().st_size
         if start[:1] == b"\x80" and not header_fits:
-            return Checkpoint(read_paddle_params(path.read_bytes()), "paddle")
+            return Checkpoint(read_paddle_params(read_file(path)), "paddle")
         if start[8:9] == b"{":
             return _read_safetensors(path)
+        if not start:
+            raise DamagedCheckpointError("is empty")
         raise CheckpointError(
-            "is empty" if not start else "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model"
+            "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model (exported programs need "
+            "their own suffix: .torchscript, .pte or .onnx)"
         )
     except CheckpointError as error:
         error.args = (f"{path}: {error}",)
@@ -89,7 +106,7 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(Path(path)) as temporary:
         # Not save_file, whose files only their owner may read.
-        temporary.write_bytes(safetensors.torch.save(state, dict(metadata)))
+        temporary.write_bytes(save_with_checksum(state, metadata))
 
 
 def describe_changes(entry: ModelEntry) -> dict[str, str]:
@@ -154,23 +171,28 @@ def _read_metadata(path: Path) -> dict[str, str]:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
+        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {plain(error)}") from None
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
+    check_safetensors(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"damaged .safetensors file: {error}") from None
+        raise DamagedCheckpointError(f"damaged .safetensors file: {plain(error)}") from None
     return Checkpoint(tensors, "tinypose_torch", metadata.get("model"))
 
 
 def _read_deployed_files(path: Path) -> Checkpoint:
     program, params = find_deployed_files(path)
     info = params.with_name(params.name + ".info")
-    model = read_deployed(program.read_bytes(), params.read_bytes(), info.read_bytes() if info.is_file() else None)
+    model = read_deployed(
+        read_file(program, MAX_PROGRAM_BYTES),
+        read_file(params),
+        read_file(info, MAX_PROGRAM_BYTES) if info.is_file() else None,
+    )
     if model.structured_names:
         return Checkpoint(model.state_dict(), "paddle")
     return Checkpoint(model.tensors, "program", deployed=model)

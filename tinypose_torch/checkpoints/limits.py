@@ -22,6 +22,8 @@ MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 20_000
 MAX_NAME_LENGTH = 500
 MAX_DIMENSIONS = 8
+# Fields of one protobuf message. The largest program of the catalogue has 9,000 variables and operations.
+MAX_FIELDS = 200_000
 # Pickles: seven times the opcodes of the catalogue's largest state dict. Each opcode costs up to 64 bytes of memory.
 MAX_OPCODES = 250_000
 MAX_NESTING = 20
@@ -69,4 +71,4 @@ def read_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byte
         CheckpointError: It is no regular file, or too large.
     """
     with open_regular(path, limit) as file:
-        return file.read(limit)
+        return file.read(os.fstat(file.fileno()).st_size)

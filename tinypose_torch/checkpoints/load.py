@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.convolutions import tensor_sources, unfold_batch_norms
-from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError, plain
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
 
@@ -57,7 +57,7 @@ def load_weights(
     """
     checkpoint = read_checkpoint(path)
     if model and checkpoint.model and checkpoint.model != model:
-        warnings.warn(f"{path} holds weights of {checkpoint.model}, loaded into {model}", stacklevel=2)
+        warnings.warn(f"{path} holds weights of {plain(checkpoint.model)}, loaded into {model}", stacklevel=2)
     try:
         state, report = to_network_names(network, checkpoint)
         report.unfolded = unfold_batch_norms(network, state)
@@ -131,19 +131,25 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], 
         hint = "; pass reset_head=True to start with a new head" if heads_only else ""
         message = "does not fit the network: " + "; ".join(problems) + hint
         raise MismatchedCheckpointError(message, missing, left_over, misshapen)
-    values = {name: _as_tensor(name, state[name]) for name in wanted & set(state)}
+    values = {name: _as_tensor(name, state[name], own[name].dtype) for name in sorted(wanted & set(state))}
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)
 
 
-def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
+def _as_tensor(name: str, value: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the file as the network holds it, if its values can be weights."""
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{name} holds values that are not finite")
+    if tensor.is_floating_point() != dtype.is_floating_point or torch.bool in (tensor.dtype, dtype):
+        raise CheckpointError(f"{name} holds {tensor.dtype} values; expected {dtype}")
+    tensor = tensor.to(dtype)
+    if dtype.is_floating_point and not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{name} holds values that are not finite as {dtype}")
+    if name.endswith("running_var") and (tensor < 0).any():
+        raise CheckpointError(f"{name} holds negative variances")
     return tensor
 
 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
+    return ", ".join(map(plain, names[:MAX_NAMED])) + more

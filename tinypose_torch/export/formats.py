@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +22,25 @@ from tinypose_torch.export.quick import (
 )
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
-from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
+from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
+from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
 Writer = Callable[[nn.Module, Tensor, ExportMetadata, Path], dict[str, Any]]
 
 
 def write_torchscript(graph: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
-    """Traced and frozen."""
+    """Traced and frozen, with the description as an extra file, and sealed."""
     with quiet_exporters(), torch.no_grad():
         traced = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
-        torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
+        archive = io.BytesIO()
+        torch.jit.save(traced, archive, _extra_files={TORCHSCRIPT_EXTRA: metadata.to_json()})
+    path.write_bytes(seal_torchscript(archive.getvalue()))
     return {}
 
 
 def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, path: Path) -> dict[str, Any]:
-    """Opset of torch's exporter; one file, weights inside."""
+    """Opset of torch's exporter; one file, weights inside, with the description as a property, and sealed."""
     import onnx
 
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
@@ -51,7 +55,7 @@ def write_onnx(network: nn.Module, example: Tensor, metadata: ExportMetadata, pa
         part.ClearField("metadata_props")  # where in the code each came from: a third of the file
         part.ClearField("doc_string")
     onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(seal_onnx(model.SerializeToString()))
     return {}
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.download import cache_dir, fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.limits import read_file
 from tinypose_torch.export.api import ExportOptions, export_model, suits_phones
 from tinypose_torch.factory import create_model
 from tinypose_torch.runtime.exported import backend_of, open_exported
@@ -37,7 +38,7 @@ def exported_once(model: str, weights: str | os.PathLike[str] | None = None) -> 
     source = Path(weights) if weights is not None else fetch_pretrained(get_entry(model))
     if not suits_phones(get_entry(model)) or not source.is_file() or backend_of(source) is not None:
         return source  # exported already; or a folder, or nothing, which the caller will read or refuse
-    made_of = [hashlib.sha256(source.read_bytes()).hexdigest(), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
+    made_of = [hashlib.sha256(read_file(source)).hexdigest(), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
     path = cache_dir() / "exported" / f"{model}-{key}.pte"
     path.parent.mkdir(parents=True, exist_ok=True)
