@@ -17,7 +17,7 @@ from conftest import REAL, gradient_image
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.runtime.exported import seal
+from tinypose_torch.runtime.checksums import seal
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
