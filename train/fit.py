@@ -42,6 +42,7 @@ from train.detection import detection_job
 from train.module import Job, Training, base_rate
 from train.order import BatchOrder, batches_per_epoch, evaluation_loader, training_loader
 from train.pose import pose_job
+from train.resuming import steps_done
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
@@ -80,7 +81,10 @@ class KeepBest(Callback):
         self.best: dict[str, float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        if self.best is None:
+            return {"best": None}
+        # Numpy's scalars are not plain values, which is all that resuming reads.
+        return {"best": {name: value if type(value) is int else float(value) for name, value in self.best.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
@@ -144,7 +148,7 @@ def run(config: Config) -> dict[str, Any]:
     if job.evaluation is not None:
         at_a_time = job.evaluation_batch or config.batch_size
         val_loader = evaluation_loader(job.evaluation, at_a_time, config.data.workers, rank, world)
-    trainer.fit(training, loader, val_loader, ckpt_path=resumed_from, weights_only=False)
+    trainer.fit(training, loader, val_loader, ckpt_path=resumed_from, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     return _finish(config, training, trainer, keep_best, time.monotonic() - started)
@@ -177,9 +181,7 @@ def _check_output(output: Path, config: Config) -> Path | None:
 
 
 def _steps_done(checkpoint: Path | None) -> int:
-    if checkpoint is None:
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+    return steps_done(checkpoint) if checkpoint is not None else 0
 
 
 def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, total_steps: int) -> Trainer:

@@ -41,7 +41,7 @@ class TorchScriptRunner(Runner):
         self.device = check_device(device)
         data = read_sealed(path)
         with _named(path):
-            self.metadata = ExportMetadata.from_json(_archived_description(data))
+            self.metadata = ExportMetadata.from_json(archived_description(data))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, and asked for
@@ -107,7 +107,7 @@ class OnnxRunner(Runner):
     def __init__(self, path: Path, threads: int | None = None) -> None:
         data = read_sealed(path)
         with _named(path):
-            self.metadata = ExportMetadata.from_json(_onnx_description(data))
+            self.metadata = ExportMetadata.from_json(onnx_description(data))
         try:
             import onnxruntime
         except ImportError:
@@ -165,7 +165,7 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def _archived_description(data: bytes) -> str:
+def archived_description(data: bytes) -> str:
     """The description in a TorchScript file, found without running anything of it."""
     if not data.startswith(b"PK\x03\x04"):
         raise CheckpointError("is not a TorchScript file")
@@ -176,7 +176,7 @@ def _archived_description(data: bytes) -> str:
     return _decoded(read_member(archive, names[0], MAX_DESCRIPTION_LENGTH))
 
 
-def _onnx_description(data: bytes) -> str:
+def onnx_description(data: bytes) -> str:
     """The description in an ONNX file, found without opening it."""
     fields = list(read_fields(memoryview(data)))
     if not {ONNX_IR_VERSION, ONNX_GRAPH} <= {number for number, _ in fields}:
