@@ -40,14 +40,14 @@ def varint(number):
 
 def message(*fields):
     """Fields are (number, integer), or (number, bytes or text)."""
-    out = b""
+    out = bytearray()
     for number, value in fields:
         if isinstance(value, int):
             out += varint(number << 3) + varint(value)
         else:
             raw = value.encode() if isinstance(value, str) else value
             out += varint(number << 3 | 2) + varint(len(raw)) + raw
-    return out
+    return bytes(out)
 
 
 def variable(name, shape):
