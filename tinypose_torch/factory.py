@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_entry
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
-
-INPUT_DIVISOR = 32
 
 
 def create_model(
@@ -113,6 +112,7 @@ def build_network(
         class_names = carried.get("class_names")
     input_size = input_size or carried.get("input_size")
     entry = _overridden(get_entry(source.name), num_keypoints, skeleton, num_classes, class_names, input_size)
+    check_entry(entry)
     network = entry.build()
     network.entry = entry  # type: ignore[assignment]
     return network.eval()
@@ -131,7 +131,9 @@ def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, 
     path = fetch_pretrained(official, tag)
     try:
         load_weights(network, path, reset_head=reset_head)
-    except DamagedCheckpointError:
+    except MismatchedCheckpointError:
+        raise
+    except CheckpointError:
         path.unlink(missing_ok=True)
         load_weights(network, fetch_pretrained(official, tag), reset_head=reset_head)
 

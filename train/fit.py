@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -42,6 +41,7 @@ from train.order import BatchOrder, batches_per_epoch, evaluation_loader, traini
 from train.pose import pose_job
 from train.preflight import LAST, RECEIPT, WEIGHTS, write_configuration
 from train.progress import Progress
+from train.resuming import steps_done
 
 JOBS = {"pose": pose_job, "bottom-up pose": bottom_up_job, "detection": detection_job}
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
@@ -59,7 +59,10 @@ class KeepBest(Callback):
         self.best: dict[str, float] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        if self.best is None:
+            return {"best": None}
+        # Numpy's scalars are not plain values, which is all that resuming reads.
+        return {"best": {name: value if type(value) is int else float(value) for name, value in self.best.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
@@ -106,7 +109,7 @@ class Run:
         started = time.monotonic()
         try:
             with restored_signals():
-                self.trainer.fit(self.training, *self.loaders, ckpt_path=self.resumed_from, weights_only=False)
+                self.trainer.fit(self.training, *self.loaders, ckpt_path=self.resumed_from, weights_only=True)
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             if self.trainer.interrupted:
                 raise KeyboardInterrupt from None
@@ -179,9 +182,7 @@ def write_weights(network: nn.Module, entry: ModelEntry, path: Path) -> None:
 
 
 def _steps_done(checkpoint: Path | None) -> int:
-    if checkpoint is None:
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["global_step"])
+    return steps_done(checkpoint) if checkpoint is not None else 0
 
 
 def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, total_steps: int, done: int) -> Trainer:

@@ -1,12 +1,14 @@
 """Official checkpoints from a local server: cache, resume, checks, several processes, no network."""
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import multiprocessing
 import pickle
 import re
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +29,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
+        if server.drip is not None:
+            return self.never_end(server.drip)
         server.requests.append((self.path, self.headers.get("Range")))
         content = server.files.get(self.path.lstrip("/"))
         if content is None:
@@ -38,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked and self.headers.get("If-Range") == tag and server.ranges:
             start = int(asked[1])
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Range", server.part or f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
             self.send_header("Content-MD5", server.md5 or base64.b64encode(hashlib.md5(content).digest()).decode())
@@ -49,6 +53,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body if server.cut is None else body[: server.cut])
         self.close_connection = True
 
+    def never_end(self, drip):
+        """Bytes one by one, in the headers or in the body; or megabytes without end."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if drip == "headers" else b"\r\n"))
+            while not self.server.closing:
+                self.wfile.write(bytes(1 << 16) if drip == "endless" else b"x")
+                self.wfile.flush()
+                threading.Event().wait(0 if drip == "endless" else 0.02)
+
     def log_message(self, *_):
         pass
 
@@ -57,12 +71,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.files, running.requests = {}, []
-        running.cut = running.md5 = running.declared = None
+        running.cut = running.md5 = running.declared = running.part = running.drip = None
+        running.closing = False
         running.ranges = True
         threading.Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setenv("TINYPOSE_MIRROR", f"http://127.0.0.1:{running.server_port}/")
         monkeypatch.setattr(module.time, "sleep", lambda _: None)
         yield running
+        running.closing = True
         running.shutdown()
 
 
@@ -114,13 +130,81 @@ def test_pretrained_downloads_converts_and_caches(server, network_and_file, priv
     assert leftovers == []
 
 
-def test_damaged_cache_is_made_anew(server, network_and_file, private_cache):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: b"404 not found",
+        lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:],  # a weight, which nothing else would notice
+        lambda data: data.replace(b"backbone.", b"backbonf.", 1),
+    ],
+)
+def test_damaged_cache_is_made_anew(damage, server, network_and_file, private_cache):
+    network, server.files[FILE] = network_and_file
+    create_model(NAME, pretrained=True)
+    cached = private_cache / f"{NAME}-official.safetensors"
+    cached.write_bytes(damage(cached.read_bytes()))
+    for _ in range(2):  # repaired, then read
+        loaded = create_model(NAME, pretrained=True).state_dict()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
+    assert len(server.requests) == 1, "repaired from the download"
+
+
+def test_other_heads_do_not_spoil_the_cache(server, network_and_file, private_cache):
     _, server.files[FILE] = network_and_file
     create_model(NAME, pretrained=True)
     cached = private_cache / f"{NAME}-official.safetensors"
-    cached.write_bytes(cached.read_bytes()[:1000])
-    create_model(NAME, pretrained=True)
-    assert cached.stat().st_size > 1000
+    before = cached.stat().st_mtime_ns
+    with pytest.raises(CheckpointError, match="reset_head"):
+        create_model(NAME, pretrained=True, num_classes=3)
+    assert cached.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """One attempt, and limits of time that a test can wait for."""
+    for name, value in (("ATTEMPTS", 1), ("RATE_AFTER_S", 0.2), ("ANSWER_TIMEOUT_S", 0.5), ("CONNECT_TIMEOUT_S", 2.0)):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.mark.parametrize(
+    ("drip", "limits", "message"),
+    [
+        ("body", {}, "sends only [0-9]+ bytes per second"),
+        ("body", {"RATE_AFTER_S": 99, "TRANSFER_TIMEOUT_S": 0.3}, "takes longer than 0.3 seconds"),
+        ("headers", {}, "no answer within 0.5 seconds"),
+        ("endless", {"MAX_FILE_BYTES": 1 << 20}, "sends more than 1048576 bytes"),
+    ],
+)
+def test_servers_without_end(drip, limits, message, server, hurried, tmp_path, monkeypatch):
+    for name, value in limits.items():
+        monkeypatch.setattr(module, name, value)
+    server.files["x"], server.drip = b"x" * 100_000, drip
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=message):
+        download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("declared", ["-5", "many", "9" * 30])
+def test_lengths_that_are_none(declared, server, hurried, tmp_path):
+    server.files["x"], server.declared = b"x", declared
+    with pytest.raises(DownloadError, match="declares a length of"):
+        download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+
+
+def test_another_part_than_was_asked_for(server, tmp_path, hurried, monkeypatch):
+    server.files["x"], server.cut = bytes(100_000), 60_000
+    with pytest.raises(DownloadError, match="connection lost"):
+        download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+    server.cut, server.part = None, "bytes 0-99999/100000"
+    with pytest.raises(DownloadError, match="sends another part of the file"):
+        download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+    server.part = None
+    download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == bytes(100_000)
 
 
 def test_interrupted_download_is_resumed(server, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """timm's ImageNet backbones in this project's networks."""
 
+import re
 import sys
 
 import pytest
@@ -14,6 +15,7 @@ from tinypose_torch import create_model
 from tinypose_torch.checkpoints.download import DownloadError
 from tinypose_torch.checkpoints.errors import MismatchedCheckpointError
 from tinypose_torch.checkpoints.imagenet import imagenet_backbone, load_imagenet_backbone, load_timm_backbone
+from tinypose_torch.hints import install_hint
 
 
 def untrained(name):
@@ -104,5 +106,5 @@ def test_without_a_connection_or_timm(monkeypatch):
     with pytest.raises(DownloadError, match=r"cannot download timm's lcnet_075: Please check your connection\. Pass"):
         load_imagenet_backbone(network)
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(RuntimeError, match=r"weights=imagenet: .*pip install 'tinypose-torch\[hrnet\]'"):
+    with pytest.raises(RuntimeError, match="weights=imagenet: .*" + re.escape(install_hint("hrnet"))):
         load_imagenet_backbone(network)

@@ -107,12 +107,27 @@ def test_every_problem_is_named_and_nothing_is_changed(network, tmp_path):
     assert all(torch.equal(before[name], tensor) for name, tensor in fresh.state_dict().items())
 
 
-def test_values_that_are_not_finite(network, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("final_conv.bias", np.full(17, np.nan, np.float32), "final_conv.bias holds values that are not finite"),
+        ("final_conv.bias", np.full(17, 1e39), "final_conv.bias holds values that are not finite as torch.float32"),
+        (
+            "final_conv.bias",
+            np.full(17, 1, np.int64),
+            "final_conv.bias holds torch.int64 values; expected torch.float32",
+        ),
+        ("final_conv.bias", np.full(17, True), "final_conv.bias holds torch.bool values"),
+        ("backbone.stem.conv1.norm._variance", np.full(32, -1e-3, np.float32), "running_var holds negative variances"),
+    ],
+)
+def test_values_that_are_no_weights(name, array, message, network, tmp_path):
     tensors = to_paddle(network)
-    tensors["final_conv.bias"] = np.full(17, np.nan, np.float32)
+    assert tensors[name].shape == array.shape
+    tensors[name] = array
     fresh = create_model(NAME)
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    with pytest.raises(CheckpointError, match=r"final_conv\.bias holds values that are not finite"):
+    with pytest.raises(CheckpointError, match=message):
         load_weights(fresh, write(tmp_path / "x.pdparams", tensors))
     assert all(torch.equal(before[name], tensor) for name, tensor in fresh.state_dict().items())
 

@@ -70,10 +70,10 @@ def test_optimizer_files_are_told_apart():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([WEIGHTS], "holds a list"),
+        ([WEIGHTS], "a value of type list"),
         ({"epoch": 1}, "holds no state dict"),
         ({"a": {"w": WEIGHTS["scale_reg"]}, "b": {"w": WEIGHTS["scale_reg"]}}, "several state dicts"),
-        ({**WEIGHTS, "epoch": 3}, "entry 'epoch' is a int"),
+        ({**WEIGHTS, "epoch": 3}, "entry 'epoch' is not a tensor"),
         ({"x@@.0": np.ones(2), CHUNK_TABLE: {"x": {"OriginShape": (3,), "slices": ["x@@.0"]}}}, "pieces of tensor 'x'"),
         ({"x@@.0": np.ones(2), CHUNK_TABLE: {"x": {"OriginShape": (4,), "slices": ["x@@.0"] * 2}}}, "pieces of tensor"),
     ],

@@ -17,7 +17,7 @@ from conftest import REAL, photos_of_people
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.runtime.exported import seal
+from tinypose_torch.runtime.checksums import seal, seal_torchscript
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
@@ -308,6 +308,23 @@ def test_networks_of_the_wrong_task(libtorch_program, networks, tmp_path):
     result = run(libtorch_program, "--detector", path, "--pose", path, "--image", "x", "--output", tmp_path / "out")
     assert result.returncode == 2
     assert f"is {POSE}, which is not for detection" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:-1], "has no checksum at its end"),
+        (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "its checksum is wrong"),
+        (lambda data: seal_torchscript(data[:-42] + bytes(2)), ""),  # sealed again
+    ],
+)
+def test_the_checksum_of_torchscript(change, message, libtorch_program, networks, tmp_path):
+    export_model(networks[1], tmp_path / "pose.torchscript", ExportOptions("torchscript"))
+    path = tmp_path / "altered.torchscript"
+    path.write_bytes(change((tmp_path / "pose.torchscript").read_bytes()))
+    result = run(libtorch_program, "--detector", path, "--pose", path, "--image", "x", "--output", tmp_path / "out")
+    assert result.returncode == 2
+    assert (message or f"is {POSE}, which is not for detection") in result.stderr
 
 
 def test_arm(app, networks, photos, tmp_path):

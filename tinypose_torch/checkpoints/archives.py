@@ -10,15 +10,15 @@ import gzip
 import io
 import itertools
 import stat
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles
-from tinypose_torch.checkpoints.errors import CheckpointError, shown
-from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import open_regular, read_file
+from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS, open_archive
 
 MAX_BYTES = 1 << 30  # of all members together, decompressed
 MAX_EXPANSION = 100  # times the archive's own size; weights hardly compress
@@ -33,7 +33,7 @@ _KINDS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a tar, a compressed tar, or a zip archive that `torch.save` did not write."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(_BLOCK)
     if start[:4] == b"PK\x03\x04":
         return not _is_torch_archive(path)
@@ -48,7 +48,7 @@ def read_archive(path: Path) -> DeployedFiles:
     """
     size = path.stat().st_size
     limit = min(MAX_BYTES, MAX_EXPANSION * size + (1 << 20))
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         start = file.read(4)
         file.seek(0)
         if start == b"PK\x03\x04":
@@ -96,16 +96,16 @@ def _add(members: dict[str, bytes], name: str, content: bytes) -> None:
 
 def _is_torch_archive(path: Path) -> bool:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(read_file(path)) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except ZIP_ERRORS:
+    except CheckpointError:
         return True  # whose reader tells what is wrong with it
 
 
 def _read_zip(file: BinaryIO, limit: int) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_archive(file.read(), "zip archive") as archive:
             infos = archive.infolist()
             _check_count(len(infos))
             for info in infos:
@@ -119,7 +119,7 @@ def _read_zip(file: BinaryIO, limit: int) -> dict[str, bytes]:
     except CheckpointError:
         raise
     except (*ZIP_ERRORS, zlib.error) as error:
-        raise CheckpointError(f"damaged zip archive: {error}") from None
+        raise CheckpointError(f"damaged zip archive: {plain(error)}") from None
     return members
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.deployed import Convolution, link_convolutions
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.programs import Program
 
 Convolutional = nn.Conv2d | nn.ConvTranspose2d
@@ -40,10 +40,10 @@ def match_convolutions(network: nn.Module, program: Program) -> list[tuple[str, 
         expected, shape = tuple(module.weight.shape), program.shapes[convolution.weight]
         if shape != expected:
             raise CheckpointError(
-                f"{convolution.weight} is {shape}, {name} in the network {expected}: another network?"
+                f"{plain(convolution.weight)} is {shape}, {name} in the network {expected}: another network?"
             )
         if convolution.norm and norm is None:
-            raise CheckpointError(f"batch norm after {convolution.weight}, none after {name}: another network?")
+            raise CheckpointError(f"batch norm after {plain(convolution.weight)}, none after {name}: another network?")
         matched.append((name, norm, convolution))
     return matched
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
+from tinypose_torch.checkpoints.limits import MAX_TENSORS
 from tinypose_torch.checkpoints.pickle_reader import PickleReader
 from tinypose_torch.checkpoints.programs import Operation, Program, checked_shape, read_dimensions, read_program
 from tinypose_torch.checkpoints.protobuf import read_fields
@@ -84,7 +85,7 @@ class DeployedModel:
         """The tensors under PaddleDetection's state-dict names; needs `structured_names`."""
         missing = [name for name in self.tensors if name not in self.structured_names]
         if missing:
-            raise CheckpointError(f"the .info file does not name parameter {missing[0]!r}")
+            raise CheckpointError(f"the .info file does not name parameter {shown(missing[0])}")
         return {self.structured_names[name]: array for name, array in self.tensors.items()}
 
 
@@ -108,7 +109,7 @@ def read_deployed(program: bytes, params: bytes, info: bytes | None = None) -> D
     for name, array in tensors.items():
         if array.shape != parsed.shapes[name]:
             raise CheckpointError(
-                f"parameter {name!r} is {parsed.shapes[name]} in the program, {array.shape} in the .pdiparams file"
+                f"parameter {shown(name)} is {parsed.shapes[name]} in the program, {array.shape} in the .pdiparams file"
             )
     return DeployedModel(tensors, _read_info(info) if info is not None else {}, parsed)
 
@@ -129,6 +130,8 @@ def read_tensor_stream(data: bytes) -> list[np.ndarray]:
         return view[position - size : position]
 
     while position < len(view):
+        if len(arrays) == MAX_TENSORS:
+            raise CheckpointError(f"more than {MAX_TENSORS} tensors")
         version, lod_levels = struct.unpack("<IQ", take(12))
         if version != 0 or lod_levels > 16:
             raise CheckpointError(f"not a .pdiparams file: bad tensor header at byte {position - 12}")
@@ -167,19 +170,17 @@ def _link_convolutions(program: Program) -> list[Convolution]:
     for operation in program.operations:
         if operation.kind not in _CONV_OPS:
             continue
-        convolution = Convolution(operation.inputs["filter"], operation)
-        if convolution.weight not in program.shapes:
-            raise CheckpointError(f"the weight {convolution.weight!r} of a convolution is no parameter")
-        match = re.match(r"conv2d_(\d+)\.w_0", convolution.weight)
+        convolution = Convolution(_parameter(operation, "filter", program), operation)
+        match = re.match(r"conv2d_(\d{1,9})\.w_0", convolution.weight)
         if match is None or int(match[1]) in numbered:
             raise CheckpointError(
-                f"cannot tell which layer {convolution.weight!r} is; export with a .pdiparams.info, "
+                f"cannot tell which layer {shown(convolution.weight)} is; export with a .pdiparams.info, "
                 "or convert the .pdparams"
             )
         numbered[int(match[1])] = convolution
-        for consumer in consumers.get(operation.output, []):
+        for consumer in consumers.pop(operation.output, []):
             if consumer.kind == "batch_norm":
-                convolution.norm = {role: consumer.inputs[role] for role in _NORM_ROLES}
+                convolution.norm = {role: _parameter(consumer, role, program) for role in _NORM_ROLES}
                 convolution.last = consumer
             elif consumer.kind == "add":
                 for value in consumer.inputs.values():
@@ -189,11 +190,19 @@ def _link_convolutions(program: Program) -> list[Convolution]:
     return [numbered[number] for number in sorted(numbered)]
 
 
+def _parameter(operation: Operation, role: str, program: Program) -> str:
+    name = operation.inputs[role]
+    if name not in program.shapes:
+        raise CheckpointError(f"damaged program: the {role} {shown(name)} of a {operation.kind} is no parameter")
+    return name
+
+
 def _read_info(info: bytes) -> dict[str, str]:
     """Parameter name to state-dict name. Temporaries are listed too, without one."""
     table = PickleReader(info, {}).read()
     try:
-        names = {name: row["structured_name"] for name, row in table.items() if "structured_name" in row}
+        rows = {name: row for name, row in table.items() if type(row) is dict}
+        names = {name: row["structured_name"] for name, row in rows.items() if "structured_name" in row}
     except (AttributeError, KeyError, TypeError):
         raise CheckpointError("damaged .pdiparams.info") from None
     if not all(isinstance(text, str) for pair in names.items() for text in pair):
@@ -204,5 +213,5 @@ def _read_info(info: bytes) -> dict[str, str]:
 def _tensor_description(data: memoryview) -> tuple[np.dtype[Any], tuple[int, ...]]:
     codes = [value for number, value in read_fields(data) if number == 1]
     if len(codes) != 1 or codes[0] not in _DTYPES:
-        raise CheckpointError(f"tensor of unknown data type {codes}")
+        raise CheckpointError(f"tensor of unknown data type {shown(codes)}")
     return np.dtype(_DTYPES[int(codes[0])]), checked_shape(read_dimensions(data))

@@ -6,26 +6,37 @@ import base64
 import hashlib
 import http.client
 import os
+import queue
+import re
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
 
+from tinypose_torch.atomic import write_to_disk
 from tinypose_torch.checkpoints.entries import ModelEntry, WeightsFile
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.checkpoints.limits import (
+    ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    MAX_FILE_BYTES,
+    MIN_BYTES_PER_S,
+    RATE_AFTER_S,
+    TRANSFER_TIMEOUT_S,
+)
 from tinypose_torch.checkpoints.load import load_weights
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
 MIRROR_VARIABLE = "TINYPOSE_MIRROR"
-MAX_BYTES = 1 << 30
 ATTEMPTS = 3
-TIMEOUT_S = 30
 _CHUNK = 1 << 18
 
 
@@ -137,7 +148,7 @@ def _transfer(url: str, target: Path) -> None:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", validator.read_text())
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        response = _answer(request)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the partial file does not belong to what the server has now
             _discard(partial, validator)
@@ -147,9 +158,12 @@ def _transfer(url: str, target: Path) -> None:
             raise DownloadError(f"{url} redirects to {response.geturl()}, which is not secure")
         resumed = response.status == 206
         start = have if resumed else 0
-        total = start + int(response.headers.get("Content-Length", 0))
-        if total > MAX_BYTES:
-            raise DownloadError(f"{url} declares {total} bytes; at most {MAX_BYTES} are accepted")
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            _discard(partial, validator)
+            raise DownloadError("the server sends another part of the file than was asked for")
+        total = start + _declared_length(response)
+        if total > MAX_FILE_BYTES:
+            raise DownloadError(f"{url} declares {total} bytes; at most {MAX_FILE_BYTES} are accepted")
         stamp = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if stamp:
             validator.write_text(stamp)
@@ -166,7 +180,7 @@ def _transfer(url: str, target: Path) -> None:
                 disable=None,
             ) as bar,
         ):
-            _copy(response.read, out.write, bar.update)
+            _copy(response, out.write, bar.update, MAX_FILE_BYTES - start)
         checksum = None if resumed else response.headers.get("Content-MD5")
     size = partial.stat().st_size
     if total and size < total:
@@ -177,6 +191,7 @@ def _transfer(url: str, target: Path) -> None:
     if checksum and not _md5_matches(partial, checksum):
         _discard(partial, validator)
         raise DownloadError("the file arrived damaged: its MD5 differs from the server's")
+    write_to_disk(partial)
     os.replace(partial, target)
     _discard(validator)
 
@@ -186,14 +201,53 @@ def _discard(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _copy(read: Callable[[int], bytes], write: Callable[[bytes], object], progress: Callable[[int], object]) -> None:
-    received = 0
-    while block := read(_CHUNK):
+def _answer(request: urllib.request.Request) -> Any:
+    """The response to a request; a server that sends its headers too slowly is given up."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S))
+        except Exception as error:
+            answers.put(error)
+
+    # Only the single reads of a header have a time limit of their own. The thread ends with its connection.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=ANSWER_TIMEOUT_S)
+    except queue.Empty:
+        raise DownloadError(f"no answer within {ANSWER_TIMEOUT_S:g} seconds") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _declared_length(response: http.client.HTTPResponse) -> int:
+    text = response.headers.get("Content-Length", "0")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise DownloadError(f"the server declares a length of {shown(text)}")
+    return int(text)
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    write: Callable[[bytes], object],
+    progress: Callable[[int], object],
+    most: int,
+) -> None:
+    """Copy a response of at most ``most`` bytes that arrives fast enough."""
+    received, began = 0, time.monotonic()
+    while block := response.read1(_CHUNK):
         received += len(block)
-        if received > MAX_BYTES:
-            raise DownloadError(f"the server sends more than {MAX_BYTES} bytes")
+        if received > most:
+            raise DownloadError(f"the server sends more than {MAX_FILE_BYTES} bytes")
         write(block)
         progress(len(block))
+        seconds = time.monotonic() - began
+        if seconds > RATE_AFTER_S and received < MIN_BYTES_PER_S * seconds:
+            raise DownloadError(f"the server sends only {received / seconds:.0f} bytes per second")
+        if seconds > TRANSFER_TIMEOUT_S:
+            raise DownloadError(f"the transfer takes longer than {TRANSFER_TIMEOUT_S:g} seconds")
 
 
 def _md5_matches(path: Path, declared: str) -> bool:

@@ -19,6 +19,13 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
+def plain(value: object, length: int = 200) -> str:
+    """Text out of a weight file for a message: without quotes, on one line, control characters escaped, shortened."""
+    text = str(value)
+    start = text[:length] + ("..." if len(text) > length else "")
+    return start if start.isprintable() else repr(start)[1:-1]
+
+
 class CheckpointError(ValueError):
     """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""
 

@@ -13,19 +13,31 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.torch
 from torch import Tensor, nn
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.archives import is_archive, read_archive
 from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles, DeployedModel, read_deployed
+from tinypose_torch.checkpoints.descriptions import (
+    check_class_names,
+    check_input_size,
+    check_skeleton,
+    parse_description,
+)
 from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
 from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
+from tinypose_torch.checkpoints.limits import (
+    MAX_NAME_LENGTH,
+    MAX_PROGRAM_BYTES,
+    MAX_TENSORS,
+    open_regular,
+    read_file,
+)
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
+from tinypose_torch.checkpoints.safetensors_files import check_safetensors, save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
-from tinypose_torch.geometry.skeletons import Skeleton
 
 CHANGES_KEY = "tinypose_torch"
 DEPLOYED_SUFFIXES = (".pdmodel", ".json", ".pdiparams")
@@ -52,6 +64,13 @@ class Checkpoint:
     config: InferConfig | None = None
     folder_names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(self.tensors) > MAX_TENSORS:
+            raise CheckpointError(f"holds {len(self.tensors)} tensors; at most {MAX_TENSORS} are accepted")
+        if any(len(name) > MAX_NAME_LENGTH for name in self.tensors):
+            longest = max(self.tensors, key=len)
+            raise CheckpointError(f"holds a tensor whose name has {len(longest)} characters: {shown(longest)}")
+
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file, recognised by its contents.
@@ -71,18 +90,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         if is_deployed(path):
             return _parse_deployed(path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(16)
         if start[:4] == b"PK\x03\x04":
-            return Checkpoint(read_torch_file(path.read_bytes()), "tinypose_torch", path)
+            return Checkpoint(read_torch_file(read_file(path)), "tinypose_torch", path)
         # The length that a safetensors file begins with may begin as pickles do, with 0x80.
         header_fits = int.from_bytes(start[:8], "little") < path.stat().st_size
         if start[:1] == b"\x80" and not header_fits:
-            return Checkpoint(read_paddle_params(path.read_bytes()), "paddle", path)
+            return Checkpoint(read_paddle_params(read_file(path)), "paddle", path)
         if start[8:9] == b"{":
             return _read_safetensors(path)
+        if not start:
+            raise DamagedCheckpointError("is empty")
         raise CheckpointError(
-            "is empty" if not start else "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model"
+            "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model (exported programs need "
+            "their own suffix: .torchscript, .pte or .onnx)"
         )
     except CheckpointError as error:
         error.args = (f"{path}: {error}",)
@@ -104,7 +126,7 @@ def hash_weights(path: Path) -> str:
     """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
     if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
         path = find_deployed_files(path)[1]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_file(path)).hexdigest()
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -112,7 +134,7 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(Path(path)) as temporary:
         # Not save_file, whose files only their owner may read.
-        temporary.write_bytes(safetensors.torch.save(state, dict(metadata)))
+        temporary.write_bytes(save_with_checksum(state, metadata))
 
 
 def describe_changes(entry: ModelEntry) -> dict[str, str]:
@@ -140,7 +162,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {error}") from None
+        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {plain(error)}") from None
 
 
 def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
@@ -153,17 +175,16 @@ def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
     text = metadata.get(CHANGES_KEY)
     if text is None or metadata.get("model") != model:
         return {}
+    changes: dict[str, Any] = {}
     try:
-        facts = json.loads(text)
-        changes: dict[str, Any] = {}
+        facts = parse_description(text)
         if "input_size" in facts:
-            height, width = facts["input_size"]
-            changes["input_size"] = (int(height), int(width))
+            changes["input_size"] = check_input_size(facts["input_size"])
         if "skeleton" in facts:
-            changes["skeleton"] = Skeleton.from_json(facts["skeleton"])
+            changes["skeleton"] = check_skeleton(facts["skeleton"])
         if "class_names" in facts:
-            changes["class_names"] = tuple(str(name) for name in facts["class_names"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+            changes["class_names"] = check_class_names(facts["class_names"])
+    except CheckpointError as error:
         raise CheckpointError(f"{path}: its description of the network is damaged: {error}") from None
     return changes
 
@@ -186,11 +207,12 @@ def find_deployed_files(path: Path) -> tuple[Path, Path]:
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
+    check_safetensors(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"damaged .safetensors file: {error}") from None
+        raise DamagedCheckpointError(f"damaged .safetensors file: {plain(error)}") from None
     return Checkpoint(tensors, "tinypose_torch", path)
 
 
@@ -205,7 +227,7 @@ def _parse_deployed(path: Path) -> Checkpoint:
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(count)
 
 
@@ -213,9 +235,9 @@ def _read_deployed_files(path: Path) -> DeployedFiles:
     program, params = find_deployed_files(path)
     info, config = params.with_name(params.name + ".info"), params.with_name(CONFIG_NAME)
     return DeployedFiles(
-        program.read_bytes(),
-        params.read_bytes(),
-        info.read_bytes() if info.is_file() else None,
+        read_file(program, MAX_PROGRAM_BYTES),
+        read_file(params),
+        read_file(info, MAX_PROGRAM_BYTES) if info.is_file() else None,
         _first_bytes(config, CONFIG_LIMIT + 1) if config.is_file() else None,
         (params.absolute().parent.name,),
     )

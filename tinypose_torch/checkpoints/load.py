@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Collection, Mapping
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.convolutions import tensor_sources, unfold_batch_norms
-from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError, plain
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
 
@@ -146,7 +147,9 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], 
     differences = find_differences(network, state, keep)
     if differences:
         raise _mismatch(network, state, differences)
-    values = {name: _as_tensor(name, state[name]) for name in set(own).difference(keep) & set(state)}
+    copied = sorted(set(own).difference(keep) & set(state))
+    values = {name: _as_tensor(name, state[name], own[name].dtype) for name in copied}
+    _check_values(values)
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)
@@ -182,13 +185,29 @@ def only_heads_differ(network: nn.Module, differences: Differences) -> bool:
     )
 
 
-def _as_tensor(name: str, value: np.ndarray | Tensor) -> Tensor:
+def _as_tensor(name: str, value: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the file in the network's type."""
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{name} holds values that are not finite")
-    return tensor
+    if tensor.is_floating_point() != dtype.is_floating_point or torch.bool in (tensor.dtype, dtype):
+        raise CheckpointError(f"{name} holds {tensor.dtype} values; expected {dtype}")
+    return tensor.to(dtype)
+
+
+def _check_values(values: Mapping[str, Tensor]) -> None:
+    """Refuse values that cannot be weights: not finite, or variances below zero."""
+    floats = {name: tensor for name, tensor in values.items() if tensor.is_floating_point()}
+    if not floats:
+        return
+    # One call for all: an isfinite for each takes longer than loading.
+    for (name, tensor), largest in zip(
+        floats.items(), torch._foreach_norm(list(floats.values()), torch.inf), strict=True
+    ):
+        if not math.isfinite(largest.item()):
+            raise CheckpointError(f"{name} holds values that are not finite as {tensor.dtype}")
+        if name.endswith("running_var") and tensor.min().item() < 0:
+            raise CheckpointError(f"{name} holds negative variances")
 
 
 def _listed(names: list[str], count: int = MAX_NAMED) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+    return ", ".join(map(plain, names[:count])) + more

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.pickle_reader import Array, Constructor, DType, PickleReader, Symbol
 
 NAME_TABLE = "StructuredToParameterName@@"
 CHUNK_TABLE = "UnpackBigParamInfor@@"  # spelled so in the files
+# What an entry of a copied tuple or dict costs.
+_TUPLE_ENTRY_BYTES, _DICT_ENTRY_BYTES = 8, 100
 
 
 def _reconstruct(reader: PickleReader, arguments: tuple[Any, ...]) -> Array:
@@ -47,6 +49,7 @@ def _ordered_dict(reader: PickleReader, arguments: tuple[Any, ...]) -> dict[Any,
     if len(arguments) > 1:
         raise CheckpointError("damaged ordered dict")
     pairs = arguments[0] if arguments else []
+    reader.spend("copies", _DICT_ENTRY_BYTES * len(pairs))
     if any(type(key) is not str for key, _ in pairs):
         raise CheckpointError("ordered dict whose keys are not text")
     return dict(pairs)
@@ -56,6 +59,7 @@ def _tuple(reader: PickleReader, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     (items,) = arguments
     if type(items) not in (tuple, list):
         raise CheckpointError("damaged tuple")
+    reader.spend("copies", _TUPLE_ENTRY_BYTES * len(items))
     return tuple(items)
 
 
@@ -84,16 +88,17 @@ def read_paddle_params(data: bytes) -> dict[str, np.ndarray]:
         data: The file's contents: a state dict, plain or chunked, or a dict that holds one.
 
     Returns:
-        The original's parameter names to arrays, bfloat16 widened to float32.
+        PaddleDetection's parameter names to arrays, bfloat16 widened to float32.
 
     Raises:
         CheckpointError: The file is damaged, hostile, or holds something else.
     """
     value = PickleReader(data, NUMPY_CONSTRUCTORS).read()
     if type(value) is not dict:
-        raise CheckpointError(f"holds a {type(value).__name__}, not a state dict")
+        raise CheckpointError(f"holds no state dict, but a value of type {type(value).__name__}")
     tensors = _join_chunks(_find_state_dict(value))
-    return {name: _widen(array) for name, array in tensors.items()}
+    widened = {id(array): _widen(array) for array in tensors.values()}  # an array may have many names
+    return {name: widened[id(array)] for name, array in tensors.items()}
 
 
 def _find_state_dict(value: dict[Any, Any]) -> dict[str, Any]:
@@ -102,14 +107,20 @@ def _find_state_dict(value: dict[Any, Any]) -> dict[str, Any]:
         raise CheckpointError("is an optimizer's state (.pdopt); the weights are in the .pdparams")
     if any(_as_array(item) is not None for item in value.values()):
         return value
-    nested = [key for key, item in value.items() if type(item) is dict and _has_array(item)]
+    dicts = {id(item): item for item in value.values() if type(item) is dict}
+    with_array = {identity for identity, item in dicts.items() if _has_array(item)}
+    nested = [key for key, item in value.items() if id(item) in with_array]
     if len(nested) == 1 or "model" in nested:
         return value["model" if "model" in nested else nested[0]]
     raise CheckpointError(
-        f"holds no state dict; its entries are {sorted(map(str, value))[:10]}"
+        f"holds no state dict; its entries are {_listed(value)}"
         if not nested
-        else f"holds several state dicts, {nested}; save the one you want on its own"
+        else f"holds several state dicts, {_listed(nested)}; save the one you want on its own"
     )
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(shown(name) for name in sorted(names, key=str)[:10])
 
 
 def _has_array(value: dict[Any, Any]) -> bool:
@@ -131,7 +142,7 @@ def _join_chunks(value: Mapping[Any, Any]) -> dict[str, np.ndarray]:
             continue
         array = _as_array(item)
         if array is None or not isinstance(name, str):
-            raise CheckpointError(f"entry {name!r} is a {type(item).__name__}, not a tensor")
+            raise CheckpointError(f"entry {shown(name)} is not a tensor (type {type(item).__name__})")
         tensors[name] = array
     chunks = value.get(CHUNK_TABLE, {})
     if type(chunks) is not dict:
@@ -139,9 +150,11 @@ def _join_chunks(value: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     for name, description in chunks.items():
         try:
             shape, pieces = description["OriginShape"], description["slices"]
-            tensors[name] = np.concatenate([tensors.pop(key) for key in pieces]).reshape(shape)
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the pieces of tensor {name!r} do not fit: {error!r}") from None
+            arrays = [tensors.pop(key) for key in pieces]
+            tensors[name] = np.concatenate(arrays, dtype=arrays[0].dtype, casting="no").reshape(shape)
+        except (LookupError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {plain(error)}"
+            raise CheckpointError(f"the pieces of tensor {shown(name)} do not fit ({reason})") from None
     return tensors
 
 

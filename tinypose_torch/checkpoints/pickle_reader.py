@@ -5,6 +5,8 @@ opcodes that state dicts consist of, and builds only numbers, text, lists, tuple
 
 * a callable is looked up in a fixed table of `Constructor` functions, never imported;
 * an array's size must equal the bytes the file holds for it, and all arrays together cannot exceed the file;
+* copies that the file asks for (`PickleReader.spend`) cannot exceed it either;
+* integer keys are small, because Python's dicts are slow with keys that are chosen to collide;
 * the number of opcodes is limited, because every opcode costs memory.
 
 The format is described in CPython's ``pickletools``.
@@ -19,12 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import MAX_DIMENSIONS, MAX_INTEGER_KEY, MAX_NESTING, MAX_OPCODES
 
-# Seven times what the largest state dict of the catalogue takes; each opcode costs up to 64 bytes of memory.
-MAX_OPCODES = 250_000
-MAX_DIMENSIONS = 8
-MAX_NESTING = 20
 ARRAY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
 
 _MARK = object()
@@ -68,17 +67,17 @@ class DType:
     """A numpy dtype under construction."""
 
     def __init__(self, code: str) -> None:
+        if len(code) > 3 or code.lstrip("<>|=") not in ARRAY_DTYPES:
+            raise CheckpointError(f"arrays of dtype {shown(code)} are not allowed")
         self.code = code
 
     def set_state(self, state: Sequence[Any]) -> None:
         order = state[1]
-        if order not in ("<", ">", "|", "="):
+        if not isinstance(order, str) or order not in ("<", ">", "|", "="):
             raise CheckpointError(f"array dtype with byte order {shown(order)}")
         self.code = ("<" if order == "=" else order) + self.code.lstrip("<>|=")
 
     def resolve(self) -> np.dtype[Any]:
-        if self.code.lstrip("<>|=") not in ARRAY_DTYPES:
-            raise CheckpointError(f"arrays of dtype {shown(self.code)} are not allowed")
         return np.dtype(self.code)
 
 
@@ -137,7 +136,8 @@ class PickleReader:
         except CheckpointError as error:
             raise CheckpointError(f"{error} (at byte {self._position})") from None
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
-            raise CheckpointError(f"damaged pickle at byte {self._position}: {type(error).__name__}: {error}") from None
+            reason = f"{type(error).__name__}: {plain(error)}"
+            raise CheckpointError(f"damaged pickle at byte {self._position}: {reason}") from None
 
     def spend(self, purpose: str, size: int) -> None:
         """Account for ``size`` bytes that the caller builds out of the file."""
@@ -213,7 +213,7 @@ class PickleReader:
         elif name == "MEMOIZE":
             self._memo[len(self._memo)] = self._stack[-1]
         elif name in _MEMO_WRITES:
-            self._memo[self._number(_MEMO_WRITES[name])] = self._stack[-1]
+            self._memoise(self._number(_MEMO_WRITES[name]))
         elif name in _MEMO_READS:
             push(self._memo[self._number(_MEMO_READS[name])])
         elif name == "MARK":
@@ -242,6 +242,11 @@ class PickleReader:
             push(self._persistent(self._pop()))
         else:
             raise CheckpointError(f"pickle opcode {name} does not belong in a state dict")
+
+    def _memoise(self, index: int) -> None:
+        if index >= MAX_OPCODES:
+            raise CheckpointError(f"damaged pickle: memo index {index}")
+        self._memo[index] = self._stack[-1]
 
     def _header(self, name: str) -> None:
         if name == "FRAME":
@@ -274,6 +279,8 @@ class PickleReader:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (str, int):
                 raise CheckpointError(f"dict key of type {type(key).__name__}")
+            if type(key) is int and not 0 <= key < MAX_INTEGER_KEY:
+                raise CheckpointError(f"dict key {shown(key)}; integers from 0 to {MAX_INTEGER_KEY - 1} are accepted")
             target[key] = value
 
     def _symbol(self, name: str) -> Symbol:

@@ -6,11 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinypose_torch.checkpoints.errors import CheckpointError, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import MAX_DIMENSIONS, MAX_PROGRAM_BYTES
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields, read_varint
-
-# Parsed, a program takes some twenty times its size. The largest of the catalogue has 1.4 MB.
-MAX_PROGRAM_BYTES = 32 << 20
 
 _DENSE_TENSOR = 7  # VarType.LOD_TENSOR
 
@@ -59,7 +57,7 @@ def read_program(data: bytes) -> Program:
         TypeError,
         ValueError,
     ) as error:
-        raise CheckpointError(f"damaged program: {type(error).__name__}: {error}") from None
+        raise CheckpointError(f"damaged program: {type(error).__name__}: {plain(error)}") from None
     if not program.shapes:
         raise CheckpointError("the program has no parameters")
     return program
@@ -81,8 +79,8 @@ def read_dimensions(description: memoryview) -> list[int]:
 
 def checked_shape(dimensions: Any) -> tuple[int, ...]:
     """A shape as the file declares it, if it can be one."""
-    shape = tuple(dimensions)
-    if len(shape) > 8 or not all(type(n) is int and 0 < n < 2**40 for n in shape):
+    shape = tuple(dimensions[: MAX_DIMENSIONS + 1])
+    if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and 0 < n < 2**40 for n in shape):
         raise CheckpointError(f"tensor of shape {shown(shape)}")
     return shape
 
@@ -107,16 +105,25 @@ def _read_json(data: bytes) -> Program:
             name = op["A"][3]
             if not isinstance(name, str):
                 raise CheckpointError("damaged program: parameter without a name")
-            names[op["O"]["%"]] = name
+            names[_value_number(op["O"])] = name
             program.shapes[name] = checked_shape(op["O"]["TT"]["D"][1])
             continue
         kind = op["#"].split(".", 1)[-1].rstrip("_")
         if kind not in _JSON_ROLES:
             continue
-        values = [names.get(value["%"], f"%{value['%']}") for value in op["I"]]
-        inputs = dict(zip(_JSON_ROLES[kind], values, strict=False))
-        program.operations.append(Operation(kind, inputs, f"%{op['O'][0]['%']}", index))
+        inputs = {}
+        for role, value in zip(_JSON_ROLES[kind], op["I"], strict=False):
+            number = _value_number(value)
+            inputs[role] = names.get(number, f"%{number}")
+        program.operations.append(Operation(kind, inputs, f"%{_value_number(op['O'][0])}", index))
     return program
+
+
+def _value_number(value: Any) -> int:
+    number = value["%"]
+    if type(number) is not int or not -(2**31) <= number < 2**31:
+        raise CheckpointError(f"damaged program: value number {shown(number)}")
+    return number
 
 
 # --- the older program format: protobuf (framework.proto) -----------------------------------------------------------
@@ -137,11 +144,11 @@ _LEGACY_OUTPUTS = ("Output", "Y", "Out")
 
 def _read_protobuf(data: bytes) -> Program:
     program = Program()
-    blocks = [value for number, value in read_fields(memoryview(data)) if number == 1]
-    if not blocks:
+    block = next((value for number, value in read_fields(memoryview(data)) if number == 1), None)
+    if block is None:
         raise CheckpointError("not a Paddle program")
     index = 0
-    for number, value in read_fields(as_message(blocks[0])):
+    for number, value in read_fields(as_message(block)):
         if number == 3:
             _read_variable(as_message(value), program)
         elif number == 4:
@@ -175,13 +182,15 @@ def _read_operation(data: memoryview, program: Program, index: int) -> None:
         if number == 3:
             kind = str(as_message(value), "utf-8")
         elif number in (1, 2):
-            texts = [(n, str(as_message(v), "utf-8")) for n, v in read_fields(as_message(value))]
-            slot = next((text for n, text in texts if n == 1), "")
-            arguments = [text for n, text in texts if n == 2]
-            if number == 1 and slot in _LEGACY_ROLES and arguments:
-                inputs[_LEGACY_ROLES[slot]] = arguments[0]
-            elif number == 2 and slot in _LEGACY_OUTPUTS and arguments:
-                output = arguments[0]
+            texts: dict[int, str] = {}  # 1: the slot's name; 2: the first of its arguments
+            for field_number, text in read_fields(as_message(value)):
+                if field_number not in texts:
+                    texts[field_number] = str(as_message(text), "utf-8")
+            slot, argument = texts.get(1, ""), texts.get(2)
+            if number == 1 and slot in _LEGACY_ROLES and argument is not None:
+                inputs[_LEGACY_ROLES[slot]] = argument
+            elif number == 2 and slot in _LEGACY_OUTPUTS and argument is not None:
+                output = argument
     kind = _LEGACY_KINDS.get(kind, kind)
     if kind in _JSON_ROLES:
         program.operations.append(Operation(kind, inputs, output, index))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.limits import MAX_FIELDS
 
 
 def as_message(value: int | memoryview) -> memoryview:
@@ -30,8 +31,11 @@ def read_varint(data: memoryview, position: int) -> tuple[int, int]:
 
 def read_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Fields of a message: number, and an integer or the bytes."""
-    position = 0
+    position = count = 0
     while position < len(data):
+        count += 1
+        if count > MAX_FIELDS:
+            raise CheckpointError(f"protobuf message with more than {MAX_FIELDS} fields")
         key, position = read_varint(data, position)
         wire_type = key & 7
         if wire_type == 0:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.models.picodet.heads import BINS
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -219,7 +219,7 @@ def _drop_constants(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> 
     if project in tensors:
         value = tensors.pop(project)
         if value.shape != (BINS,) or not np.array_equal(value, np.arange(BINS)):
-            raise CheckpointError(f"{project} should hold 0 to {BINS - 1}, but is {value.tolist()}")
+            raise CheckpointError(f"{project} should hold 0 to {BINS - 1}, but is {shown(value.tolist())}")
         dropped[project] = "a constant of the network"
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.errors import CheckpointError, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import MAX_DIMENSIONS, MAX_HEADER_BYTES, MAX_NAME_LENGTH
 from tinypose_torch.checkpoints.paddle_params import NUMPY_CONSTRUCTORS
 from tinypose_torch.checkpoints.pickle_reader import Constructor, PickleReader, Symbol
 
@@ -51,13 +52,15 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
             ``state_dict`` or ``model``.
 
     Raises:
-        CheckpointError: The archive is damaged, compressed, hostile, or holds no state dict.
+        CheckpointError: The archive is damaged, compressed, hostile, a program, or holds no state dict.
     """
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        members = {member.filename: member for member in archive.infolist()}
-    except ZIP_ERRORS as error:
-        raise CheckpointError(f"damaged PyTorch archive: {error}") from None
+    archive = open_archive(data)
+    members = {member.filename: member for member in archive.infolist()}
+    if any(name.endswith("/constants.pkl") for name in members):
+        raise CheckpointError(
+            "is a TorchScript program, not weights, and was not opened; programs can run code. If you trust who made "
+            "it, name it .torchscript"
+        )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
         raise CheckpointError("compressed archive; torch.save does not compress")
     if sum(member.file_size for member in members.values()) > len(data):
@@ -68,10 +71,7 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
     root = pickles[0].removesuffix("data.pkl")
 
     def member(name: str) -> memoryview:
-        try:
-            return memoryview(archive.read(root + name))
-        except ZIP_ERRORS as error:
-            raise CheckpointError(f"damaged PyTorch archive: {error}") from None
+        return memoryview(read_member(archive, root + name, len(data)))
 
     if root + "byteorder" in members and bytes(member("byteorder")) != b"little":
         raise CheckpointError("big-endian PyTorch checkpoint")
@@ -83,7 +83,7 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
         _, kind, key, _, _ = identity
         if not isinstance(kind, Symbol) or kind.name not in _STORAGE_DTYPES:
             raise CheckpointError("tensor storage of an unknown kind")
-        if not isinstance(key, str):
+        if not isinstance(key, str) or len(key) > MAX_NAME_LENGTH:
             raise CheckpointError("damaged tensor storage")
         if key not in loaded:
             loaded[key] = member(f"data/{key}")
@@ -93,12 +93,56 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
     return _state_dict(reader.read())
 
 
+def open_archive(data: bytes, kind: str = "PyTorch archive") -> zipfile.ZipFile:
+    """A zip archive in memory.
+
+    Args:
+        kind: What it is called in errors.
+
+    Raises:
+        CheckpointError: It is damaged, or its directory is absurdly large.
+    """
+    try:
+        if _directory_size(data) > MAX_HEADER_BYTES:
+            raise CheckpointError(f"damaged {kind}: its directory is too large")
+        return zipfile.ZipFile(io.BytesIO(data))
+    except CheckpointError:
+        raise
+    except ZIP_ERRORS as error:
+        raise CheckpointError(f"damaged {kind}: {plain(error)}") from None
+
+
+def _directory_size(data: bytes) -> int:
+    """Bytes of a zip archive's directory, as its end record declares them, or its ZIP64 record if there is one."""
+    end = data.rfind(b"PK\x05\x06", -(22 + 0xFFFF))
+    size: int = struct.unpack_from("<I", data, end + 12)[0] if end >= 0 else 0
+    if end >= 76 and data[end - 20 : end - 16] == b"PK\x06\x07":
+        return max(size, struct.unpack_from("<Q", data, end - 76 + 40)[0])
+    return size
+
+
+def read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """A member of an archive.
+
+    Raises:
+        CheckpointError: It is absent, damaged, or has more than ``limit`` bytes.
+    """
+    try:
+        if archive.getinfo(name).file_size > limit:
+            raise CheckpointError(f"{shown(name)} in the archive is too large")
+        return archive.read(name)
+    except CheckpointError:
+        raise
+    except ZIP_ERRORS as error:
+        raise CheckpointError(f"damaged PyTorch archive: {plain(error)}") from None
+
+
 def _rebuild_tensor(reader: PickleReader, arguments: tuple[Any, ...]) -> np.ndarray:
     storage, offset, size, stride = arguments[:4]
     if not isinstance(storage, np.ndarray) or type(size) is not tuple or type(stride) is not tuple:
         raise CheckpointError("damaged tensor")
     numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
+    if len(size) != len(stride) or len(size) > MAX_DIMENSIONS or any(type(n) is not int or n < 0 for n in numbers):
         raise CheckpointError(f"tensor of size {shown(size)} and stride {shown(stride)}")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     elements = 1
@@ -138,7 +182,7 @@ def _state_dict(value: Any) -> dict[str, np.ndarray]:
             value = value[key]
     if type(value) is not dict or not value:
         raise CheckpointError("holds no state dict")
-    wrong = [name for name, item in value.items() if not isinstance(item, np.ndarray)]
-    if wrong:
-        raise CheckpointError(f"entry {wrong[0]!r} is not a tensor")
+    for name, item in value.items():
+        if not isinstance(item, np.ndarray) or not isinstance(name, str):
+            raise CheckpointError(f"entry {shown(name)} is not a tensor")
     return value

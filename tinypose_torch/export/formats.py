@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from tinypose_torch.export.quick import (
 )
 from tinypose_torch.export.quiet import quiet_exporters
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
-from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA, seal
+from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
+from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
 
@@ -44,7 +46,9 @@ def write_torchscript(method: Method, path: Path, progress: Progress = no_progre
         progress(TRACE, 0)
         traced = torch.jit.freeze(torch.jit.trace(method.graph, method.example, check_trace=False))
         progress(WRITE, 0)
-        torch.jit.save(traced, str(path), _extra_files={TORCHSCRIPT_EXTRA: method.metadata.to_json()})
+        archive = io.BytesIO()
+        torch.jit.save(traced, archive, _extra_files={TORCHSCRIPT_EXTRA: method.metadata.to_json()})
+    path.write_bytes(seal_torchscript(archive.getvalue()))
     return {}
 
 
@@ -67,7 +71,7 @@ def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> 
         part.ClearField("metadata_props")  # where in the code each came from: a third of the file
         part.ClearField("doc_string")
     onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(seal_onnx(model.SerializeToString()))
     return {}
 
 

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import logging
 import os
 import sys
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError
-from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS
+from tinypose_torch.checkpoints.errors import CheckpointError, plain
+from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
+from tinypose_torch.checkpoints.protobuf import as_message, read_fields
+from tinypose_torch.checkpoints.torch_files import open_archive, read_member
 from tinypose_torch.hints import install_hint
 from tinypose_torch.runtime.base import Runner
+from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
-Described = TypeVar("Described")
-
+_BACKENDS = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
 TORCHSCRIPT_EXTRA = "tinypose.json"
 ONNX_KEY = "tinypose"
+ONNX_IR_VERSION, ONNX_GRAPH, ONNX_PROPERTY = 1, 7, 14  # fields of ONNX's ModelProto
 # A method of the .pte that returns the description as bytes.
 EXECUTORCH_METHOD = "tinypose_metadata"
-# Ends an ExecuTorch file: a mark and the SHA-256 of all before it. The runtime reads no further than its own header says.
-SEAL = b"TINYPOSE"
-SEAL_SIZE = len(SEAL) + 32
+NO_DESCRIPTION = "carries no description; it was not exported by tinypose-torch"
 
 
 class FileRunner(Runner):
@@ -52,16 +52,15 @@ class TorchScriptRunner(FileRunner):
     def __init__(self, path: Path, device: str = "cpu") -> None:
         self._arguments = (path.absolute(), device)
         self.device = check_device(device)
-        extra = {TORCHSCRIPT_EXTRA: ""}
+        data = read_sealed(path)
+        with _named(path):
+            self.metadata = ExportMetadata.from_json(archived_description(data))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, and asked for
-                module = torch.jit.load(str(path), map_location=self.device, _extra_files=extra)
+                self._module = torch.jit.load(io.BytesIO(data), map_location=self.device)
         except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: damaged TorchScript file: {str(error).splitlines()[0]}") from None
-        text: Any = extra[TORCHSCRIPT_EXTRA]
-        self.metadata = _described(path, text.decode() if isinstance(text, bytes) else text, ExportMetadata.from_json)
-        self._module = module
+            raise CheckpointError(f"{path}: damaged TorchScript file: {_first_line(error)}") from None
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -96,8 +95,9 @@ class ExecuTorchRunner(FileRunner):
                 program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
                 described = program.load_method(EXECUTORCH_METHOD)
                 if described is None:
-                    raise CheckpointError(f"{path}: carries no description")
-                methods = _described(path, bytes(described.execute([])[0].numpy()).decode(), read_methods)
+                    raise CheckpointError(f"{path}: {NO_DESCRIPTION}")
+                with _named(path):
+                    methods = read_methods(_decoded(bytes(described.execute([])[0].numpy())))
                 name = _method_of_task(methods, task)
                 method = program.load_method(name)
             except RuntimeError as error:
@@ -120,6 +120,9 @@ class OnnxRunner(FileRunner):
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self._arguments = (path.absolute(), threads)
+        data = read_sealed(path)
+        with _named(path):
+            self.metadata = ExportMetadata.from_json(onnx_description(data))
         try:
             import onnxruntime
         except ImportError:
@@ -129,11 +132,9 @@ class OnnxRunner(FileRunner):
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base class
-            raise CheckpointError(f"{path}: ONNX Runtime refuses it: {str(error).splitlines()[0]}") from None
-        text = self._session.get_modelmeta().custom_metadata_map.get(ONNX_KEY, "")
-        self.metadata = _described(path, text, ExportMetadata.from_json)
+            raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_first_line(error)}") from None
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -144,19 +145,11 @@ class OnnxRunner(FileRunner):
 
 
 def backend_of(path: Path) -> str | None:
-    """The backend that runs a file, or ``None`` for a weight file."""
-    if path.suffix == ".pte":
-        return "executorch"
-    if path.suffix == ".onnx":
-        return "onnx"
-    if path.suffix == ".torchscript":
-        return "torchscript"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            program = any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except ZIP_ERRORS:
-        return None  # no archive: a weight file, or something that its reader will refuse
-    return "torchscript" if program else None
+    """The backend that runs a file, by its suffix alone; ``None`` for a weight file.
+
+    A program is never recognised by its contents: one that bears the name of a weight file is refused unopened.
+    """
+    return _BACKENDS.get(path.suffix)
 
 
 def open_exported(
@@ -171,7 +164,7 @@ def open_exported(
         FileNotFoundError: There is no such file.
         CheckpointError: It is damaged, altered, of another format or version, or its runtime is not installed.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no exported file {str(path)!r}")
     if backend == "torchscript":
         return TorchScriptRunner(path, device)
@@ -180,34 +173,49 @@ def open_exported(
     return ExecuTorchRunner(path, threads, task) if backend == "executorch" else OnnxRunner(path, threads)
 
 
-def seal(content: bytes) -> bytes:
-    """An ExecuTorch program with its checksum behind it."""
-    return content + SEAL + hashlib.sha256(content).digest()
-
-
-def unsealed(path: Path) -> bytes:
-    """The program of a sealed file, whose checksum holds.
-
-    Raises:
-        CheckpointError: No seal (cut short, or not exported by this project), or a broken one (altered).
-    """
-    data = path.read_bytes()
-    content, mark = data[:-SEAL_SIZE], data[-SEAL_SIZE:]
-    if not mark.startswith(SEAL):
-        raise CheckpointError(f"{path}: cut short, or not exported by tinypose-torch")
-    if hashlib.sha256(content).digest() != mark[len(SEAL) :]:
-        raise CheckpointError(f"{path}: its checksum is wrong; the file was altered or damaged")
-    return content
-
-
-def _described(path: Path, text: str, read: Callable[[str], Described]) -> Described:
-    if not text:
-        raise CheckpointError(f"{path}: carries no description; it was not exported by tinypose-torch")
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors name the file."""
     try:
-        return read(text)
+        yield
     except CheckpointError as error:
         error.args = (f"{path}: {error}",)
         raise
+
+
+def archived_description(data: bytes) -> str:
+    """The description in a TorchScript file, found without running anything of it."""
+    if not data.startswith(b"PK\x03\x04"):
+        raise CheckpointError("is not a TorchScript file")
+    archive = open_archive(data)
+    names = [name for name in archive.namelist() if name.endswith(f"/extra/{TORCHSCRIPT_EXTRA}")]
+    if len(names) != 1:
+        raise CheckpointError(NO_DESCRIPTION)
+    return _decoded(read_member(archive, names[0], MAX_DESCRIPTION_LENGTH))
+
+
+def onnx_description(data: bytes) -> str:
+    """The description in an ONNX file, found without opening it."""
+    fields = list(read_fields(memoryview(data)))
+    if not {ONNX_IR_VERSION, ONNX_GRAPH} <= {number for number, _ in fields}:
+        raise CheckpointError("is not an ONNX model")
+    for number, value in fields:
+        if number == ONNX_PROPERTY:
+            entry = dict(read_fields(as_message(value)))
+            if entry.get(1) == ONNX_KEY.encode():
+                return _decoded(bytes(as_message(entry.get(2, 0))))
+    raise CheckpointError(NO_DESCRIPTION)
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise CheckpointError("carries no description that can be read (not UTF-8)") from None
+
+
+def _first_line(error: Exception) -> str:
+    return plain(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.catalogue import UnknownModelError, get_entry
+from tinypose_torch.checkpoints.descriptions import (
+    check_class_names,
+    check_count,
+    check_flag,
+    check_input_size,
+    check_mapping,
+    check_number,
+    check_settings,
+    check_skeleton,
+    check_text,
+    check_triple,
+    parse_description,
+    required,
+)
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
 from tinypose_torch.geometry.grouping import Grouping
-from tinypose_torch.geometry.skeletons import Skeleton
 
 FORMAT = "tinypose-torch export 1"
 
@@ -81,26 +97,35 @@ class ExportMetadata:
         Raises:
             CheckpointError: Not such a description, or one of another version.
         """
-        try:
-            facts = json.loads(text)
-            if facts["format"] != FORMAT:
-                raise CheckpointError(f"was made for {facts['format']!r}; this is {FORMAT!r}. Export it again")
-            entry = dataclasses.replace(
-                get_entry(facts["model"]),
-                input_size=tuple(facts["input"]["size"]),
-                mean=tuple(facts["input"]["mean"]),
-                std=tuple(facts["input"]["std"]),
-                **_task_facts(facts),
-            )
-            images = facts["input"]["kind"].startswith("uint8")
-            batch = facts["input"]["batch"]
-            return cls(entry, images, facts.get("decodes", False), batch, facts["precision"], facts["versions"])
-        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(
-                f"carries no description that can be read ({type(error).__name__}: {error})"
-            ) from None
+        with _readable():
+            facts = parse_description(text)
+            version = required(facts, "format")
+        if version != FORMAT:
+            raise CheckpointError(f"was made for {shown(version)}; this program reads {FORMAT!r}. Export it again")
+        with _readable():
+            return cls._from_facts(facts)
+
+    @classmethod
+    def _from_facts(cls, facts: dict[str, Any]) -> ExportMetadata:
+        given = check_mapping(required(facts, "input"), "input")
+        official = get_entry(check_text(required(facts, "model"), "model"))
+        entry = dataclasses.replace(
+            official,
+            input_size=check_input_size(required(given, "size")),
+            mean=check_triple(required(given, "mean"), "mean", -1e6),
+            std=check_triple(required(given, "std"), "std", 1e-6),
+            **_task_facts(facts, official),
+        )
+        batch = required(given, "batch")
+        versions = check_mapping(required(facts, "versions"), "versions")
+        return cls(
+            entry,
+            takes_images=check_text(required(given, "kind"), "input kind").startswith("uint8"),
+            decodes=check_flag(facts.get("decodes", False), "decodes"),
+            batch=None if batch is None else check_count(batch, "batch", 1, MAX_BATCH),
+            precision=check_text(required(facts, "precision"), "precision"),
+            versions={check_text(name, "package"): check_text(text, "version") for name, text in versions.items()},
+        )
 
 
 def describe_methods(methods: dict[str, ExportMetadata]) -> str:
@@ -115,24 +140,42 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
     Raises:
         CheckpointError: Not such a description, or one of another version.
     """
+    with _readable():
+        methods = check_mapping(required(parse_description(text), "methods"), "methods")
+        if not methods:
+            raise CheckpointError("no methods")
+        if len(methods) > MAX_METHODS:
+            raise CheckpointError(f"{len(methods)} methods; at most {MAX_METHODS} are accepted")
+    return {name: ExportMetadata.from_json(json.dumps(facts)) for name, facts in methods.items()}
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Errors in a description say that they are about the description."""
     try:
-        methods = json.loads(text)["methods"].items()
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(f"carries no description that can be read ({type(error).__name__}: {error})") from None
-    if not methods:
-        raise CheckpointError("carries no description that can be read (no methods)")
-    return {str(name): ExportMetadata.from_json(json.dumps(facts)) for name, facts in methods}
+        yield
+    except (CheckpointError, UnknownModelError) as error:
+        raise CheckpointError(f"carries no description that can be read ({plain(error, 1000)})") from None
 
 
-def _task_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    if facts["task"] != "detection":
-        shared = {"skeleton": Skeleton.from_json(facts["skeleton"]), "keypoint_threshold": facts["keypoint_threshold"]}
-        return shared if facts["task"] == "pose" else {**shared, "grouping": Grouping(**facts["grouping"])}
-    official = get_entry(facts["model"])
-    assert isinstance(official, DetectorEntry)
+def _task_facts(facts: dict[str, Any], official: ModelEntry) -> dict[str, Any]:
+    """What a description says beside the input, of the model's task."""
+    if required(facts, "task") != official.task:
+        raise CheckpointError(f"task {shown(facts['task'])}; {official.name} is for {official.task}")
+    if not isinstance(official, DetectorEntry):
+        shared = {
+            "skeleton": check_skeleton(required(facts, "skeleton")),
+            "keypoint_threshold": check_number(required(facts, "keypoint_threshold"), "keypoint_threshold"),
+        }
+        if not isinstance(official, BottomUpEntry):
+            return shared
+        grouping = check_settings(Grouping, required(facts, "grouping"), "grouping")
+        check_count(grouping.most_people, "grouping.most_people", 1, MAX_PEOPLE)
+        return {**shared, "grouping": grouping}
+    names, person = check_class_names(required(facts, "class_names")), required(facts, "person_class")
     return {
-        "class_names": tuple(facts["class_names"]),
-        "person_class": facts["person_class"],
-        "person_threshold": facts["person_threshold"],
-        "suppression": type(official.suppression)(**facts["suppression"]),
+        "class_names": names,
+        "person_class": None if person is None else check_count(person, "person_class", 0, len(names) - 1),
+        "person_threshold": check_number(required(facts, "person_threshold"), "person_threshold"),
+        "suppression": check_settings(type(official.suppression), required(facts, "suppression"), "suppression"),
     }

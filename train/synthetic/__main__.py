@@ -120,7 +120,7 @@ def read_keypoints(text: str) -> dict[str, str]:
 
 def _render(folder: Path, seed: int, scene: dict[str, Any], index: int) -> list[Annotation]:
     image, people = draw_scene(np.random.default_rng([seed, index]), **scene)
-    with replacing(folder / _file_name(index)) as temporary:
+    with replacing(folder / _file_name(index), durable=False) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return people
 

@@ -1,12 +1,9 @@
-#include <cstring>
-#include <fstream>
-
 #include <executorch/extension/data_loader/buffer_data_loader.h>
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
 
 #include "network.h"
-#include "sha256.h"
+#include "sealed.h"
 
 // Exported by executorch 1.5.1's libexecutorch_threadpool, whose wheel does not carry the header.
 namespace executorch::extension::threadpool {
@@ -26,35 +23,11 @@ using executorch::runtime::Error;
 using executorch::runtime::EValue;
 using executorch::runtime::Program;
 
-const std::string SEAL = "TINYPOSE";
-constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before it
-
-// The program of a sealed file, whose checksum holds.
-std::vector<char> read_program(const std::string& path) {
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    if (!file) {
-        throw tinypose::Error("cannot open " + path);
-    }
-    std::vector<char> content(static_cast<size_t>(file.tellg()));
-    file.seekg(0);
-    file.read(content.data(), static_cast<std::streamsize>(content.size()));
-    if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
-        throw tinypose::Error(path + ": cut short, or not exported by tinypose-torch");
-    }
-    const size_t size = content.size() - SEAL_SIZE;
-    const auto digest = sha256(content.data(), size);
-    if (std::memcmp(digest.data(), &content[size + SEAL.size()], digest.size()) != 0) {
-        throw tinypose::Error(path + ": its checksum is wrong; the file was altered or damaged");
-    }
-    content.resize(size);
-    return content;
-}
-
 class ExecuTorchNetwork : public Network {
 public:
     ExecuTorchNetwork(const std::string& path, const std::string& task)
         : path_(path),
-          content_(read_program(path)),
+          content_(unsealed(path)),
           module_(std::make_unique<BufferDataLoader>(content_.data(), content_.size())) {
         check(module_.load(Program::Verification::InternalConsistency), "refuses it");
         const auto described = module_.execute("tinypose_metadata");

@@ -1,7 +1,10 @@
+#include <sstream>
+
 #include <ATen/Parallel.h>
 #include <torch/script.h>
 
 #include "network.h"
+#include "sealed.h"
 
 namespace tinypose {
 namespace {
@@ -9,9 +12,11 @@ namespace {
 class TorchScriptNetwork : public Network {
 public:
     TorchScriptNetwork(const std::string& path, const std::string& task) {
+        const auto content = read_sealed(path);
+        std::istringstream stream(std::string(content.data(), content.size()));
         torch::jit::ExtraFilesMap extra{{"tinypose.json", ""}};
         try {
-            module_ = torch::jit::load(path, torch::kCPU, extra);
+            module_ = torch::jit::load(stream, torch::kCPU, extra);
         } catch (const c10::Error& error) {
             throw Error(path + ": LibTorch refuses it: " + error.what_without_backtrace());
         }

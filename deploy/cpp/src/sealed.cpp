@@ -1,0 +1,43 @@
+#include "sealed.h"
+
+#include <cstring>
+#include <fstream>
+
+#include "description.h"
+#include "sha256.h"
+
+namespace tinypose {
+namespace {
+
+const std::string SEAL = "TINYPOSE";
+constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before it
+
+}  // namespace
+
+std::vector<char> read_sealed(const std::string& path) {
+    std::ifstream file(path, std::ios::binary | std::ios::ate);
+    if (!file) {
+        throw Error("cannot open " + path);
+    }
+    std::vector<char> content(static_cast<size_t>(file.tellg()));
+    file.seekg(0);
+    file.read(content.data(), static_cast<std::streamsize>(content.size()));
+    if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
+        throw Error(path + ": has no checksum at its end: it was cut short, or altered, or not exported by "
+                           "tinypose-torch, or by an earlier version; export it again");
+    }
+    const size_t size = content.size() - SEAL_SIZE;
+    const auto digest = sha256(content.data(), size);
+    if (std::memcmp(digest.data(), &content[size + SEAL.size()], digest.size()) != 0) {
+        throw Error(path + ": its checksum is wrong; the file was altered or damaged");
+    }
+    return content;
+}
+
+std::vector<char> unsealed(const std::string& path) {
+    auto content = read_sealed(path);
+    content.resize(content.size() - SEAL_SIZE);
+    return content;
+}
+
+}  // namespace tinypose
