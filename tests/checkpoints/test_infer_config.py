@@ -122,7 +122,7 @@ MERGES = "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 20)}]}}\n" for a, b i
         config_of("a", "b"),
         config_of("1" * 5000, 2),
         "arch: !!python/object/apply:os.system [true]\n",
-        "[" * 5000,
+        "[" * 1500,
         "\0",
         "arch: HRNet\n" + "#" * 70_000,
         "a: &a [*a]\n",
