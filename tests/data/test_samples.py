@@ -94,7 +94,7 @@ def test_the_next_image_for_one_that_cannot_be_decoded(folder, caplog):
         nobody[0]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_data_loader(workers, folder):
     collate = PersonCollate(ENTRY)
     loader = DataLoader(

@@ -75,6 +75,7 @@ def test_yolo_loss_of_an_empty_batch():
     loss.total.backward()
 
 
+@pytest.mark.slow
 def test_a_yolo_learns_one_picture():
     """Steps of the whole network make the loss of a fixed batch fall."""
     torch.manual_seed(0)
