@@ -119,6 +119,7 @@ def attack(tmp_path):
     return victim, program.getvalue()
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 @pytest.mark.parametrize("name", ["best_model.pdparams", "x.pt", "x.ckpt", "x.safetensors", "x"])
 def test_a_program_with_the_name_of_weights_never_runs(name, attack, tmp_path, capsys):
     victim, program = attack
@@ -134,12 +135,14 @@ def test_a_program_with_the_name_of_weights_never_runs(name, attack, tmp_path, c
         with pytest.raises(CheckpointError, match=message):
             open_it()
     cv2.imwrite(str(tmp_path / "photo.png"), gradient_image())
-    command = ["predict", str(tmp_path / "photo.png"), "--detector-weights", str(path), "--output", str(tmp_path)]
+    command = ["predict", str(tmp_path / "photo.png"), "--pose", POSE, "--pose-weights", str(path)]
+    command += ["--output", str(tmp_path / "out")]
     assert main(command) == 2
     assert "name it .torchscript" in capsys.readouterr().err
     assert victim.read_bytes() == bytes(16)
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
 def test_a_program_of_others_never_runs(attack, tmp_path):
     """Named as a program, even with a right checksum: without this project's description torch does not see it."""
     victim, program = attack

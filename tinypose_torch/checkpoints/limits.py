@@ -19,8 +19,8 @@ MAX_PROGRAM_BYTES = 8 << 20
 # The JSON header of a .safetensors file, and the directory of a zip archive: at most 200 bytes per tensor.
 MAX_HEADER_BYTES = 8 << 20
 # The largest network of the catalogue has 2,800 tensors with names of at most 80 characters.
-MAX_TENSORS = 20_000
-MAX_NAME_LENGTH = 500
+MAX_TENSORS = 10_000
+MAX_NAME_LENGTH = 200
 MAX_DIMENSIONS = 8
 # Fields of one protobuf message. The largest program of the catalogue has 9,000 variables and operations.
 MAX_FIELDS = 200_000
