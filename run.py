@@ -49,13 +49,14 @@ def main(arguments: list[str]) -> int:
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
     if os.environ.get("VIRTUAL_ENV") != str(ENVIRONMENT):
-        environment["TINYPOSE_RUN"] = (
-            "1"  # commands in messages then begin with `python run.py`, see tinypose_torch/hints.py
-        )
+        # Commands in messages then begin with `python run.py`: see tinypose_torch/hints.py.
+        environment["TINYPOSE_RUN"] = "1"
     command = shutil.which(arguments[0], path=environment["PATH"])
     if command is None:
         print(f"no command {arguments[0]!r} in {ENVIRONMENT}", file=sys.stderr)
         return 2
+    if os.name == "posix":  # the command takes this process's place, and so receives Ctrl-C and SIGTERM itself
+        os.execve(command, [command, *arguments[1:]], environment)  # noqa: S606  no shell is wanted
     return subprocess.run([command, *arguments[1:]], env=environment, check=False).returncode
 
 
