@@ -49,7 +49,14 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
-    return subprocess.run(command, env=activated(), check=False).returncode if command else 0
+    return start(command, activated()) if command else 0
+
+
+def start(command: list[str], environment: dict[str, str]) -> int:
+    """Run a program; returns its exit status, unless it takes this process's place."""
+    if os.name == "posix":  # so that it receives Ctrl-C and SIGTERM itself
+        os.execve(command[0], command, environment)  # noqa: S606  no shell is wanted
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def prepare(arguments: list[str]) -> list[str]:
@@ -73,9 +80,8 @@ def activated() -> dict[str, str]:
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
     if os.environ.get("VIRTUAL_ENV") != str(ENVIRONMENT):
-        environment["TINYPOSE_RUN"] = (
-            "1"  # commands in messages then begin with `python run.py`, see tinypose_torch/hints.py
-        )
+        # Commands in messages then begin with `python run.py`: see tinypose_torch/hints.py.
+        environment["TINYPOSE_RUN"] = "1"
     return environment
 
 

@@ -88,6 +88,8 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
 
     try:
         receipt = run.train()
+        if run.trainer.is_global_zero:
+            print_report(run, receipt)
     except Interrupted as stopped:
         if not run.trainer.is_global_zero:
             return 0  # Lightning kills the first process when another one fails
@@ -96,8 +98,6 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
         return _fail(f"interrupted; {_continuation(run.config, arguments)}", 130)
     except _ERRORS as error:
         return _fail(error, 1)
-    if run.trainer.is_global_zero:
-        print_report(run, receipt)
     return 0
 
 

@@ -67,6 +67,7 @@ class SaveLast(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
+        self._signum = signal.SIGTERM if trainer.received_sigterm else None
         if threading.current_thread() is threading.main_thread():
             for signum in _SIGNALS:  # Lightning has set its own handlers by now
                 if signal.getsignal(signum) != signal.SIG_IGN:

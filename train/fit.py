@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import platform
+import signal
 import time
 import warnings
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from tinypose_torch.data.dataset import Sample
 from tinypose_torch.factory import entry_of
 from train.averaging import Averaging
 from train.bottom_up import bottom_up_job
-from train.checkpoints import AtomicCheckpoints, SaveLast, restored_signals
+from train.checkpoints import AtomicCheckpoints, Interrupted, SaveLast, restored_signals
 from train.config import Config
 from train.curves import continued_log
 from train.detection import detection_job
@@ -111,8 +112,12 @@ class Run:
             with restored_signals():
                 self.trainer.fit(self.training, *self.loaders, ckpt_path=self.resumed_from, weights_only=True)
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
-            if self.trainer.interrupted:
-                raise KeyboardInterrupt from None
+            raise KeyboardInterrupt from None
+        except Interrupted:
+            raise
+        except Exception:
+            if self.trainer.strategy.launcher is not None:  # the other processes would wait for this one
+                self.trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
             raise
         return self._finish(time.monotonic() - started)
 

@@ -95,7 +95,7 @@ class Progress(Callback):
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.3g}")
         parts.append(f"{(step - self._interval_step) * self.step_samples / max(seconds, 1e-3):.3g} samples/s")
         if step < self.total_steps:
-            per_step = (now - self._started) / (step - self._first_step)
+            per_step = (now - self._started) / max(1, step - self._first_step)
             parts.append(f"{format_duration(per_step * (self.total_steps - step))} left")
         self._forget_interval(step)
         return ", ".join(parts)

@@ -1,13 +1,18 @@
 """A small rendered dataset, made once for all test processes."""
 
+import socket
 import subprocess
 import sys
 
 import pytest
+import safetensors.torch
+import torch
 from conftest import ROOT
 from filelock import FileLock
 
 pytest.importorskip("lightning")
+
+from train.preflight import LAST, WEIGHTS
 
 IMAGES = 40
 
@@ -45,3 +50,21 @@ def arguments(people, tmp_path):
         "ema=null",
         "optimisation.reference_batch=null",
     ]
+
+
+def trained(folder):
+    return safetensors.torch.load_file(folder / WEIGHTS)
+
+
+def differing(one, two):
+    return [name for name in one if not torch.equal(one[name], two[name])]
+
+
+def step_of(folder):
+    return torch.load(folder / LAST, weights_only=False)["global_step"]
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]

@@ -19,7 +19,7 @@ from train.config import load_config
 from train.fit import JOBS, prepare, write_weights
 from train.predictions import PREDICTIONS, draw_predictions
 from train.preflight import find_checkpoint
-from train.report import print_report
+from train.report import next_commands, print_report
 
 POSE_WEIGHTS = ROOT / "weights/tinypose_128x96_demo.safetensors"
 DETECTOR_WEIGHTS = ROOT / "weights/picodet_s_192_demo.safetensors"
@@ -92,6 +92,9 @@ def test_boxes_are_drawn(people, tmp_path, monkeypatch):
     assert len(pairs) == len(job.evaluation)
     found = [pairwise_iou(annotated, predicted).amax(dim=1) > 0.5 for annotated, predicted in pairs]
     assert torch.cat(found).float().mean() > 0.6
+    evaluate, export, predict = [shlex.split(line)[1:] for line in next_commands(config, job, DETECTOR_WEIGHTS)]
+    assert build_parser().parse_args(evaluate).detector == build_parser().parse_args(export).model == config.model
+    assert build_parser().parse_args(predict).detector_weights == str(DETECTOR_WEIGHTS)
 
 
 def test_training_images_are_drawn_without_others(people, tmp_path):

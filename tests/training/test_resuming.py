@@ -3,43 +3,22 @@
 import itertools
 import json
 import os
-import shlex
-import signal
-import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from conftest import ROOT
 
 from train import checkpoints
 from train.__main__ import main
 from train.checkpoints import AtomicCheckpoints
-from train.curves import read_log
 from train.module import Training
 from train.order import BatchOrder
-from train.pose import PoseTraining
 from train.preflight import LAST, WEIGHTS
 
-
-@pytest.fixture(autouse=True)
-def heeded_interrupts():
-    """Ctrl-C has an effect although the tests may have been started in the background, where it has none."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def trained(folder):
-    return safetensors.torch.load_file(folder / WEIGHTS)
-
-
-def differing(one, two):
-    return [name for name in one if not torch.equal(one[name], two[name])]
+from .conftest import differing, free_port, step_of, trained
 
 
 @pytest.mark.parametrize(
@@ -57,7 +36,7 @@ def test_resumed_equals_uninterrupted(arguments, tmp_path, options, monkeypatch,
         patched.setattr(Training, "training_step", _stopped_after(5))
         assert main(parts) == 1
     assert "stopped here" in capsys.readouterr().err
-    assert _step_of(tmp_path / "parts") == 3
+    assert step_of(tmp_path / "parts") == 3
     assert main([*parts, "resume=true"]) == 0
     assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
 
@@ -72,83 +51,6 @@ def _stopped_after(step):
         return usual(self, batch, index)
 
     return training_step
-
-
-def _signalled(step, signum, times=1):
-    """A step during which the process receives a signal, so many times."""
-    usual, sent = Training.training_step, []
-
-    def training_step(self, batch, index):
-        while self.global_step == step and len(sent) < times:
-            sent.append(signum)
-            os.kill(os.getpid(), signum)
-        return usual(self, batch, index)
-
-    return training_step
-
-
-@pytest.mark.parametrize(
-    ("options", "signum", "status"),
-    [([], signal.SIGINT, 130), (["ema=0.9", "accumulate=2"], signal.SIGTERM, 143)],
-    ids=["Ctrl-C", "SIGTERM, averaged, accumulated"],
-)
-def test_stopped_by_a_signal(arguments, tmp_path, options, signum, status, monkeypatch, capsys):
-    """Saves the step in which it comes, says how to continue, and loses nothing."""
-    arguments = [*arguments, *options, "max_steps=3"]
-    assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
-    parts = [*arguments, f"output={tmp_path / 'parts'}"]
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with monkeypatch.context() as patched:
-        patched.setattr(Training, "training_step", _signalled(1, signum))
-        assert main(parts) == status
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    assert _step_of(tmp_path / "parts") == 2
-    error = capsys.readouterr().err
-    assert f"stopped after step 2; continue from {tmp_path / 'parts' / LAST} with:" in error
-    command = shlex.split(error.splitlines()[-1])
-    assert command[-1] == "resume=true"
-    assert main(command[command.index("train") + 1 :]) == 0
-    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
-
-
-def test_stopped_during_an_evaluation(arguments, people, tmp_path, monkeypatch, capsys):
-    """The evaluation is finished first, so that the resumed run neither repeats nor skips it; the log has everything."""
-    arguments = [*arguments, f"data.val={people / 'val.json'}", "evaluate_every=0.12", "max_steps=5", "ema=0.9"]
-    assert main([*arguments, f"output={tmp_path / 'whole'}"]) == 0
-    parts = [*arguments, f"output={tmp_path / 'parts'}"]
-    usual = PoseTraining.find
-
-    def find(self, batch):
-        monkeypatch.setattr(PoseTraining, "find", usual)
-        os.kill(os.getpid(), signal.SIGINT)
-        return usual(self, batch)
-
-    monkeypatch.setattr(PoseTraining, "find", find)
-    assert main(parts) == 130
-    assert "step 2/5: loss" in capsys.readouterr().err
-    assert _step_of(tmp_path / "parts") == 2
-    assert main([*parts, "resume=true"]) == 0
-    assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
-    assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
-    receipts = [json.loads((tmp_path / name / "receipt.json").read_text()) for name in ("whole", "parts")]
-    assert receipts[0]["accuracy"] == receipts[1]["accuracy"]
-    assert [row["step"] for row in read_log(tmp_path / "parts") if "AP" in row] == [1, 3, 4], "also after the last step"
-
-
-def test_second_signal_stops_at_once(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Training, "training_step", _signalled(1, signal.SIGINT, times=2))
-    assert main([*arguments, "max_steps=3", "checkpoint_every=1"]) == 130
-    assert _step_of(tmp_path / "run") == 1
-    assert "train: interrupted; continue from" in capsys.readouterr().err
-
-
-def test_interrupted_before_training(arguments, tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("train.__main__.load_config", interrupted)
-    assert main(arguments) == 130
-    assert capsys.readouterr().err == "train: interrupted before training began\n"
 
 
 def test_resuming_nothing(arguments, tmp_path, capsys):
@@ -178,10 +80,6 @@ def test_when_checkpoints_are_saved(arguments, people, options, seconds, expecte
     assert saved == expected
 
 
-def _step_of(folder):
-    return torch.load(folder / LAST, weights_only=False)["global_step"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["data.val={val}", "evaluate_every=0.3"]], ids=["plain", "evaluated"])
 def test_finished_run_goes_on(arguments, people, tmp_path, options):
@@ -192,7 +90,7 @@ def test_finished_run_goes_on(arguments, people, tmp_path, options):
     assert main([*common, "max_steps=4"]) == 0
     for steps in (4, 6):  # the first of them has nothing left to do
         assert main([*common, f"max_steps={steps}", "resume=true"]) == 0
-        assert _step_of(tmp_path / "run") == steps
+        assert step_of(tmp_path / "run") == steps
     states = [torch.load(tmp_path / name / LAST, weights_only=False)["state_dict"] for name in ("whole", "run")]
     assert differing(*states) == []
 
@@ -254,7 +152,7 @@ def test_two_processes_equal_one(arguments, tmp_path):
     common = [*arguments, "max_steps=3", "precision=64", "sync_batch_norm=true"]
     assert main([*common, f"output={tmp_path / 'one'}", "batch_size=4"]) == 0
     command = [sys.executable, "-m", "train", *common, f"output={tmp_path / 'two'}", "batch_size=2", "devices=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(free_port())}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=300)
     assert done.stdout.count(f"wrote {tmp_path / 'two' / WEIGHTS}") == 1
     steps = [line.partition(":")[0] for line in done.stderr.splitlines()]  # more than one line on a slow machine only
@@ -264,29 +162,6 @@ def test_two_processes_equal_one(arguments, tmp_path):
     for name, value in one.items():
         # Adam's steps do not depend on the gradient's size, so rounding shows most where the gradient is nothing but it.
         assert (value - two[name]).abs().max() <= 1e-8 + 1e-4 * value.abs().max(), name
-
-
-def test_two_processes_stop_together(arguments, tmp_path):
-    """Only the first process is told to stop; the other one stops after the same step."""
-    options = ["batch_size=2", "devices=2", "max_steps=100000", "epochs=100000", "checkpoint_every=1"]
-    command = [sys.executable, "-m", "train", *arguments, *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(_free_port())}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run" / LAST).is_file():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)  # until both have closed stderr
-    assert process.returncode == 130, error
-    assert error.count("stopped after step") == 1
-    assert f"stopped after step {_step_of(tmp_path / 'run')}; continue from" in error
-    assert "Traceback" not in error
-
-
-def _free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def test_order_is_resumable_and_whole():
