@@ -71,7 +71,7 @@ def make_receipt(path: Path, networks: list[dict[str, Any]]) -> dict[str, Any]:
 
 def receipt_path(path: Path) -> Path:
     """The receipt of an exported file, ``FILE.receipt.json``."""
-    return path.with_name(path.name + ".receipt.json")
+    return Path(f"{path}.receipt.json")
 
 
 def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
