@@ -253,8 +253,11 @@ def test_no_boxes_given(random_estimator):
 def test_without_a_detector(random_weights):
     estimator = PoseEstimator(None, random_weights["pose"], pose_weights=random_weights["pose_weights"])
     assert len(estimator(gradient_image(), boxes=[[0, 0, 50, 50]])) == 1
-    with pytest.raises(ValueError, match="has no detector; pass boxes"):
-        estimator(gradient_image())
+    whole = estimator(gradient_image())
+    assert whole.boxes.tolist() == [[0, 0, 160, 120]]
+    assert whole.scores.tolist() == [1]
+    with pytest.raises(ValueError, match="has no detector"):
+        estimator.detect(gradient_image())
 
 
 @pytest.mark.parametrize(

@@ -46,3 +46,16 @@ def exported(request, tmp_path_factory, worker_id):
         return path
 
     return path_of
+
+
+class StageRecorder:
+    """The stages in their order; the shares of each must not go back."""
+
+    def __init__(self):
+        self.shares = {}
+
+    def __call__(self, stage, share):
+        assert 0 <= share < 1
+        assert share >= self.shares.get(stage, [0])[-1]
+        assert not self.shares or stage == list(self.shares)[-1] or stage not in self.shares
+        self.shares.setdefault(stage, []).append(share)

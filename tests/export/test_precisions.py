@@ -13,13 +13,14 @@ from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
+from tinypose_torch.export.progress import export_stages
 from tinypose_torch.export.quantise import choose_layers, exported_program, measure_layers
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.pipeline import people_for_network, photos_for_network
 from tinypose_torch.runtime import EagerRunner, load_runner
 
-from .conftest import DETECTOR, POSE, build
+from .conftest import DETECTOR, POSE, StageRecorder, build
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,11 @@ def test_half_precision(exported, people):
 def test_int8(people, tmp_path):
     pytest.importorskip("executorch")
     some = people[::16]  # a few: each makes finding out which layers bear it take longer
-    made = export_model(build(POSE), tmp_path / "x.pte", ExportOptions(precision="int8"), some)
+    stages = StageRecorder()
+    made = export_model(build(POSE), tmp_path / "x.pte", ExportOptions(precision="int8"), some, stages)
+    assert list(stages.shares) == list(export_stages([POSE], "executorch", "int8"))
+    assert len(stages.shares[f"{POSE}: calibrate"]) == -(-len(some) // 16)
+    assert len(stages.shares[f"{POSE}: measure layers"]) > 100
     assert made.facts["int8 convolutions"] > 100
     assert (tmp_path / "x.pte").stat().st_size < 4e6
     assert keypoint_distances(tmp_path / "x.pte", people).mean() < 0.8

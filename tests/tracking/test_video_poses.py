@@ -84,12 +84,10 @@ def test_boxes_around():
 def test_wrong_settings():
     with pytest.raises(ValueError, match="detect_every=0"):
         VideoPoses(estimator(), 0)
-    with pytest.raises(ValueError, match="has no detector, which following people needs"):
-        VideoPoses(PoseEstimator(None, POSE, pose_weights=WEIGHTS[1], backend="eager"))
-    bottom_up = BottomUpEstimator.__new__(BottomUpEstimator)
-    bottom_up.entry = type("Entry", (), {"name": "x"})
-    with pytest.raises(ValueError, match="x has no detector"):
-        VideoPoses(bottom_up, 2)
+    with pytest.raises(ValueError, match="detect_every=2: this PoseEstimator has no detector"):
+        VideoPoses(PoseEstimator(None, POSE, pose_weights=WEIGHTS[1], backend="eager"), 2)
+    with pytest.raises(ValueError, match="detect_every=2: this BottomUpEstimator has no detector"):
+        VideoPoses(BottomUpEstimator.__new__(BottomUpEstimator), 2)
 
 
 def test_ids_in_and_out_of_records():

@@ -23,6 +23,7 @@ from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.table import format_table
+from tinypose_torch.threads import check_threads
 from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
 from tinypose_torch.timing.people import SIZE, prepare_pipeline
 from tinypose_torch.timing.plot import check_plot, draw_times
@@ -37,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write JSON and plot if asked."""
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
-    if min(options.threads) < 1:
-        raise ValueError(f"--threads {min(options.threads)}; at least 1 is needed")
+    for threads in options.threads:
+        check_threads(threads, "--threads")
     wanted = tuple(options.backend or BACKENDS)
     unknown = [name for name in wanted if name not in BACKENDS]
     if unknown:

@@ -29,6 +29,7 @@ from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.table import format_table
+from tinypose_torch.threads import check_threads
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
 
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, print the table, write the figures."""
     if options.tracks:
         return _evaluate_tracks(options)
+    check_threads(options.threads, "--threads")
     if not options.images:
         raise ValueError("--images is missing: the folder of the annotated images")
     if options.limit is not None and options.limit < 1:

@@ -12,8 +12,8 @@ from torch import nn
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.commands.photos import photos_for_network
-from tinypose_torch.export import ExportOptions, export_model, export_pair
-from tinypose_torch.export.progress import COMPARE, PHOTOS, export_stages, show_progress
+from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
+from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import create_model, entry_of
 from tinypose_torch.images import find_inputs
@@ -39,7 +39,6 @@ def run(options: argparse.Namespace) -> int:
         for name, file in zip(names, (options.weights, options.with_weights), strict=False)
     ]
     models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first
-    networks = [network for network, _ in models]
     chosen = ExportOptions(
         options.format,
         images=not options.raw,
@@ -55,29 +54,43 @@ def run(options: argparse.Namespace) -> int:
         if num_photos:
             progress(PHOTOS, 0)
         images = [_images_for(network, file, options, models) for network, file in models]
-        real = [photos if options.images else None for photos in images]
-        if len(networks) == 2:
-            made = list(export_pair(networks[0], networks[1], output, chosen, (real[0], real[1]), progress).values())
-        else:
-            made = [export_model(networks[0], output, chosen, real[0], progress)]
-        progress(COMPARE, 0)
-        described = f"{{}} {'photos' if options.images else 'images of seeded noise'}"
-        compared = [
-            compare(
-                open_exported(output, options.format, task=entry_of(network).task),
-                network,
-                photos,
-                described.format(len(photos)),
-                exported.facts,
-            )
-            for network, photos, exported in zip(networks, images, made, strict=True)
-        ]
+        made = _export([network for network, _ in models], output, chosen, images if options.images else None, progress)
+        compared = _compare(models, images, made, output, options, progress)
     receipt = make_receipt(output, compared)
     path = write_receipt(receipt, output)
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
         _print_comparison(facts)
     return 0
+
+
+def _export(
+    networks: list[nn.Module], output: Path, chosen: ExportOptions, photos: list[np.ndarray] | None, progress: Progress
+) -> list[Exported]:
+    """What was made of each network."""
+    calibration = photos or [None] * len(networks)
+    if len(networks) == 1:
+        return [export_model(networks[0], output, chosen, calibration[0], progress)]
+    pair = export_pair(networks[0], networks[1], output, chosen, (calibration[0], calibration[1]), progress)
+    return list(pair.values())
+
+
+def _compare(
+    models: list[Model],
+    images: list[np.ndarray],
+    made: list[Exported],
+    output: Path,
+    options: argparse.Namespace,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Facts of every network for the receipt."""
+    compared = []
+    kind = "photos" if options.images else "images of seeded noise"
+    for index, ((network, _), some, exported) in enumerate(zip(models, images, made, strict=True)):
+        progress(COMPARE, index / len(models))
+        runner = open_exported(output, options.format, task=entry_of(network).task)
+        compared.append(compare(runner, network, some, f"{len(some)} {kind}", exported.facts))
+    return compared
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -15,13 +15,13 @@ PHOTOS = "read photos"
 PREPARE, CALIBRATE, MEASURE, QUANTISE = "prepare", "calibrate", "measure layers", "quantise"
 TRACE, LOWER, WRITE, COMPARE = "trace", "lower", "write", "compare"
 
-# Seconds of a TinyPose network on two cores; only their ratios matter.
-_NETWORK_SECONDS = {PREPARE: 1.0}
-_INT8_SECONDS = {PREPARE: 1.0, CALIBRATE: 30.0, MEASURE: 60.0, QUANTISE: 10.0}
+# CPU seconds of a TinyPose network; only their ratios matter.
+_NETWORK_SECONDS = {PREPARE: 0.3}
+_INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
 _FILE_SECONDS = {
-    "executorch": {TRACE: 3.0, LOWER: 10.0, WRITE: 2.0},
-    "onnx": {TRACE: 10.0, WRITE: 1.0},
-    "torchscript": {TRACE: 3.0, WRITE: 1.0},
+    "executorch": {TRACE: 5.0, LOWER: 15.0, WRITE: 3.0},
+    "onnx": {TRACE: 9.0, WRITE: 0.5},
+    "torchscript": {TRACE: 3.0, WRITE: 0.3},
 }
 _COMPARE_SECONDS = 3.0
 _PHOTO_SECONDS = 0.2
