@@ -108,7 +108,7 @@ def test_broken_video_and_camera(photos, models, capsys):
 
 def test_nothing_found(photos, capsys):
     assert main(["predict", "*.jpeg", "--json", "x.json"]) == 1
-    assert "failed: *.jpeg: no such file" in capsys.readouterr().err
+    assert "failed: *.jpeg: no file fits this pattern" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,7 +91,7 @@ def test_detector_none_in_a_video(predict, tmp_path):
     ],
 )
 def test_what_needs_a_detector(arguments, message, predict, capsys):
-    assert predict("--detector", "none", *arguments, detector=None) == 2
+    assert predict("--detector", "none", *arguments, source="clip.mp4", detector=None) == 2
     assert message in capsys.readouterr().err
 
 
@@ -207,3 +209,55 @@ def test_view_chooses_a_port(predict, capsys):
     assert predict("--view", "0", source="clip.mp4") == 0
     port = re.search(r"live view: http://127\.0\.0\.1:(\d+)/", capsys.readouterr().err)
     assert int(port[1]) > 1023
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("empty", "failed: empty: no images in this folder; videos are named one by one"),
+        ("*.jpeg", "failed: *.jpeg: no file fits this pattern"),
+        ("gone.png", "failed: gone.png: no such file"),
+    ],
+)
+def test_why_there_is_nothing(source, reason, predict, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/clip.mp4").touch()
+    assert predict(source=source) == 1
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "message"),
+    [
+        ([], "", "an INPUT is empty"),
+        (["--track"], "photo.png", "--track is for videos and cameras; all inputs are photos"),
+        (["--view"], "photo.png", "--view is for videos and cameras; all inputs are photos"),
+    ],
+)
+def test_what_cannot_be_meant(arguments, source, message, predict, tmp_path, capsys):
+    assert predict(*arguments, source=source) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "poses.json").exists()
+
+
+CLOSED = """
+import os, sys
+from tinypose_torch.cli import main
+end, start = os.pipe()
+os.close(end)
+os.dup2(start, 1)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["models", "predict"])
+def test_closed_output(command, weights, tmp_path):
+    """As after `| head -1`: quiet, with the status that shells give such programs."""
+    Image.fromarray(gradient_image()).save(tmp_path / "photo.png")
+    arguments = ["models"]
+    if command == "predict":
+        files = ("--pose-weights", weights / "pose.safetensors", "--output", tmp_path / "out")
+        arguments = ["predict", tmp_path / "photo.png", "--pose", POSE, "--detector", "none", *files]
+    done = subprocess.run([sys.executable, "-c", CLOSED, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 141
+    assert done.stderr.replace("running on eager\n", "") == ""

@@ -13,6 +13,7 @@ from tinypose_torch import __version__, defaults
 from tinypose_torch.collection import collection_paused
 
 EXIT_USAGE = 2
+EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 if some inputs failed; 2 for wrong arguments, models or weights.
+        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 141 if stdout was closed, as by head.
     """
     options = build_parser().parse_args(arguments)
     if options.command != "benchmark":  # which compares PyTorch as it comes
@@ -43,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with collection_paused():
             command = importlib.import_module(f"tinypose_torch.commands.{options.command}")
-        return command.run(options)
+        status: int = command.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Nothing more can be printed, not even what Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         print(f"tinypose: error: {error}", file=sys.stderr)
         return EXIT_USAGE

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from tinypose_torch.images import find_inputs, load_image
 from tinypose_torch.video import VideoReader, is_camera, is_video
 
-NOTHING_FOUND = "no such file, or nothing in it that can be read"
+
+def why_nothing(item: str) -> str:
+    """Why an input stands for no file."""
+    if Path(item).is_dir():
+        return "no images in this folder; videos are named one by one"
+    return "no file fits this pattern" if glob.has_magic(item) else "no such file"
 
 
 @dataclass
@@ -46,7 +53,7 @@ def read_frames(
     items = [sources] if isinstance(sources, str) else list(sources)
     found, missing = find_sources(items)
     for item in missing:
-        _fail(item, FileNotFoundError(f"{item}: {NOTHING_FOUND}"), on_error)
+        _fail(item, FileNotFoundError(f"{item}: {why_nothing(item)}"), on_error)
     for source in found:
         try:
             yield from _frames_of(source)

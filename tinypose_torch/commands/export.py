@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _export(
     networks: list[nn.Module], output: Path, chosen: ExportOptions, photos: list[np.ndarray] | None, progress: Progress
 ) -> list[Exported]:
     """What was made of each network."""
-    calibration = photos or [None] * len(networks)
+    calibration: Sequence[np.ndarray | None] = photos or [None] * len(networks)
     if len(networks) == 1:
         return [export_model(networks[0], output, chosen, calibration[0], progress)]
     pair = export_pair(networks[0], networks[1], output, chosen, (calibration[0], calibration[1]), progress)

@@ -19,7 +19,7 @@ from tinypose_torch.bottom_up import BottomUpEstimator
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.commands.networks import Networks, build_bottom_up, choose_networks, say_what_runs
 from tinypose_torch.defaults import OUTPUT_FOLDER
-from tinypose_torch.frames import NOTHING_FOUND, find_sources
+from tinypose_torch.frames import find_sources, why_nothing
 from tinypose_torch.images import load_image, save_png
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.results import Poses
@@ -41,16 +41,11 @@ _SMOOTHING: dict[str, Smoothing | OriginalSmoothing | None] = {
 
 def run(options: argparse.Namespace) -> int:
     """Predict on every input; failures are listed at the end and do not stop the others."""
-    if not 0 <= options.keypoint_threshold <= 1:
-        raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
-    check_threads(options.threads, "--threads")
-    if options.detect_every < 1:
-        raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
-    if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
-        raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
+    _check(options)
     sources, missing = find_sources(options.inputs)
-    failures = [(item, NOTHING_FOUND) for item in missing]
+    failures = [(item, why_nothing(item)) for item in missing]
     if sources:
+        _check_video_options(options, sources)
         if get_entry(options.pose).task == "bottom-up pose":
             failures += _predict_all(build_bottom_up(options), None, sources, options)
         else:
@@ -63,6 +58,27 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if "" in options.inputs:
+        raise ValueError("an INPUT is empty; name a file, a folder (. for this one), a pattern or webcam")
+    if not 0 <= options.keypoint_threshold <= 1:
+        raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
+    check_threads(options.threads, "--threads")
+    if options.detect_every < 1:
+        raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
+    if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
+        raise ValueError("--detect-every and --smoothing are for people who are followed; add --track")
+
+
+def _check_video_options(options: argparse.Namespace, sources: list[str]) -> None:
+    """Refuse options for videos where there are only photos."""
+    if any(map(is_video, sources)):
+        return
+    for name, given in (("track", options.track), ("view", options.view is not None)):
+        if given:
+            raise ValueError(f"--{name} is for videos and cameras; all inputs are photos")
 
 
 def _predict_all(
@@ -82,6 +98,8 @@ def _predict_all(
                 predict = _predict_video if is_video(source) else _predict_image
                 for line in predict(estimator, source, wanted):
                     tqdm.write(line)
+            except BrokenPipeError:
+                raise  # the reader of stdout is gone
             except (ValueError, OSError, MemoryError) as error:
                 failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
     return failures
