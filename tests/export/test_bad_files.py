@@ -188,6 +188,12 @@ def test_wrong_options(options, message, tmp_path):
         ([POSE, "--weights", "w.pt", "--output", "."], "is a folder"),
         ([POSE, "--weights", "w.pt", "--format", "torchscript", "--images", "none"], "no images in none"),
         ([DETECTOR, "--weights", "w.pt"], "does not fit the network"),
+        ([POSE, "--with-weights", "w.pt"], "--with-weights needs --with"),
+        ([POSE, "--detector", DETECTOR], "--detector needs --images"),
+        ([POSE, "--images", ".", "--detector-weights", "w.pt"], "--detector-weights needs --detector"),
+        ([POSE, "--images", ".", "--person-class", "person"], "--person-class needs --images, and a detector"),
+        ([POSE, "--error-budget", "0.1"], "--error-budget needs --precision int8"),
+        ([DETECTOR, "--images", ".", "--detector", DETECTOR], f"--detector {DETECTOR} has no effect on {DETECTOR}"),
     ],
 )
 def test_wrong_commands(arguments, message, tmp_path, monkeypatch, capsys):

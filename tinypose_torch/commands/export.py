@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,20 @@ def run(options: argparse.Namespace) -> int:
         error_budget=options.error_budget,
     )
     num_photos = len(find_inputs([options.images])[0]) if options.images else 0
-    stages = export_stages(names, options.format, options.precision, num_photos=num_photos, receipt=True)
+    networks = [network for network, _ in models]
+    stages = export_stages(
+        [entry_of(network).name for network in networks],
+        options.format,
+        options.precision,
+        num_photos=num_photos,
+        receipt=True,
+    )
     print(f"exporting {' and '.join(names)} to {options.format}, {options.precision} ...", flush=True)
     with show_progress("export", stages) as progress:
         if num_photos:
             progress(PHOTOS, 0)
         images = [_images_for(network, file, options, models) for network, file in models]
-        made = _export([network for network, _ in models], output, chosen, images if options.images else None, progress)
+        made = _export(networks, output, chosen, images if options.images else None, progress)
         compared = _compare(models, images, made, output, options, progress)
     receipt = make_receipt(output, compared)
     path = write_receipt(receipt, output)
@@ -69,7 +75,7 @@ def _export(
     networks: list[nn.Module], output: Path, chosen: ExportOptions, photos: list[np.ndarray] | None, progress: Progress
 ) -> list[Exported]:
     """What was made of each network."""
-    calibration: Sequence[np.ndarray | None] = photos or [None] * len(networks)
+    calibration: list[np.ndarray | None] = [*photos] if photos else [None for _ in networks]
     if len(networks) == 1:
         return [export_model(networks[0], output, chosen, calibration[0], progress)]
     pair = export_pair(networks[0], networks[1], output, chosen, (calibration[0], calibration[1]), progress)
