@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,7 +65,9 @@ def show_progress(title: str, stages: Mapping[str, float]) -> Iterator[Progress]
     begun = [sum(list(stages.values())[:index]) for index in range(len(names))]
     shown = ""
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=total, desc=title, disable=None, leave=False, bar_format=layout) as bar:
+    width, height = shutil.get_terminal_size()  # 80x24 where a terminal does not say, in which tqdm would draw nothing
+    bar = tqdm(total=total, desc=title, disable=None, leave=False, bar_format=layout, ncols=width, nrows=height)
+    with bar:
 
         def progress(stage: str, share: float) -> None:
             nonlocal shown
@@ -74,7 +77,7 @@ def show_progress(title: str, stages: Mapping[str, float]) -> Iterator[Progress]
                     print(f"{title}: {stage} ({index + 1} of {len(names)})", file=sys.stderr, flush=True)
             else:
                 bar.set_description_str(f"{title}: {stage}", refresh=False)
-                bar.update(max(0.0, begun[index] + share * stages[stage] - bar.n))
+                bar.n = max(bar.n, begun[index] + share * stages[stage])
                 bar.refresh()
             shown = stage
 
