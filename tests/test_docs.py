@@ -166,7 +166,7 @@ def check_models(options):
     for key in ("detector", "pose", "model", "with_model"):
         name = getattr(options, key, None)
         names = name if isinstance(name, list) else [name]
-        assert set(names) - {None, "NAME", "auto"} <= set(list_models()), names
+        assert set(names) - {None, "NAME", "auto", "none"} <= set(list_models()), names
 
 
 def test_options_of_the_cpp_program():

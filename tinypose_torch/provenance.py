@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 
 SOFTWARE = "tinypose-torch"  # the mark in overlays: PNG's Software text, MP4's comment
-_START = 4096  # bytes
+_START = 1 << 16  # bytes
 _PNG_MARK = b"tEXtSoftware\0" + SOFTWARE.encode()
 _RECORDS = re.compile(rb'(\[\s*)?\{"image": "(\\.|[^"\\])*", ("frame": \d+, )?("time": [\d.e-]+, )?"poses": \[')
 _RECEIPT = re.compile(rb'\{\s*"file": "(\\.|[^"\\])*",\s*"sha256": "')
-_CONVERTED = re.compile(rb'.{8}\{"__metadata__":\{[^}]*"source":"', re.DOTALL)
+_CONVERTED = re.compile(rb'.{8}\{"__metadata__":\{("(\\.|[^"\\])*"[:,])*?"source":"', re.DOTALL)
 
 
 def is_overlay(path: str | os.PathLike[str]) -> bool:

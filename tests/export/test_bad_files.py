@@ -15,7 +15,8 @@ from tinypose_torch import CheckpointError, PoseEstimator, create_model
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model, export_pair
-from tinypose_torch.export.formats import WRITERS
+from tinypose_torch.export.formats import WRITERS, Method
+from tinypose_torch.export.progress import no_progress
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript, unsealed
 from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, backend_of
@@ -56,7 +57,9 @@ def test_every_flipped_bit_is_noticed(format_name, tmp_path):
         pytest.importorskip(package)
     path = tmp_path / f"x{SUFFIXES[format_name]}"
     description = ExportMetadata(get_entry(POSE), False, False, 1, "fp32", {})
-    WRITERS[format_name](torch.nn.Conv2d(3, 40, 3).eval(), torch.zeros(1, 3, 8, 8), description, path)
+    WRITERS[format_name](
+        Method(torch.nn.Conv2d(3, 40, 3).eval(), torch.zeros(1, 3, 8, 8), description), path, no_progress
+    )
     assert load_runner(POSE, path).metadata == description
     data = bytearray(path.read_bytes())
     generator = np.random.default_rng(0)
@@ -332,9 +335,9 @@ def test_wrong_options(options, message, tmp_path):
         ([POSE, "--weights", "w.pt", "--output", "."], "is a folder"),
         ([POSE, "--weights", "w.pt", "--format", "torchscript", "--images", "none"], "no images in none"),
         ([DETECTOR, "--weights", "w.pt"], "does not fit the network"),
-        ([POSE, "--with-weights", "w.pt"], "--with-weights needs --with"),
+        ([POSE, "--with-weights", "w.pt"], "pass --with NAME"),
         ([POSE, "--detector", DETECTOR], "--detector needs --images"),
-        ([POSE, "--images", ".", "--detector-weights", "w.pt"], "--detector-weights needs --detector"),
+        ([POSE, "--detector-weights", "w.pt"], "--detector-weights needs --images"),
         ([POSE, "--images", ".", "--person-class", "person"], "--person-class needs --images, and a detector"),
         ([POSE, "--error-budget", "0.1"], "--error-budget needs --precision int8"),
         ([DETECTOR, "--images", ".", "--detector", DETECTOR], f"--detector {DETECTOR} has no effect on {DETECTOR}"),

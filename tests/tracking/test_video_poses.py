@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 import tinypose_torch.runtime.load as runtime_load
-from tinypose_torch import BottomUpEstimator, Detections, PoseEstimator, Poses
+from tinypose_torch import BottomUpEstimator, Detections, PoseEstimator, Poses, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.tracking.video import VideoPoses, boxes_around
@@ -161,6 +161,5 @@ def test_followed_by_appearance(monkeypatch):
 
 def random_weights(monkeypatch):
     """No files: networks as they are built."""
-    build = runtime_load.create_model
-    monkeypatch.setattr(runtime_load, "create_model", lambda name, **_: build(name))
+    monkeypatch.setattr(runtime_load, "load_model", lambda source: create_model(source.name))
     return None, None

@@ -29,15 +29,12 @@ SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"
 
 def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
+    if options.output:
+        _check_output(Path(options.output), options)  # before weights are read
     sources = _resolve_models(options)
     names = [source.name for source in sources]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
-    check_outputs(
-        {"--output": output, "the receipt": receipt_path(output)},
-        [options.weights, options.with_weights, options.detector_weights],
-        options.images,
-        options.overwrite,
-    )
+    _check_output(output, options)
     _check(options, {get_entry(name).task for name in names})
     size = tuple(options.input_size) if options.input_size else None
     if size and len(names) > 1:
@@ -77,6 +74,12 @@ def run(options: argparse.Namespace) -> int:
     for facts in compared:
         _print_comparison(facts)
     return 0
+
+
+def _check_output(output: Path, options: argparse.Namespace) -> None:
+    inputs = (options.weights, options.with_weights, options.detector_weights)
+    outputs = {"--output": output, "the receipt": receipt_path(output)}
+    check_outputs(outputs, inputs, options.images, options.overwrite)
 
 
 def _resolve_models(options: argparse.Namespace) -> list[ModelSource]:
@@ -120,24 +123,16 @@ def _check(options: argparse.Namespace, tasks: set[str]) -> None:
     """Refuse options that need others, or have no effect on the model."""
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
-    needed = (
-        ("with_weights", "with_model"),
-        ("detector", "images"),
-        ("detector_weights", "detector"),
-    )
-    for name, other in needed:
-        if getattr(options, name) is not None and getattr(options, other) is None:
-            raise ValueError(f"{_flag(name)} needs {_flag(other)}")
-    if options.person_class is not None and not (options.images and (options.detector or options.with_model)):
+    for name in ("detector", "detector_weights"):
+        if getattr(options, name) is not None and options.images is None:
+            raise ValueError(f"--{name.replace('_', '-')} needs --images, in which it finds the people")
+    detector = options.detector or options.detector_weights
+    if options.person_class is not None and not (options.images and (detector or "detection" in tasks)):
         raise ValueError("--person-class needs --images, and a detector that finds the people in them")
     if options.error_budget is not None and options.precision != "int8":
         raise ValueError("--error-budget needs --precision int8")
-    if options.detector is not None and "pose" not in tasks:
-        raise ValueError(f"--detector {options.detector} has no effect on {options.model}, which sees whole images")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.removesuffix('_model').replace('_', '-')}"
+    if detector is not None and "pose" not in tasks:
+        raise ValueError(f"--detector {detector} has no effect on {options.model}, which sees whole images")
 
 
 def _print_comparison(facts: dict[str, Any]) -> None:
