@@ -1,7 +1,6 @@
 """The command as a person uses it."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -203,18 +202,3 @@ def test_json_holds_the_originals_keypoints(tmp_path):
     for index, person in enumerate(expected["persons"]):
         keypoints = np.array(person["keypoints"])
         assert np.abs(poses.keypoints[index] - keypoints[:, :2])[keypoints[:, 2] > 0.2].max(initial=0) < 0.1
-
-
-@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_idle_threads_sleep_unless_the_user_says_otherwise(before, after, monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if before is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", before)
-    assert main(["models"]) == 0
-    assert os.environ["OMP_WAIT_POLICY"] == after
-
-
-def test_benchmarks_leave_pytorch_as_it_comes(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert main(["benchmark", "--rounds", "0"]) == 2
-    assert "OMP_WAIT_POLICY" not in os.environ

@@ -42,9 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
-    if options.command != "benchmark":  # which compares PyTorch as it comes
-        # Idle threads sleep instead of spinning: on a busy machine PyTorch's networks are ten times as fast.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with collection_paused():
             command = importlib.import_module(f"tinypose_torch.commands.{options.command}")
