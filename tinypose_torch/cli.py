@@ -198,6 +198,7 @@ def _add_evaluate(commands: Any) -> None:
         help="find the boxes with this detector: the accuracy of both networks together, cropped and decoded as by predict",
     )
     add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
+    add("--person-class", metavar="NAME", help="class of --with-detector whose boxes get poses (default: person)")
     add(
         "--detection-threshold",
         type=float,

@@ -22,6 +22,13 @@ def command_line(command: str) -> str:
     return command if launcher is None or _is_active() else f"{launcher} {command}"
 
 
+def print_next(*commands: list[str]) -> None:
+    """Print the commands that usually follow, each given as its words."""
+    print("next:")
+    for words in commands:
+        print(f"  {command_line(shlex.join(words))}")
+
+
 def install_hint(extra: str) -> str:
     """The shell command that installs an extra, such as ``"export"``, into the environment of this process.
 

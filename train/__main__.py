@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinypose_torch.collection import collection_paused
-from tinypose_torch.hints import command_line, install_hint
+from tinypose_torch.hints import command_line, install_hint, print_next
 
 try:
     from train.config import Config, load_config, recipe_names
@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             from train.check import check_data
 
-            return check_data(config)
+            status = check_data(config)
+            if status == 0:
+                print_next(["python", "-m", "train", *(word for word in arguments if word != "--check")])
+            return status
         run = _prepare(config)
     except ImportError as error:
         return _fail(f"{error}; {install_hint('train')}", 2)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.hints import command_line
+from tinypose_torch.hints import print_next
 from train.config import Config
 from train.curves import draw_curves
 from train.fit import Run
@@ -24,9 +23,7 @@ def print_report(run: Run, receipt: dict[str, Any]) -> None:
         print(f"best evaluation, after step {accuracy['step']}: {numbers}")
     print(f"wrote {run.weights}")
     draw_pictures(run)
-    print("next:")
-    for command in next_commands(config, run.job, run.weights):
-        print(f"  {command_line(command)}")
+    print_next(*next_commands(config, run.job, run.weights))
 
 
 def draw_pictures(run: Run) -> None:
@@ -44,7 +41,7 @@ def _draw(name: str, draw: Callable[[], Path]) -> None:
         print(f"no picture of the {name}: {error}")
 
 
-def next_commands(config: Config, job: Job, weights: Path) -> list[str]:
+def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:
     """Commands that evaluate, export and run the weights."""
     data, name = config.data, config.model
     task = get_entry(name).task
@@ -53,12 +50,12 @@ def next_commands(config: Config, job: Job, weights: Path) -> list[str]:
         kind = "--detector" if task == "detection" else "--pose"
         words = ["tinypose", "evaluate", kind, name, "--weights", str(weights), "--annotations", data.val]
         words += ["--images", str(data.val_images or data.images), *_evaluation_options(config)]
-        commands.append(shlex.join(words))
+        commands.append(words)
     exported = weights.with_name(f"{name}.pte")
-    commands.append(shlex.join(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)]))
+    commands.append(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)])
     part = "detector" if task == "detection" else "pose"
     words = ["tinypose", "predict", str(first_image(job)), f"--{part}", name, f"--{part}-weights", str(weights)]
-    commands.append(shlex.join(words))
+    commands.append(words)
     return commands
 
 

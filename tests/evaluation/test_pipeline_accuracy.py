@@ -112,6 +112,8 @@ def test_table_and_progress(boxes, evaluate, capsys, monkeypatch):
         (["--with-detector", "tinypose_128x96", "--detector-weights", POSE[1]], "tinypose_128x96 is not a detector"),
         ([*PIPELINE, "--pose", "higherhrnet_w32_512", "--weights", "official"], "finds people itself"),
         (["--detector-weights", DETECTOR[1]], "--detector-weights is for --with-detector"),
+        (["--person-class", "dog"], "--person-class is for --with-detector"),
+        ([*PIPELINE, "--person-class", "dog"], "has no class 'dog'"),
         (["--detection-threshold", 0.5], "--detection-threshold is for the boxes of"),
         ([*PIPELINE, "--detection-threshold", 2], "expected 0 to 1"),
         (["--max-people", 0], "--max-people 0; at least 1 is needed"),

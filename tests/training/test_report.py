@@ -92,7 +92,7 @@ def test_boxes_are_drawn(people, tmp_path, monkeypatch):
     assert len(pairs) == len(job.evaluation)
     found = [pairwise_iou(annotated, predicted).amax(dim=1) > 0.5 for annotated, predicted in pairs]
     assert torch.cat(found).float().mean() > 0.6
-    evaluate, export, predict = [shlex.split(line)[1:] for line in next_commands(config, job, DETECTOR_WEIGHTS)]
+    evaluate, export, predict = [words[1:] for words in next_commands(config, job, DETECTOR_WEIGHTS)]
     assert build_parser().parse_args(evaluate).detector == build_parser().parse_args(export).model == config.model
     assert build_parser().parse_args(predict).detector_weights == str(DETECTOR_WEIGHTS)
 

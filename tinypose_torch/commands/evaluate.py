@@ -16,6 +16,7 @@ from tinypose_torch.commands import evaluation_tasks as tasks
 from tinypose_torch.defaults import AUTO
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.hints import print_next
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator
 from tinypose_torch.runtime import Runner, load_runner
@@ -58,7 +59,19 @@ def run(options: argparse.Namespace) -> int:
     }
     print(f"images: {found.num_images}, {'boxes' if options.detector else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
+    if options.weights:
+        _print_next(runner, options)
     return 0
+
+
+def _print_next(runner: Runner, options: argparse.Namespace) -> None:
+    """Print what comes after measuring: a file for an app, and then that file on images."""
+    weights, entry = str(options.weights), runner.metadata.entry
+    if runner.backend == "eager":
+        print_next(["tinypose", "export", entry.name, "--weights", weights])
+    else:
+        part = "detector" if entry.task == "detection" else "pose"
+        print_next(["tinypose", "predict", options.images, f"--{part}-weights", weights])
 
 
 def _check_flip(skeleton: Skeleton) -> None:
@@ -92,6 +105,8 @@ def _check_options(options: argparse.Namespace) -> None:
         _refuse(options, ("flip", "detections"), "a pose network without a detector")
     elif options.detector_weights:
         raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
+    elif options.person_class:
+        raise ValueError("--person-class is for --with-detector; --detector is evaluated on all its classes")
     if options.detection_threshold is not None:
         if not (options.detections or options.with_detector):
             raise ValueError("--detection-threshold is for the boxes of --detections or --with-detector")
@@ -149,6 +164,7 @@ def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found
         options.backend,
         options.device,
         detection_threshold=options.detection_threshold,
+        person_class=options.person_class,
         decoding=options.decoding,
         threads=options.threads,
     )

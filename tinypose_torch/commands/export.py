@@ -18,6 +18,7 @@ from tinypose_torch.export import Exported, ExportOptions, export_model, export_
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
 from tinypose_torch.factory import entry_of, load_model
+from tinypose_torch.hints import print_next
 from tinypose_torch.images import find_inputs
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.pipeline import PoseEstimator, people_for_network
@@ -73,7 +74,13 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
         _print_comparison(facts)
+    parts = ["detector" if entry_of(network).task == "detection" else "pose" for network in networks]
+    print_next(["tinypose", "predict", options.images or "photo.jpg", *_weights_options(parts, output)])
     return 0
+
+
+def _weights_options(parts: list[str], file: Path) -> list[str]:
+    return [word for part in parts for word in (f"--{part}-weights", str(file))]
 
 
 def _check_output(output: Path, options: argparse.Namespace) -> None:
