@@ -11,7 +11,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from convert.receipt import format_receipt, make_receipt, write_receipt
-from convert.run_original import OriginalError
 from convert.verify import Verification, verify_against_export, verify_against_recording
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
@@ -80,7 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.all:
             return convert_all(options.output or DEFAULT_FOLDER, options.overwrite)
         return convert_file(options)
-    except (ValueError, KeyError, OSError, OriginalError) as error:
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: a missing package, or PaddleDetection's
         print(f"convert: error: {error}", file=sys.stderr)
         return 2
 

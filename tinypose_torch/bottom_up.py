@@ -55,8 +55,7 @@ class BottomUpEstimator:
     ) -> None:
         self.runner = load_runner(pose, weights, backend, device, threads, "bottom-up pose", "pose=NAME")
         entry = self.runner.metadata.entry
-        if not isinstance(entry, BottomUpEntry):
-            raise ValueError(f"{entry.name} is not a bottom-up network")
+        assert isinstance(entry, BottomUpEntry)  # which was asked for
         self.entry, self.flip = entry, flip
 
     @overload

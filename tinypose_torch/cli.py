@@ -78,7 +78,7 @@ def _add_predict(commands: Any) -> None:
     add("--pose", default=defaults.AUTO, metavar="NAME", help=f"pose network ({named_by} {defaults.POSE})")
     kinds = (
         ".pdparams, .safetensors, .pt, a deployed Paddle model (folder, .tar, .zip), an exported file, or a release of "
-        "the official weights such as 2021 (default: the newest release)"
+        f"the official weights, which {command_line('tinypose models')} lists (default: the newest release)"
     )
     add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
@@ -216,7 +216,7 @@ def _add_evaluate(commands: Any) -> None:
         "--predictions",
         metavar="FILE",
         help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
-        "Needs no annotations: a file that lists images is enough",
+        "Needs no annotations: a file with images and categories is enough",
     )
 
 
@@ -276,7 +276,7 @@ def _add_benchmark(commands: Any) -> None:
     add(
         "--weights",
         metavar="PATH",
-        help="folder with NAME.pdparams or NAME.safetensors, weights of one model, or release such as 2021 "
+        help="folder with NAME.pdparams or NAME.safetensors, weights of one model, or a release that all of them have "
         "(default: random weights, which are as fast)",
     )
     add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")

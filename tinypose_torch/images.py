@@ -39,6 +39,8 @@ def image_errors() -> Iterator[None]:
     try:
         yield
     except (cv2.error, MemoryError, RuntimeError) as error:
+        if isinstance(error.__context__, ImportError):
+            raise  # a missing package concerns all images
         lines = str(error).strip().splitlines()
         message = lines[0] if lines else type(error).__name__
         if isinstance(error, MemoryError) or any(words in message.lower() for words in _MEMORY_MESSAGES):

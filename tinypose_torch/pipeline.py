@@ -82,7 +82,7 @@ class PoseEstimator:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
         self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
         self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose", "pose=NAME")
-        self.pose_entry = _of_task(self.pose_runner, PoseEntry, "a pose network")
+        self.pose_entry = _entry(self.pose_runner, PoseEntry)
         if self.pose_runner.metadata.decodes and decoding != "dark":
             raise ValueError(f"{pose_weights} decodes with DARK inside; decoding={decoding!r} is not possible")
         self.detector_runner: Runner | None = None
@@ -91,7 +91,7 @@ class PoseEstimator:
             self.detector_runner = load_runner(
                 detector, detector_weights, backend, device, threads, "detection", "detector=NAME"
             )
-            entry = _of_task(self.detector_runner, DetectorEntry, "a detector")
+            entry = _entry(self.detector_runner, DetectorEntry)
             self.detector_entry = dataclasses.replace(entry, person_class=find_person_class(entry, person_class))
             if detection_threshold is None:
                 detection_threshold = self.detector_entry.person_threshold
@@ -301,18 +301,22 @@ def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | Detect
     return np.concatenate(map_images(folder, prepare))
 
 
-def people_for_network(folder: str | os.PathLike[str], estimator: PoseEstimator) -> Array:
-    """The people whom an estimator finds in the photos of a folder, as its pose network sees them.
+def people_for_network(
+    folder: str | os.PathLike[str], estimator: PoseEstimator, entry: PoseEntry | None = None
+) -> Array:
+    """The people that an estimator finds in the photos of a folder, as a pose network sees them.
+
+    Args:
+        entry: Of that pose network, which may have another input size; the estimator's own unless given.
 
     Raises:
         FileNotFoundError: There are no photos, or no people in them.
     """
+    entry = entry or estimator.pose_entry
 
     def prepare(image: Array) -> Array | None:
-        boxes = estimator(image).boxes
-        if not len(boxes):
-            return None
-        return crop_people(image, estimator.make_crops(image, boxes), estimator.pose_entry)
+        boxes = estimator.find_people(image).boxes
+        return crop_people(image, crops_of(image, boxes, entry, estimator.crop), entry) if len(boxes) else None
 
     people = [found for found in map_images(folder, prepare) if found is not None]
     if not people:
@@ -368,8 +372,7 @@ def _check_boxes(boxes: Any, image: Array) -> Array:
     return array
 
 
-def _of_task(runner: Runner, kind: type[Any], expected: str) -> Any:
-    entry = runner.metadata.entry
-    if not isinstance(entry, kind):
-        raise ValueError(f"{entry.name} is not {expected}")
-    return entry
+def _entry(runner: Runner, kind: type[Any]) -> Any:
+    """The catalogue entry of a runner that was loaded for its task."""
+    assert isinstance(runner.metadata.entry, kind)
+    return runner.metadata.entry

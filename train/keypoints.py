@@ -50,7 +50,10 @@ def configured_skeleton(skeleton: Skeleton, data: Data) -> Skeleton:
     for index in indices:
         if indices.count(index) > 1:
             raise ConfigError(f"data.flip_pairs: {skeleton.keypoint_names[index]!r} occurs more than once")
-    return dataclasses.replace(skeleton, flip_pairs=tuple(left_right))
+    skeleton = dataclasses.replace(skeleton, flip_pairs=tuple(left_right))
+    # A left or right keypoint that swaps with none is its own pair, so that the weights say that this is intended.
+    own = [(index, index) for index in map(skeleton.keypoint_names.index, skeleton.unpaired_names())]
+    return dataclasses.replace(skeleton, flip_pairs=(*left_right, *own))
 
 
 def _index(skeleton: Skeleton, keypoint: str | int) -> int:

@@ -24,6 +24,7 @@ from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.outputs import check_outputs
 from tinypose_torch.table import format_table
 from tinypose_torch.threads import check_threads
 from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
@@ -38,6 +39,7 @@ _PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executor
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write JSON and plot if asked."""
+    check_outputs({"--json": options.json, "--plot": options.plot}, [options.weights], options.images)
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
     for threads in options.threads:

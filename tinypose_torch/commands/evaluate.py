@@ -57,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
         "detections": options.detections,
         **found.facts,
     }
-    print(f"images: {found.num_images}, {'boxes' if options.detector else 'people'} found: {len(found.results)}")
+    print(
+        f"images: {found.num_images}, {'boxes' if isinstance(entry, DetectorEntry) else 'people'} found: {len(found.results)}"
+    )
     _report(accuracy, facts, options)
     if options.weights:
         _print_next(runner, options)
@@ -155,9 +157,12 @@ def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found
     name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
     if get_entry(name).task == "bottom-up pose":
         raise ValueError(f"--with-detector is for top-down networks; {name} finds people itself")
+    detector = resolve_model(
+        options.with_detector, options.detector_weights, ("detection",), "--with-detector NAME"
+    ).name
     options.decoding = options.decoding or "dark"  # as deployed, whatever the network's own is
     estimator = PoseEstimator(
-        options.with_detector,
+        detector,
         name,
         options.detector_weights,
         options.weights,
@@ -173,8 +178,9 @@ def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found
 
 def _evaluate_tracks(options: argparse.Namespace) -> int:
     """People who were followed before, against MOTChallenge's annotations of the same video."""
-    used = ("detector", "weights", "images", "limit", "predictions", "detector_weights", "detection_threshold")
-    for name in (*_POSE_OPTIONS, *used):
+    used = ("detector", "weights", "images", "limit", "predictions")
+    boxes = ("detector_weights", "person_class", "detection_threshold")
+    for name in (*_POSE_OPTIONS, *used, *boxes):
         if getattr(options, name):
             raise ValueError(f"--{_dashed(name)} has no effect on --tracks, which are of a network that ran before")
     scores = score_files(options.annotations, options.tracks)

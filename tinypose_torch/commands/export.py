@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     names = [source.name for source in sources]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
     _check_output(output, options)
-    _check(options, {get_entry(name).task for name in names})
+    _check(options, names)
     size = tuple(options.input_size) if options.input_size else None
     if size and len(names) > 1:
         raise ValueError("--input-size is for files of one network")
@@ -126,8 +126,9 @@ def _compare(
     return compared
 
 
-def _check(options: argparse.Namespace, tasks: set[str]) -> None:
-    """Refuse options that need others, or have no effect on the model."""
+def _check(options: argparse.Namespace, names: list[str]) -> None:
+    """Refuse options that need others, or have no effect on the models."""
+    tasks = {get_entry(name).task for name in names}
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
     for name in ("detector", "detector_weights"):
@@ -139,7 +140,8 @@ def _check(options: argparse.Namespace, tasks: set[str]) -> None:
     if options.error_budget is not None and options.precision != "int8":
         raise ValueError("--error-budget needs --precision int8")
     if detector is not None and "pose" not in tasks:
-        raise ValueError(f"--detector {detector} has no effect on {options.model}, which sees whole images")
+        option = "--detector" if options.detector else "--detector-weights"
+        raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
 
 
 def _print_comparison(facts: dict[str, Any]) -> None:
@@ -169,5 +171,5 @@ def _images_for(network: nn.Module, file: str | None, options: argparse.Namespac
             detector, weights = entry_of(other).name, other_file
     if isinstance(entry, PoseEntry) and detector is not None:
         estimator = PoseEstimator(detector, entry.name, weights, file, person_class=options.person_class)
-        return people_for_network(options.images, estimator)
+        return people_for_network(options.images, estimator, entry)
     return photos_for_network(options.images, entry)

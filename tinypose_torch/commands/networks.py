@@ -72,10 +72,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     else:
         names = ("detector_weights", "detection_threshold", "person_class")
         _refuse(options, names, f"with --detector {defaults.NO_DETECTOR}")
-        if options.detect_every > 1:
-            raise ValueError(
-                f"--detect-every {options.detect_every}: --detector {defaults.NO_DETECTOR} detects nothing"
-            )
+        _refuse_intervals(options, f"--detector {defaults.NO_DETECTOR}")
     backend = _backend(options)
     weights = [options.detector_weights, options.pose_weights]
     if backend == "auto" and options.device == "cpu" and can_export():
@@ -108,6 +105,7 @@ def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
         )
     names = ("detector_weights", "detection_threshold", "person_class", "crop")
     _refuse(options, names, f"on {options.pose}, which finds people itself")
+    _refuse_intervals(options, f"--pose {options.pose}")
     return BottomUpEstimator(
         options.pose, options.pose_weights, _backend(options), options.device, threads=options.threads
     )
@@ -159,6 +157,11 @@ def _threads(options: argparse.Namespace, weights: Iterable[Weights], sources: I
 
 def _backend(options: argparse.Namespace) -> str:
     return options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
+
+
+def _refuse_intervals(options: argparse.Namespace, what: str) -> None:
+    if options.detect_every > 1:
+        raise ValueError(f"--detect-every {options.detect_every} has no effect: {what} uses no detector")
 
 
 def _refuse(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:

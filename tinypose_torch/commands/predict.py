@@ -53,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
         _check_video_options(options, sources)
         options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
         if get_entry(options.pose).task == "bottom-up pose":
-            failures += _predict_all(build_bottom_up(options), None, sources, overlays, options)
+            bottom_up = build_bottom_up(options)
+            print(f"running on {bottom_up.runner.backend}", file=sys.stderr)
+            failures += _predict_all(bottom_up, None, sources, overlays, options)
         else:
             networks = choose_networks(options, sources)
             estimator = networks.build()

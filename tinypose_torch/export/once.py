@@ -55,7 +55,7 @@ def fastest_form(
     source = found.path or fetch_pretrained(get_entry(found.name), found.release)
     if found.backend is not None or not source.is_file():
         return weights  # exported already, or a folder
-    path = _cached_path(found.name, source)
+    path = _cached_path(found, source)
     if num_images >= EXPORT_PAYS_FROM:
         return _exported_once(found, path) if _suits_phones(found.name) else weights
     if not path.is_file():
@@ -87,11 +87,12 @@ def _exported_once(model: ModelSource, path: Path) -> Path:
     return path
 
 
-def _cached_path(model: str, source: Path) -> Path:
+def _cached_path(model: ModelSource, source: Path) -> Path:
     """Where the file of these weights is kept; another one for every version of ExecuTorch and PyTorch."""
-    made_of = [hash_weights(source), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
+    size = model.changes.get("input_size")  # of a deployed model, in a file beside its tensors
+    made_of = [hash_weights(source), str(size), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    return cache_dir() / "exported" / f"{model}-{key}.pte"
+    return cache_dir() / "exported" / f"{model.name}-{key}.pte"
 
 
 def _suits_phones(model: str) -> bool:

@@ -16,7 +16,7 @@ class Skeleton:
     Attributes:
         name: Short name, for example ``"coco17"``.
         keypoint_names: The K names, in the order of the network's channels.
-        flip_pairs: Index pairs that swap when the image is mirrored.
+        flip_pairs: Index pairs that swap when the image is mirrored; a keypoint paired with itself swaps with none.
         links: Index pairs to draw as bones.
         sigmas: K per-keypoint constants of the object keypoint similarity; empty where none are known.
     """
