@@ -87,7 +87,7 @@ def test_detector_none_in_a_video(predict, tmp_path):
         (["--detector-weights", "x.pt"], "--detector-weights has no effect with --detector none"),
         (["--detection-threshold", "0.4"], "--detection-threshold has no effect with --detector none"),
         (["--person-class", "person"], "--person-class has no effect with --detector none"),
-        (["--track", "--detect-every", "3"], "--detect-every 3: --detector none detects nothing"),
+        (["--track", "--detect-every", "3"], "--detect-every 3 has no effect: --detector none uses no detector"),
     ],
 )
 def test_what_needs_a_detector(arguments, message, predict, capsys):

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         f"images: {found.num_images}, {'boxes' if isinstance(entry, DetectorEntry) else 'people'} found: {len(found.results)}"
     )
     _report(accuracy, facts, options)
-    if options.weights:
+    if options.weights and accuracy:
         _print_next(runner, options)
     return 0
 

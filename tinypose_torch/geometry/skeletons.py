@@ -33,7 +33,7 @@ class Skeleton:
             for pair in pairs:
                 if len(pair) != 2 or not all(0 <= index < count for index in pair):
                     raise ValueError(f"skeleton {self.name!r}: {kind} {pair} does not fit its {count} keypoints")
-        swapped = [index for pair in self.flip_pairs for index in pair]
+        swapped = [index for pair in self.flip_pairs for index in set(pair)]
         twice = [index for index in swapped if swapped.count(index) > 1]
         if twice:
             raise ValueError(f"skeleton {self.name!r}: keypoint {twice[0]} is in more than one flip pair")
