@@ -15,10 +15,11 @@ from convert.verify import Verification, verify_against_export, verify_against_r
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.checkpoints.download import fetch_pretrained
+from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.load import load_weights
-from tinypose_torch.factory import build_network, entry_of
+from tinypose_torch.factory import build_network
 from tinypose_torch.hints import command_line
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.table import format_table

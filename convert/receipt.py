@@ -11,7 +11,7 @@ from typing import Any
 from convert.verify import Verification
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.files import hash_weights
-from tinypose_torch.checkpoints.load import LoadReport
+from tinypose_torch.checkpoints.matching import LoadReport
 from tinypose_torch.table import format_table
 
 WORST_LAYERS = 15

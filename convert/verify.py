@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from convert.run_original import run_original
 from tinypose_torch.checkpoints.convolutions import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.models.fairmot import FairMOTMaps

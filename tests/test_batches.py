@@ -14,9 +14,10 @@ from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
 from tinypose_torch import ImageError, PoseEstimator
+from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.cli import main
 from tinypose_torch.commands.photos import photos_for_network
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import create_model
 from tinypose_torch.images import find_inputs, image_errors, load_image
 from tinypose_torch.pipeline import people_for_network
 from tinypose_torch.runtime import EagerRunner

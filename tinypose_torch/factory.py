@@ -118,14 +118,6 @@ def build_network(
     return network.eval()
 
 
-def entry_of(network: nn.Module) -> Entry:
-    """The catalogue entry that a network from `create_model` carries."""
-    entry = getattr(network, "entry", None)
-    if not isinstance(entry, Entry):
-        raise TypeError(f"{type(network).__name__} carries no catalogue entry; build it with create_model")
-    return entry
-
-
 def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool) -> None:
     """Load official weights; a cached file that went bad is made anew once."""
     path = fetch_pretrained(official, tag)

@@ -157,3 +157,11 @@ class DetectorEntry(ModelEntry):
 
 
 Entry = PoseEntry | BottomUpEntry | DetectorEntry
+
+
+def entry_of(network: nn.Module) -> Entry:
+    """The catalogue entry that a network from `create_model` carries."""
+    entry = getattr(network, "entry", None)
+    if not isinstance(entry, Entry):
+        raise TypeError(f"{type(network).__name__} carries no catalogue entry; build it with create_model")
+    return entry

@@ -17,7 +17,7 @@ from tinypose_torch.checkpoints.convolutions import unfold_batch_norms
 from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint
-from tinypose_torch.checkpoints.load import find_differences, only_heads_differ, to_network_names
+from tinypose_torch.checkpoints.matching import find_differences, only_heads_differ, to_network_names
 
 # Part of a tensor's name that all networks of a class have, here or in PaddleDetection, and no others: networks of other
 # classes need not be built.

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.download import DownloadError
+from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
-from tinypose_torch.factory import entry_of
 from tinypose_torch.hints import install_hint
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]

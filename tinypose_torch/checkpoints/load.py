@@ -5,36 +5,26 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.convolutions import tensor_sources, unfold_batch_norms
-from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError, plain
+from tinypose_torch.checkpoints.convolutions import unfold_batch_norms
+from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
-from tinypose_torch.checkpoints.renaming import rename_state
-
-MAX_NAMED = 5  # tensors in a message; the exception has all
-
-
-@dataclass
-class LoadReport:
-    """What `load_weights` did.
-
-    Attributes:
-        sources: This project's tensor names to the file's.
-        dropped: The file's tensors without a counterpart, with the reasons.
-        unfolded: Convolutions whose batch norm was folded into them.
-        reset: Head tensors that keep their initial values, as asked.
-    """
-
-    sources: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, str] = field(default_factory=dict)
-    unfolded: list[str] = field(default_factory=list)
-    reset: list[str] = field(default_factory=list)
+from tinypose_torch.checkpoints.fitting import likely_models
+from tinypose_torch.checkpoints.matching import (
+    MAX_NAMED,
+    Differences,
+    LoadReport,
+    find_differences,
+    is_head,
+    listed,
+    only_heads_differ,
+    to_network_names,
+)
 
 
 def load_weights(
@@ -77,64 +67,10 @@ def load_weights(
     return report
 
 
-def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
-    """The checkpoint's tensors under the network's names."""
-    if checkpoint.naming == "tinypose_torch":
-        names = {name: name for name in checkpoint.tensors}
-        return dict(checkpoint.tensors), LoadReport(sources=names)
-    if checkpoint.deployed is not None:
-        sources = tensor_sources(network, checkpoint.deployed.program)
-        state = {name: checkpoint.tensors[source] for name, source in sources.items()}
-        unused = set(checkpoint.tensors) - set(sources.values())
-        if unused:
-            raise CheckpointError(f"parameters that no layer uses: {_listed(sorted(unused))}")
-        return state, LoadReport(sources=sources)
-    renamed = rename_state(type(network).__name__, checkpoint.tensors)  # type: ignore[arg-type]
-    return dict(renamed.state), LoadReport(sources=renamed.sources, dropped=renamed.dropped)
-
-
-def is_head(network: nn.Module, name: str) -> bool:
-    """Whether a tensor depends on the number of keypoints or classes."""
-    prefixes: tuple[str, ...] = network.head_prefixes()  # type: ignore[operator]
-    return name.startswith(tuple(prefix + "." for prefix in prefixes))
-
-
 def _likely_models(checkpoint: Checkpoint) -> str:
     """The models whose tensors are most like the checkpoint's, for a message."""
-    from tinypose_torch.checkpoints.fitting import likely_models  # needs this module
-
     names = likely_models(checkpoint)
     return f"; its tensors are most like those of {', '.join(names)}" if names else ""
-
-
-@dataclass
-class Differences:
-    """Names of the tensors in which a state dict and a network differ: missing and left over in the state dict."""
-
-    missing: list[str]
-    left_over: list[str]
-    misshapen: list[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.left_over or self.misshapen)
-
-
-def find_differences(
-    network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: Collection[str] = ()
-) -> Differences:
-    """Compare names and shapes; counters of batches may be missing.
-
-    Args:
-        keep: Names of the network that are not compared.
-    """
-    own = network.state_dict()
-    wanted = set(own).difference(keep)
-    optional = {name for name in own if name.endswith("num_batches_tracked")}
-    return Differences(
-        missing=sorted(wanted - optional - set(state)),
-        left_over=sorted(set(state) - set(own)),
-        misshapen=[name for name in sorted(wanted & set(state)) if tuple(state[name].shape) != tuple(own[name].shape)],
-    )
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: list[str]) -> None:
@@ -165,7 +101,7 @@ def _mismatch(
     ]
     kinds = (("missing", differences.missing), ("left over", differences.left_over), ("of another shape", misshapen))
     found = [(names, what) for what, names in kinds if names]
-    problems = [f"{len(names)} {what}: {_listed(names, MAX_NAMED // len(found))}" for names, what in found]
+    problems = [f"{len(names)} {what}: {listed(names, MAX_NAMED // len(found))}" for names, what in found]
     hint = ""
     if only_heads_differ(network, differences):
         hint = (
@@ -174,15 +110,6 @@ def _mismatch(
         )
     message = "does not fit the network: " + "; ".join(problems) + hint
     return MismatchedCheckpointError(message, differences.missing, differences.left_over, misshapen)
-
-
-def only_heads_differ(network: nn.Module, differences: Differences) -> bool:
-    """Whether all but the number of keypoints or classes fits."""
-    return (
-        not differences.missing
-        and not differences.left_over
-        and all(is_head(network, name) for name in differences.misshapen)
-    )
 
 
 def _as_tensor(name: str, value: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
@@ -206,8 +133,3 @@ def _check_values(values: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"{name} holds values that are not finite as {tensor.dtype}")
         if name.endswith("running_var") and tensor.min().item() < 0:
             raise CheckpointError(f"{name} holds negative variances")
-
-
-def _listed(names: list[str], count: int = MAX_NAMED) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(map(plain, names[:count])) + more

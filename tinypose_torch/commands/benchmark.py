@@ -18,12 +18,13 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.atomic import replacing
+from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import BENCHMARK_MODELS
 from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import create_model
 from tinypose_torch.outputs import check_outputs
 from tinypose_torch.table import format_table
 from tinypose_torch.threads import check_threads

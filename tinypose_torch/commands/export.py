@@ -10,14 +10,14 @@ import numpy as np
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.commands.photos import photos_for_network
 from tinypose_torch.defaults import AUTO
 from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
-from tinypose_torch.factory import entry_of, load_model
+from tinypose_torch.factory import load_model
 from tinypose_torch.hints import print_next
 from tinypose_torch.images import find_inputs
 from tinypose_torch.outputs import check_outputs

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tinypose_torch.atomic import replacing
-from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry, entry_of
 from tinypose_torch.collection import collection_paused
 from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
@@ -23,7 +23,6 @@ from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
 from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.hints import install_hint
 from tinypose_torch.models import FairMOT, PPYOLOv2

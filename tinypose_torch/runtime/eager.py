@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
-from tinypose_torch.factory import entry_of
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, entry_of
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.metadata import ExportMetadata
 

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import create_model
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.timing.processes import Run, TimingError
