@@ -151,8 +151,8 @@ class Config(Section):
     Attributes:
         model: Catalogue name.
         weights: Weight file or release to start from, ``"official"``, ``"imagenet"`` (the backbone from timm, the rest
-            random), or ``None`` for random weights. Where the skeleton is another, heatmaps of keypoints with the same names are
-            taken over, the others start anew.
+            random), or ``None`` for random weights. Where the skeleton is another, heatmaps of keypoints with the same
+            names are taken over, the others start anew.
         input_size: Height and width of the network's input, multiples of 32; unless given, those of the weight file that
             training starts from, or the model's own.
         output: Folder of checkpoints, logs and weights.

@@ -39,7 +39,7 @@ from tinypose_torch.models.ppyolov2 import decode_yolo
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from train.config import Config, ConfigError, Detection
 from train.module import Job, Training
-from train.start import start_network
+from train.start import start_network, training_entry
 
 _DIVISOR = 32
 
@@ -195,19 +195,21 @@ TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTrai
 
 
 def _check_sizes(config: Config) -> None:
-    """Refuse sizes of training images that the network cannot take, or that are not around ``input_size``.
+    """Refuse sizes of training images that the network cannot take, or that are not around its input size.
 
     Raises:
-        ConfigError: It names the size.
+        ConfigError: It names the size; or see `training_entry`.
+        FileNotFoundError, CheckpointError: See `training_entry`.
     """
     sizes = config.detection.sizes
     wrong = [size for size in sizes if size < _DIVISOR or size % _DIVISOR]
     if wrong:
         raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
-    if config.input_size and sizes and not min(sizes) <= config.input_size[0] <= max(sizes):
+    size = training_entry(config).input_size[0]
+    if sizes and not min(sizes) <= size <= max(sizes):
         raise ConfigError(
-            f"input_size: {config.input_size[0]} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
-            f"pass detection.sizes=[{config.input_size[0]}], or several sizes around it"
+            f"input size {size} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
+            f"pass detection.sizes=[{size}], or several sizes around it"
         )
 
 
