@@ -87,7 +87,7 @@ def test_ppyolov2_takes_over_classes_by_name(tmp_path):
 
 
 def test_ppyolov2_decays_but_for_norms():
-    training = YoloTraining(create_model("ppyolov2_r50vd_dcn"), load_config("ppyolov2_r50vd_dcn", []), None, 1, 1)
+    training = YoloTraining(create_model("ppyolov2_r50vd_dcn"), load_config("ppyolov2_r50vd_dcn", []), None, None, 1, 1)
     spared = {name.rpartition(".")[0] for name, _ in training.network.named_parameters() if not training.decays(name)}
     norms = {name for name, m in training.network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert spared == norms
@@ -125,7 +125,7 @@ def test_decay_exceptions(generation, filler):
 
     reference = Reference(generation, filler)
     network = create_model(reference.name)
-    training = PicoDetTraining(network, load_config(reference.name, []), None, 1, 1)
+    training = PicoDetTraining(network, load_config(reference.name, []), None, None, 1, 1)
     for name, _ in network.named_parameters():
         expected = reference.facts["param_attrs"][reference.original_name(name)]["l2"] is None
         assert training.decays(name) == expected, name
