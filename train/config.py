@@ -12,7 +12,6 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 RECIPES = Path(__file__).parent / "recipes"
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -150,13 +149,11 @@ class Config(Section):
 
     Attributes:
         model: Catalogue name.
-        weights: Weight file or release to start from, ``"official"``, ``"imagenet"`` (the backbone from timm, the rest
-            random), or ``None`` for random weights. Where the skeleton is another, heatmaps of keypoints with the same
-            names are taken over, the others start anew.
+        weights: Weight file or release to start from, ``"official"``, ``"imagenet"`` (backbone from timm, rest random), or
+            ``None`` for random weights. Of another skeleton, heatmaps of keypoints with the same names are taken over.
         input_size: Height and width of the network's input, multiples of 32; unless given, those of the weight file that
             training starts from, or the model's own.
-        output: Folder of checkpoints, logs and weights.
-        resume: Continue the run in ``output``.
+        output: Folder of checkpoints, logs and weights; ``resume``: continue the run in it.
         epochs, max_steps: Whichever ends first; ``max_steps`` counts optimizer steps.
         batch_size: Samples per process and pass; ``accumulate`` passes make a step.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed), ``"64"``.
@@ -269,7 +266,7 @@ def _parse(key: str, value: str) -> Any:
         raise ConfigError(f"{key}={value}: not YAML: {error}") from None
     if _type_of(key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
         return parsed if parsed is None or isinstance(parsed, str) else value
-    if isinstance(parsed, str) and _EXPONENT.fullmatch(parsed):
+    if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
         return float(parsed)  # YAML takes 1e-3 for text
     return parsed
 
@@ -278,8 +275,7 @@ def _type_of(keys: list[str]) -> Any:
     """Type of a key, given as its sections and its name; ``None`` for an unknown key."""
     kind: Any = Config
     for key in keys:
-        field = getattr(kind, "model_fields", {}).get(key)
-        kind = field.annotation if field is not None else None
+        kind = getattr(getattr(kind, "model_fields", {}).get(key), "annotation", None)
     return kind
 
 
