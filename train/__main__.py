@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _EPILOG = """
 keys that most runs need:
   data.train=FILE data.val=FILE data.images=DIR   COCO keypoint files, and where their images lie
-  weights=official | imagenet | FILE              what to start from (random weights unless the recipe says otherwise)
+  weights=official | imagenet | RELEASE | FILE    what to start from (random weights unless the recipe says otherwise)
   output=DIR                                      weights, checkpoint, logs, pictures, receipt
   max_steps=N  seed=N  batch_size=N
   resume=true                                     continue the run in output
 Ctrl-C saves a checkpoint and stops.
 exit status: 0; 1 for an error during training; 2 for one before; 130 after Ctrl-C, 143 after SIGTERM
-all keys and their meanings: docs/train.md
+all keys and their meanings: train/config.py
 """
 _ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
 

@@ -24,7 +24,7 @@ from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
-from tinypose_torch.evaluation.truth import read_truth
+from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.crowd_encoding import NOBODY, encode_crowd, tag_places
 from tinypose_torch.geometry.normalise import normalise
@@ -120,13 +120,14 @@ class BottomUpTraining(Training):
         network: nn.Module,
         config: Config,
         val: Sequence[CrowdImage],
-        truth: CocoFile | None,
+        truth: Truth | None,
+        category_id: int,
         skeleton: Skeleton,
         steps_per_epoch: int,
         total_steps: int,
     ) -> None:
         super().__init__(network, config, steps_per_epoch, total_steps)
-        self.val, self.truth, self.sigmas = val, truth, skeleton.sigmas
+        self.val, self.truth, self.category_id, self.sigmas = val, truth, category_id, skeleton.sigmas
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         targets = CrowdTargets(*(batch[name] for name in CrowdTargets._fields))
@@ -134,17 +135,16 @@ class BottomUpTraining(Training):
         return {"loss": loss.total, **loss._asdict()}
 
     def find(self, batch: Sample) -> list[Any]:
-        assert self.truth is not None
         runner = EagerRunner(self.network, self.device)
         records: list[Any] = []
         for image, index in zip(batch["image"].cpu().numpy(), batch["index"].tolist(), strict=True):
             poses, scores = find_people(runner, image, flip=self.config.flip_test)
-            records += bottom_up_results(self.val[index].image_id, poses, scores, self.truth.category_id)
+            records += bottom_up_results(self.val[index].image_id, poses, scores, self.category_id)
         return records
 
     def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
         assert self.truth is not None
-        return keypoint_accuracy(self.truth.path, list(found), self.sigmas)
+        return keypoint_accuracy(self.truth, list(found), self.sigmas)
 
 
 def read_people(config: Config) -> CocoFile:
@@ -190,12 +190,13 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     network, weights = start_network(config, skeleton=skeleton)
     entry = entry_of(network)
     assert isinstance(entry, BottomUpEntry)
-    truth, val, evaluation = None, [], None
+    truth, category_id, val, evaluation = None, train_file.category_id, [], None
     if data.val is not None:
-        truth = read_coco(data.val, skeleton)
-        read_truth(data.val, keypoint_category=truth.category_id)  # fails before the training, not in its evaluation
-        check_same_keypoints(truth, train_file)
-        val = annotated_crowds(truth, keep_empty=True).items
+        val_file = read_coco(data.val, skeleton)
+        category_id = val_file.category_id
+        truth = read_truth(data.val, keypoint_category=category_id)  # fails before the training, not in its evaluation
+        check_same_keypoints(val_file, train_file)
+        val = annotated_crowds(val_file, keep_empty=True).items
         folder = data.val_images or data.images
         check_images(val, folder)
         evaluation = WholeImages(val, Path(folder))
@@ -209,7 +210,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:
-        return BottomUpTraining(network, config, val, truth, skeleton, steps_per_epoch, total_steps)
+        return BottomUpTraining(network, config, val, truth, category_id, skeleton, steps_per_epoch, total_steps)
 
     samples = CrowdDataset(images.items, Path(data.images), entry, options, config.seed)
     return Job(network, training, samples, len(samples), collate_crowds, evaluation, rows, evaluation_batch=1)

@@ -28,7 +28,7 @@ from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job, read_peopl
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.pose import build_dataset, find_people
-from train.start import IMAGENET, OFFICIAL, training_entry
+from train.start import source_of_weights, training_entry
 
 SHEET = "samples.png"
 NO_OPPOSITE = "no opposite"
@@ -39,7 +39,7 @@ _TILE_HEIGHT = 256
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
     checks = {"pose": _check_people, "bottom-up pose": _check_crowds, "detection": _check_boxes}
-    if config.weights in (OFFICIAL, IMAGENET):
+    if source_of_weights(config).path is None:
         config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
     sheet, broken = checks[get_entry(config.model).task](config)
     path = Path(config.output) / SHEET

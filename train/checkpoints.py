@@ -41,8 +41,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 class SaveLast(Callback):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """Keys that belong together; none but these, and none that changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class Data(Section):
@@ -135,7 +135,7 @@ class Distillation(Section):
 
     Attributes:
         teacher: Catalogue name; no teacher unless given.
-        weights: Weight file of the teacher, or ``"official"``.
+        weights: Weight file or release of the teacher, or ``"official"``.
         share: Of the loss against the teacher's heatmaps; the labels have the rest.
     """
 
@@ -149,13 +149,11 @@ class Config(Section):
 
     Attributes:
         model: Catalogue name.
-        weights: Weight file to start from, ``"official"``, ``"imagenet"`` (the backbone from timm, the rest random), or
-            ``None`` for random weights. Where the skeleton is another, heatmaps of keypoints with the same names are
-            taken over, the others start anew.
+        weights: Weight file or release to start from, ``"official"``, ``"imagenet"`` (backbone from timm, rest random), or
+            ``None`` for random weights. Of another skeleton, heatmaps of keypoints with the same names are taken over.
         input_size: Height and width of the network's input, multiples of 32; unless given, those of the weight file that
             training starts from, or the model's own.
-        output: Folder of checkpoints, logs and weights.
-        resume: Continue the run in ``output``.
+        output: Folder of checkpoints, logs and weights; ``resume``: continue the run in it.
         epochs, max_steps: Whichever ends first; ``max_steps`` counts optimizer steps.
         batch_size: Samples per process and pass; ``accumulate`` passes make a step.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed), ``"64"``.
@@ -266,13 +264,19 @@ def _parse(key: str, value: str) -> Any:
         parsed = yaml.safe_load(value) if value else None
     except yaml.YAMLError as error:
         raise ConfigError(f"{key}={value}: not YAML: {error}") from None
-    if isinstance(parsed, str):
-        try:
-            number = float(parsed)  # YAML takes 1e-3 for text
-        except ValueError:
-            return parsed
-        return number if math.isfinite(number) else parsed
+    if _type_of(key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
+        return parsed if parsed is None or isinstance(parsed, str) else value
+    if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
+        return float(parsed)  # YAML takes 1e-3 for text
     return parsed
+
+
+def _type_of(keys: list[str]) -> Any:
+    """Type of a key, given as its sections and its name; ``None`` for an unknown key."""
+    kind: Any = Config
+    for key in keys:
+        kind = getattr(getattr(kind, "model_fields", {}).get(key), "annotation", None)
+    return kind
 
 
 def _set(content: dict[str, Any], key: str, value: Any) -> None:
@@ -290,9 +294,7 @@ def _describe(problem: Any) -> str:
     if problem["type"] != "extra_forbidden":
         given = "" if problem["type"] == "missing" else f", got {problem['input']!r}"
         return f"{key}: {problem['msg'].lower()}{given}"
-    kind: type[BaseModel] = Config
-    for part in place[:-1]:
-        kind = kind.model_fields[part].annotation  # type: ignore[assignment]
+    kind = _type_of(place[:-1])
     near = difflib.get_close_matches(place[-1], kind.model_fields, n=1, cutoff=0.4)
     hint = f"did you mean {'.'.join([*place[:-1], near[0]])!r}?" if near else f"keys: {', '.join(kind.model_fields)}"
     return f"unknown key {key!r}; {hint}"

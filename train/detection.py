@@ -27,7 +27,7 @@ from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
-from tinypose_torch.evaluation.truth import read_truth
+from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.losses.assigners import Targets
@@ -39,7 +39,7 @@ from tinypose_torch.models.ppyolov2 import decode_yolo
 from tinypose_torch.pipeline import resize_for_detector, select_detections
 from train.config import Config, ConfigError, Detection
 from train.module import Job, Training
-from train.start import start_network
+from train.start import start_network, training_entry
 
 _DIVISOR = 32
 
@@ -119,10 +119,16 @@ class DetectorTraining(Training):
     """Trains a detector on boxes; of every family there is one below."""
 
     def __init__(
-        self, network: nn.Module, config: Config, val: LabelledImages | None, steps_per_epoch: int, total_steps: int
+        self,
+        network: nn.Module,
+        config: Config,
+        val: LabelledImages | None,
+        truth: Truth | None,
+        steps_per_epoch: int,
+        total_steps: int,
     ) -> None:
         super().__init__(network, config, steps_per_epoch, total_steps)
-        self.val = val
+        self.val, self.truth = val, truth
 
     @abstractmethod
     def decoded(self, outputs: Any) -> DecodedBoxes:
@@ -143,7 +149,8 @@ class DetectorTraining(Training):
 
     def accuracy_of(self, found: Sequence[Any]) -> dict[str, float]:
         assert self.val is not None
-        return box_accuracy(self.val.path, list(found), self.val.category_ids)
+        assert self.truth is not None
+        return box_accuracy(self.truth, list(found), self.val.category_ids)
 
 
 class PicoDetTraining(DetectorTraining):
@@ -195,19 +202,21 @@ TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTrai
 
 
 def _check_sizes(config: Config) -> None:
-    """Refuse sizes of training images that the network cannot take, or that are not around ``input_size``.
+    """Refuse sizes of training images that the network cannot take, or that are not around its input size.
 
     Raises:
-        ConfigError: It names the size.
+        ConfigError: It names the size; or see `training_entry`.
+        FileNotFoundError, CheckpointError: See `training_entry`.
     """
     sizes = config.detection.sizes
     wrong = [size for size in sizes if size < _DIVISOR or size % _DIVISOR]
     if wrong:
         raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
-    if config.input_size and sizes and not min(sizes) <= config.input_size[0] <= max(sizes):
+    size = training_entry(config).input_size[0]
+    if sizes and not min(sizes) <= size <= max(sizes):
         raise ConfigError(
-            f"input_size: {config.input_size[0]} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
-            f"pass detection.sizes=[{config.input_size[0]}], or several sizes around it"
+            f"input size {size} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
+            f"pass detection.sizes=[{size}], or several sizes around it"
         )
 
 
@@ -229,9 +238,9 @@ def detection_job(config: Config) -> Job:
     network, weights = start_network(config, class_names=class_names)
     entry = entry_of(network)
     assert isinstance(entry, DetectorEntry)
-    val, evaluation = None, None
+    val, truth, evaluation = None, None, None
     if data.val is not None:
-        read_truth(data.val)  # fails before the training, not in its evaluation
+        truth = read_truth(data.val)  # fails before the training, not in its evaluation
         val, _ = read_boxes(data.val, class_names, keep_empty=True)
         folder = data.val_images or data.images
         check_images(val.items, folder)
@@ -246,7 +255,7 @@ def detection_job(config: Config) -> Job:
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:
-        return trainable(network, config, val, steps_per_epoch, total_steps)
+        return trainable(network, config, val, truth, steps_per_epoch, total_steps)
 
     samples = DetectionDataset(images.items, Path(data.images), config.detection, config.seed)
     collate = BatchCollate(config.detection.sizes or (entry.input_size[0],), entry, config.seed)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.evaluation.topdown import heatmap_size
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import entry_of, load_model
 from train.config import ConfigError, Distillation
 from train.start import OFFICIAL
 
@@ -66,13 +67,12 @@ def find_teacher(options: Distillation, student: PoseEntry) -> Teacher | None:
 
     Raises:
         ConfigError: See `Teacher`; or it has no weights.
-        CheckpointError, DownloadError: See `create_model`.
+        FileNotFoundError, CheckpointError, DownloadError: See `resolve_model`, `load_model`.
     """
     if options.teacher is None:
         return None
     if options.weights is None:
         raise ConfigError("distillation.weights is missing: a weight file of the teacher, or official")
     get_pose_entry(options.teacher)
-    official = options.weights == OFFICIAL
-    weights = None if official else options.weights
-    return Teacher(create_model(options.teacher, pretrained=official, weights=weights), student)
+    weights = None if options.weights == OFFICIAL else options.weights
+    return Teacher(load_model(resolve_model(options.teacher, weights, usage="distillation.teacher=NAME")), student)

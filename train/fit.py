@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -28,7 +27,7 @@ from torch.utils.data import DataLoader
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import ModelEntry
-from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
+from tinypose_torch.checkpoints.files import describe_changes, hash_weights, save_safetensors
 from tinypose_torch.data.dataset import Sample
 from tinypose_torch.factory import entry_of
 from train.averaging import Averaging
@@ -245,7 +244,7 @@ def _say_what_happens(
 
 @rank_zero_only
 def _write_receipt(receipt: dict[str, Any], weights: Path) -> None:
-    receipt["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    receipt["sha256"] = hash_weights(weights)
     with replacing(weights.with_name(RECEIPT)) as temporary:
         temporary.write_text(json.dumps(receipt, indent=2) + "\n")
 

@@ -23,7 +23,7 @@ from tinypose_torch.data.records import Record, Records, annotated_people, detec
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import average_with_flipped, cut_out, to_predictions
-from tinypose_torch.evaluation.truth import read_truth
+from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
@@ -52,6 +52,7 @@ class People:
     Attributes:
         skeleton: Of the training annotations.
         truth: What ``val`` is compared with; ``None`` without one.
+        annotations: Those of a COCO file that is ``truth``, as the evaluation takes them.
     """
 
     train: Records
@@ -60,6 +61,7 @@ class People:
     val_images: Path | None
     skeleton: Skeleton
     truth: CocoFile | MpiiTruth | None
+    annotations: Truth | None = None
 
 
 def find_people(config: Config, entry: PoseEntry) -> People:
@@ -97,7 +99,9 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
     truth = read_coco(data.val, train_file.skeleton)
-    read_truth(data.val, keypoint_category=truth.category_id)  # fails before the training, not in its evaluation
+    annotations = read_truth(
+        data.val, keypoint_category=truth.category_id
+    )  # fails before the training, not in its evaluation
     check_same_keypoints(truth, train_file)
     val = (
         detected_people(truth, data.detections, entry.input_size)
@@ -105,7 +109,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
         else annotated_people(truth, entry.input_size)
     )
     check_images(val.items, val_folder)
-    return People(train, folder, val, val_folder, skeleton, truth)
+    return People(train, folder, val, val_folder, skeleton, truth, annotations)
 
 
 def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
@@ -211,8 +215,10 @@ class PoseTraining(Training):
         if isinstance(truth, MpiiTruth):
             return pckh_of_predictions(found, truth)
         assert truth is not None
+        assert self.people.annotations is not None
         sigmas = self.people.skeleton.sigmas
-        return keypoint_accuracy(truth.path, keypoint_results(found, sigmas, category_id=truth.category_id), sigmas)
+        records = keypoint_results(found, sigmas, category_id=truth.category_id)
+        return keypoint_accuracy(self.people.annotations, records, sigmas)
 
 
 def pose_job(config: Config) -> Job:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
+from tinypose_torch.factory import entry_of
 from tinypose_torch.hints import print_next
 from train.config import Config
 from train.curves import draw_curves
@@ -55,8 +57,15 @@ def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:
     commands.append(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)])
     part = "detector" if task == "detection" else "pose"
     words = ["tinypose", "predict", str(first_image(job)), f"--{part}", name, f"--{part}-weights", str(weights)]
-    commands.append(words)
+    commands.append(words + _class_options(entry_of(job.network)))
     return commands
+
+
+def _class_options(entry: Entry) -> list[str]:
+    """Options with which `tinypose predict` finds the boxes of a detector with several classes but no ``person``."""
+    if not isinstance(entry, DetectorEntry) or entry.person_class is not None or len(entry.class_names) == 1:
+        return []
+    return ["--person-class", entry.class_names[0]]
 
 
 def _evaluation_options(config: Config) -> list[str]:

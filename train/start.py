@@ -10,10 +10,10 @@ from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry
-from tinypose_torch.checkpoints.files import carried_changes
+from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.imagenet import load_imagenet_backbone
 from tinypose_torch.checkpoints.load import is_head
-from tinypose_torch.factory import create_model, entry_of
+from tinypose_torch.factory import create_model, entry_of, load_model
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models import PPYOLOv2
 from train.batch_norm import use_training_batch_norm
@@ -43,7 +43,7 @@ def start_network(
         The network, and a line about its weights that says what was taken over.
 
     Raises:
-        CheckpointError, DownloadError: See `create_model`, `load_imagenet_backbone`.
+        FileNotFoundError, CheckpointError, DownloadError: See `resolve_model`, `load_model`, `load_imagenet_backbone`.
         ConfigError: ``freeze`` names nothing.
     """
     torch.manual_seed(config.seed)
@@ -56,8 +56,7 @@ def start_network(
             f"{load_imagenet_backbone(network)} of timm, trained on ImageNet, in the backbone; the rest random"
         )
     elif config.weights is not None:
-        official = config.weights == OFFICIAL
-        source = create_model(config.model, pretrained=official, weights=None if official else config.weights)
+        source = load_model(source_of_weights(config))
         _take_over(network, source)
         description = f"{config.weights}, {_describe_head(network, _head_names(source))}"
     use_training_batch_norm(network, config.batch_norm == "paddle", config.sync_batch_norm)
@@ -83,19 +82,26 @@ def _shortened(names: list[str]) -> str:
     return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
 
 
+def source_of_weights(config: Config) -> ModelSource:
+    """The model that is trained, and the weight file or release that it starts from.
+
+    Raises:
+        FileNotFoundError, CheckpointError: See `resolve_model`.
+    """
+    weights = None if config.weights in (OFFICIAL, IMAGENET) else config.weights
+    return resolve_model(config.model, weights, usage="model=NAME")
+
+
 def training_entry(config: Config) -> Entry:
     """The model's catalogue entry with the input size to train at.
 
     Raises:
         ConfigError: A size that is not a square, for a network that is trained on squares.
-        CheckpointError: See `carried_changes`.
+        FileNotFoundError, CheckpointError: See `resolve_model`.
     """
     entry = get_entry(config.model)
+    carried = source_of_weights(config).changes.get("input_size", entry.input_size)
     if config.input_size is None:
-        if config.weights in (None, OFFICIAL, IMAGENET):
-            return entry
-        assert config.weights is not None
-        carried = carried_changes(config.weights, config.model).get("input_size", entry.input_size)
         return dataclasses.replace(entry, input_size=carried)
     height, width = config.input_size
     if height != width and not isinstance(entry, PoseEntry):

@@ -210,11 +210,21 @@ def test_errors_come_before_slow_imports(workplace):
     assert len(done.stderr.splitlines()) == len(lines) - 1, "one line for each error"
 
 
-def test_weights_of_another_model(workplace, tmp_path, capsys):
+@pytest.mark.parametrize("options", [[], ["--check"], ["input_size=[64, 64]", "--check"]])
+def test_weights_of_another_model(options, workplace, tmp_path, capsys):
     network = create_model("lite_hrnet_18_256x192")
     save_safetensors(network, tmp_path / "other.safetensors", describe_changes(network.entry))
-    assert workplace.run(f"weights={tmp_path / 'other.safetensors'}") == 2
-    assert "other.safetensors holds weights of lite_hrnet_18_256x192, not of tinypose" in capsys.readouterr().err
+    assert workplace.run(f"weights={tmp_path / 'other.safetensors'}", *options) == 2
+    message = "other.safetensors holds weights of lite_hrnet_18_256x192, not of tinypose_128x96"
+    assert capsys.readouterr().err.endswith(f"{message}; pass model=lite_hrnet_18_256x192\n")
+
+
+def test_weights_of_another_teacher(workplace, capsys):
+    weights = ROOT / "weights/tinypose_128x96_demo.safetensors"
+    teacher = ["distillation.teacher=tinypose_256x192", f"distillation.weights={weights}"]
+    assert workplace.run(*teacher) == 2
+    message = "holds weights of tinypose_128x96, not of tinypose_256x192; pass distillation.teacher=tinypose_128x96\n"
+    assert capsys.readouterr().err.endswith(message)
 
 
 def test_checkpoint_of_another_run(workplace, capsys):

@@ -1,7 +1,9 @@
 """Detectors in the training application: small whole runs, and data that is hard or wrong."""
 
 import copy
+import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from conftest import REAL
 from PIL import Image
 
 from tinypose_torch import create_model
+from tinypose_torch.checkpoints.catalogue import CATALOGUE, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.data.boxes import read_boxes
@@ -54,6 +57,7 @@ def test_ppyolov2_trained_and_evaluated(quick, people, tmp_path):
     few = [
         "max_steps=1",
         "batch_size=2",
+        "input_size=[64, 64]",
         "detection.sizes=[64]",
         f"data.val={people / 'val.json'}",
         "evaluate_every=0.1",
@@ -83,7 +87,7 @@ def test_ppyolov2_takes_over_classes_by_name(tmp_path):
 
 
 def test_ppyolov2_decays_but_for_norms():
-    training = YoloTraining(create_model("ppyolov2_r50vd_dcn"), load_config("ppyolov2_r50vd_dcn", []), None, 1, 1)
+    training = YoloTraining(create_model("ppyolov2_r50vd_dcn"), load_config("ppyolov2_r50vd_dcn", []), None, None, 1, 1)
     spared = {name.rpartition(".")[0] for name, _ in training.network.named_parameters() if not training.decays(name)}
     norms = {name for name, m in training.network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert spared == norms
@@ -121,7 +125,7 @@ def test_decay_exceptions(generation, filler):
 
     reference = Reference(generation, filler)
     network = create_model(reference.name)
-    training = PicoDetTraining(network, load_config(reference.name, []), None, 1, 1)
+    training = PicoDetTraining(network, load_config(reference.name, []), None, None, 1, 1)
     for name, _ in network.named_parameters():
         expected = reference.facts["param_attrs"][reference.original_name(name)]["l2"] is None
         assert training.decays(name) == expected, name
@@ -233,6 +237,14 @@ BAD = {
     "no training": (["model=fairmot_dla34"], "fairmot_dla34 has no training here"),
     "no file": (["data.train=gone.json"], "no annotation file 'gone.json'"),
     "pose weights": (["weights={pose}"], "holds weights of tinypose_128x96, not of picodet"),
+    "sizes that are not around the model's": (
+        ["model=picodet_s_416_coco_lcnet"],
+        "input size 416 is not between detection.sizes 128 and 192; pass detection.sizes=[416]",
+    ),
+    "sizes that are not around those of the weights": (
+        ["weights={large}"],
+        "input size 256 is not between detection.sizes 128 and 192; pass detection.sizes=[256]",
+    ),
 }
 
 
@@ -241,7 +253,10 @@ def test_bad_options(case, quick, tmp_path, capsys):
     overrides, message = BAD[case]
     pose = create_model("tinypose_128x96")
     save_safetensors(pose, tmp_path / "pose.safetensors", describe_changes(pose.entry))
-    chosen = [override.replace("{pose}", str(tmp_path / "pose.safetensors")) for override in overrides]
+    large = create_model(NAMES[0], input_size=(256, 256))
+    save_safetensors(large, tmp_path / "large.safetensors", describe_changes(large.entry))
+    files = {name: tmp_path / f"{name}.safetensors" for name in ("pose", "large")}
+    chosen = [re.sub(r"\{(\w+)\}", lambda name: str(files[name[1]]), override) for override in overrides]
     assert main([NAMES[0], *quick, *chosen]) == 2
     error = capsys.readouterr().err
     assert message in error, error
@@ -281,6 +296,20 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / "boxes.json").write_bytes(content)
         with pytest.raises(DatasetError, match=message):
             read_boxes(tmp_path / "boxes.json")
+
+
+def test_check_downloads_nothing(quick, monkeypatch, capsys):
+    def fetch(entry, tag=None):
+        raise AssertionError(f"downloads {entry.name} {tag}")
+
+    monkeypatch.setattr("tinypose_torch.factory.fetch_pretrained", fetch)
+    entry = get_entry(NAMES[0])
+    releases = {"official": entry.weights["official"], "2021": entry.weights["official"]}
+    monkeypatch.setitem(CATALOGUE, NAMES[0], dataclasses.replace(entry, weights=releases))
+    for weights in ("official", "imagenet", "2021"):
+        assert main([NAMES[0], *quick, f"weights={weights}", "--check"]) == 0
+    assert main([NAMES[0], *quick, "weights=2020", "--check"]) == 2
+    assert f"no such release of {NAMES[0]}; its releases: official, 2021" in capsys.readouterr().err
 
 
 def test_check(quick, people, tmp_path, capsys):

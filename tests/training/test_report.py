@@ -14,6 +14,7 @@ from tinypose_torch.cli import build_parser
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.drawing import LEFT, draw_poses
 from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.pipeline import find_person_class
 from train import curves, predictions
 from train.config import load_config
 from train.fit import JOBS, prepare, write_weights
@@ -95,6 +96,28 @@ def test_boxes_are_drawn(people, tmp_path, monkeypatch):
     evaluate, export, predict = [words[1:] for words in next_commands(config, job, DETECTOR_WEIGHTS)]
     assert build_parser().parse_args(evaluate).detector == build_parser().parse_args(export).model == config.model
     assert build_parser().parse_args(predict).detector_weights == str(DETECTOR_WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("dog", "black cat"), ["--person-class", "dog"]),
+        (("black cat", "dog"), ["--person-class", "black cat"]),
+        (("dog", "person"), []),
+        (("dog",), []),
+    ],
+)
+def test_class_of_a_detector_without_people(names, options, people, tmp_path):
+    content = json.loads((people / "train.json").read_text())
+    content["categories"] = [{"id": index, "name": name} for index, name in enumerate(names, start=1)]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    config, job = job_of(
+        "demo_detector", people, tmp_path, f"data.train={tmp_path / 'boxes.json'}", "detection.classes=null"
+    )
+    predict = next_commands(config, job, DETECTOR_WEIGHTS)[-1]
+    assert predict[predict.index("--detector-weights") + 2 :] == options
+    assert build_parser().parse_args(predict[1:]).person_class == (options[1] if options else None)
+    find_person_class(job.network.entry, *options[1:])
 
 
 def test_training_images_are_drawn_without_others(people, tmp_path):

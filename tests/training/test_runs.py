@@ -1,6 +1,7 @@
 """Whole runs, small: what they learn, write and leave behind."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ import torch
 from conftest import REAL, ROOT
 
 from tinypose_torch import create_model
+from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.cli import main as tinypose
+from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from train.__main__ import main
+from train.checkpoints import AtomicCheckpoints
 from train.config import load_config, recipe_names
+from train.fit import JOBS
 from train.start import build_network, start_network
 from train.synthetic.__main__ import main as synthesise
 
@@ -233,3 +238,32 @@ def test_pictures_of_so_many_people(tmp_path, capsys):
         with pytest.raises(SystemExit):
             synthesise([*base, *wrong])
         assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_written_to_the_disk_once(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    AtomicCheckpoints().save_checkpoint({"step": 3}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt") == {"step": 3}
+    assert len(synced) == 1
+
+
+@pytest.mark.parametrize("recipe", ["demo_pose", "demo_crowd", "demo_detector"])
+def test_validation_annotations_are_read_once(recipe, arguments, people, tmp_path):
+    """Before training: the evaluations do not need the file."""
+    val = shutil.copy(people / "val.json", tmp_path / "val.json")
+    config = load_config(recipe, [*arguments[1:], f"data.val={val}"])
+    training = JOBS[get_entry(config.model).task](config).training(1, 1)
+    annotations = json.loads(val.read_text())["annotations"]
+    val.unlink()
+    found = [annotation | {"score": 1.0} for annotation in annotations]
+    if recipe == "demo_pose":
+        found = [perfect_prediction(annotation) for annotation in annotations]
+    for _ in range(2):
+        assert training.accuracy_of(found)["AP"] == pytest.approx(1)
+
+
+def perfect_prediction(annotation):
+    keypoints = np.float64(annotation["keypoints"]).reshape(-1, 3)
+    keypoints[:, 2] = 1
+    return KeypointPrediction(annotation["image_id"], keypoints, 1.0, annotation["area"], annotation["id"])

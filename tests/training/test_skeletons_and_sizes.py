@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from conftest import REAL
 
 from tinypose_torch import Skeleton, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
@@ -33,6 +35,18 @@ def test_rate_and_size_of_a_run(arguments, tmp_path, capsys):
     assert build_network(again).entry.input_size == (96, 64)
     other = load_config("finetune", [f"weights={weights}", "freeze=[]", "input_size=[128, 96]"])
     assert build_network(other).entry.input_size == (128, 96)
+
+
+@pytest.mark.needs_reference
+def test_size_of_a_deployed_model(tmp_path):
+    """Its infer_cfg.yml says that it was trained at a size of its own."""
+    shutil.copytree(REAL / "exported/tinypose_128x96", tmp_path / "model")
+    facts = "arch: HRNet\nPreprocess:\n- trainsize:\n  - 160\n  - 160\n  type: TopDownEvalAffine\n"
+    (tmp_path / "model/infer_cfg.yml").unlink()
+    (tmp_path / "model/infer_cfg.yml").write_text(facts)
+    config = load_config("finetune", [f"weights={tmp_path / 'model'}"])
+    assert training_entry(config).input_size == (160, 160)
+    assert build_network(config).entry.input_size == (160, 160)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
 
 _DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
 _KINDS = {"pose": "a pose network", "bottom-up pose": "a bottom-up network", "detection": "a detector"}
+_NEEDS_NAME = ("model=NAME", "distillation.teacher=NAME")  # usages in training, which needs a name
 _MAX_RECEIPTS = 100
 _MAX_RECEIPT_BYTES = 16 << 20
 
@@ -216,7 +217,8 @@ def _contradiction(path: Path, found: list[str], name: str, usage: str, arch: st
     if not found:
         return WrongModelError(f"{path} holds a network of architecture {arch}, not {name}")
     right = usage.replace("NAME", found[0]) if "NAME" in usage else found[0]
-    return WrongModelError(f"{path} holds weights of {' or '.join(found)}, not of {name}; pass {right}, or no name")
+    remedy = f"pass {right}" if usage in _NEEDS_NAME else f"pass {right}, or no name"
+    return WrongModelError(f"{path} holds weights of {' or '.join(found)}, not of {name}; {remedy}")
 
 
 def _known(stated: str, path: Path) -> str:
