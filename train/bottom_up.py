@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.bottom_up import find_people
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import BottomUpEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, entry_of
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.crowd_transforms import MAP_STRIDES, CrowdAffine, CrowdFlip
 from tinypose_torch.data.crowds import Crowd, CrowdImage, annotated_crowds
@@ -25,7 +25,6 @@ from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.crowd_encoding import NOBODY, encode_crowd, tag_places
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.geometry.skeletons import Skeleton

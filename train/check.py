@@ -14,12 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.records import Records
 from tinypose_torch.drawing import draw_poses
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.flip_pairs import LEFT, side_of
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.images import save_png

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry, entry_of
 from tinypose_torch.data.boxes import LabelledImage, LabelledImages, read_boxes
 from tinypose_torch.data.dataset import Sample
 from tinypose_torch.data.detection_transforms import (
@@ -28,7 +28,6 @@ from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.transforms import Compose
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import aligned_loss, legacy_loss

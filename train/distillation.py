@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
-from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.evaluation.topdown import heatmap_size
-from tinypose_torch.factory import entry_of, load_model
+from tinypose_torch.factory import load_model
 from train.config import ConfigError, Distillation
 from train.start import OFFICIAL
 

@@ -26,10 +26,9 @@ from torch.utils.data import DataLoader
 
 from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import ModelEntry
+from tinypose_torch.checkpoints.entries import ModelEntry, entry_of
 from tinypose_torch.checkpoints.files import describe_changes, hash_weights, save_safetensors
 from tinypose_torch.data.dataset import Sample
-from tinypose_torch.factory import entry_of
 from train.averaging import Averaging
 from train.bottom_up import bottom_up_job
 from train.checkpoints import AtomicCheckpoints, Interrupted, SaveLast, restored_signals

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.data import transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.dataset import PersonCollate, PoseDataset, Sample
@@ -24,7 +24,6 @@ from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy
 from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.topdown import average_with_flipped, cut_out, to_predictions
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.heatmaps import decode_heatmaps
 from tinypose_torch.geometry.normalise import normalise
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton

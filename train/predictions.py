@@ -14,13 +14,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from tinypose_torch.bottom_up import BottomUpEstimator
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.dataset import PoseDataset, Sample
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.records import Record, annotated_people
 from tinypose_torch.drawing import draw_poses
-from tinypose_torch.factory import entry_of
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.images import save_png
 from tinypose_torch.pipeline import PoseEstimator, resize_for_detector, select_detections

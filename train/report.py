@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
-from tinypose_torch.factory import entry_of
+from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, entry_of
 from tinypose_torch.hints import print_next
 from train.config import Config
 from train.curves import draw_curves

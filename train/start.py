@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry
+from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.imagenet import load_imagenet_backbone
-from tinypose_torch.checkpoints.load import is_head
-from tinypose_torch.factory import create_model, entry_of, load_model
+from tinypose_torch.checkpoints.matching import is_head
+from tinypose_torch.factory import create_model, load_model
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models import PPYOLOv2
 from train.batch_norm import use_training_batch_norm
