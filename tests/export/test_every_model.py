@@ -48,12 +48,12 @@ def distinct_models():
 
 
 def cases():
-    """Formats and names; quick are the PicoDets and the smallest Lite-HRNet as TorchScript."""
+    """Formats and names; quick are the smallest PicoDets and the smallest Lite-HRNet as TorchScript."""
     names = distinct_models()
     for format_name in PACKAGES:
         for name in names:
             if format_name != "executorch" or name not in SERVER_SYSTEMS:
-                quick = format_name == "torchscript" and name.startswith(("picodet", "lite_hrnet_18"))
+                quick = format_name == "torchscript" and name.startswith(("picodet_s", "lite_hrnet_18"))
                 yield pytest.param(format_name, name, marks=() if quick else pytest.mark.slow)
 
 

@@ -270,6 +270,7 @@ def test_keypoints_outside_the_image(workplace):
     assert workplace.run() == 0
 
 
+@pytest.mark.slow
 def test_broken_image(workplace, capsys, caplog):
     """Named by the check; in training another image takes its place."""
     name = workplace.content["images"][0]["file_name"]

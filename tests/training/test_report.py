@@ -120,6 +120,7 @@ def test_class_of_a_detector_without_people(names, options, people, tmp_path):
     find_person_class(job.network.entry, *options[1:])
 
 
+@pytest.mark.slow
 def test_training_images_are_drawn_without_others(people, tmp_path):
     """Of a bottom-up network, up to 12."""
     pytest.importorskip("timm")

@@ -43,8 +43,16 @@ def _signalled(step, signum, times=1):
 
 @pytest.mark.parametrize(
     ("options", "signum", "status"),
-    [([], signal.SIGINT, 130), (["ema=0.9", "accumulate=2"], signal.SIGTERM, 143)],
-    ids=["Ctrl-C", "SIGTERM, averaged, accumulated"],
+    [
+        pytest.param([], signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(
+            ["ema=0.9", "accumulate=2"],
+            signal.SIGTERM,
+            143,
+            id="SIGTERM, averaged, accumulated",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_stopped_by_a_signal(arguments, tmp_path, options, signum, status, monkeypatch, capsys):
     """Saves the step in which it comes, says how to continue, and loses nothing."""
@@ -65,6 +73,7 @@ def test_stopped_by_a_signal(arguments, tmp_path, options, signum, status, monke
     assert differing(trained(tmp_path / "whole"), trained(tmp_path / "parts")) == []
 
 
+@pytest.mark.slow
 def test_stopped_during_an_evaluation(arguments, people, tmp_path, monkeypatch, capsys):
     """The evaluation is finished first, so that the resumed run neither repeats nor skips it; the log has everything."""
     arguments = [*arguments, f"data.val={people / 'val.json'}", "evaluate_every=0.12", "max_steps=5", "ema=0.9"]
@@ -105,6 +114,7 @@ def test_interrupted_before_training(arguments, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "train: interrupted before training began\n"
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(arguments, tmp_path):
     """Only the first process is told to stop; the other one stops after the same step."""
     options = ["batch_size=2", "devices=2", "max_steps=100000", "epochs=100000", "checkpoint_every=1"]
