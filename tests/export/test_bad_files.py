@@ -19,7 +19,7 @@ from tinypose_torch.export.formats import WRITERS, Method
 from tinypose_torch.export.progress import no_progress
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript, unsealed
-from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, backend_of
+from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, archived_description, backend_of
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
 from .conftest import DETECTOR, POSE, SUFFIXES
@@ -70,6 +70,16 @@ def test_every_flipped_bit_is_noticed(format_name, tmp_path):
         data[position] ^= bit
         with pytest.raises(CheckpointError, match="checksum is wrong|no checksum at its end"):
             load_runner(POSE, path)
+
+
+def test_a_description_whose_compression_is_damaged():
+    name, content = f"x/extra/{TORCHSCRIPT_EXTRA}", io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, "{}" * 1000)
+    data = bytearray(content.getvalue())
+    data[30 + len(name)] = 0xFF  # no such kind of block
+    with pytest.raises(CheckpointError, match="damaged"):
+        archived_description(bytes(data))
 
 
 @pytest.mark.parametrize("suffix", [".torchscript", ".onnx", ".pte"])

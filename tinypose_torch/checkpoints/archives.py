@@ -118,7 +118,7 @@ def _read_zip(file: BinaryIO, limit: int) -> dict[str, bytes]:
                 _add(members, info.filename, archive.read(info))
     except CheckpointError:
         raise
-    except (*ZIP_ERRORS, zlib.error) as error:
+    except ZIP_ERRORS as error:
         raise CheckpointError(f"damaged zip archive: {plain(error)}") from None
     return members
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ ZIP_ERRORS = (
     RuntimeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
 
 _STORAGE_DTYPES = {
