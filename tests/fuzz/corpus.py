@@ -4,7 +4,9 @@ import io
 import json
 import pickle
 import struct
+import tarfile
 import tempfile
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from tinypose_torch.checkpoints.archives import read_archive
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed, read_tensor_stream
 from tinypose_torch.checkpoints.files import carried_changes, describe_changes, read_checkpoint
+from tinypose_torch.checkpoints.infer_config import read_infer_config
 from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE, read_paddle_params
 from tinypose_torch.checkpoints.programs import read_program
 from tinypose_torch.checkpoints.safetensors_files import save_with_checksum
@@ -145,6 +149,36 @@ def archives():
     return [torch_file.getvalue()]
 
 
+def infer_configs():
+    return [
+        b"mode: paddle\narch: HRNet\nPreprocess:\n- trainsize: [96, 128]\n  type: TopDownEvalAffine\nlabel_list: [a, b]\n",
+        b"arch: GFL\nmin_subgraph_size: 3\nPreprocess:\n- {interp: 2, keep_ratio: false, target_size: [192, 192], type: Resize}\n",
+    ]
+
+
+def deployed_archives():
+    files = {
+        "m/model.pdmodel": legacy_program(),
+        "m/model.pdiparams": tensor_stream(),
+        "m/model.pdiparams.info": info(),
+        "m/infer_cfg.yml": infer_configs()[0],
+    }
+    made = []
+    for mode in ("w", "w:gz"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode) as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        made.append(buffer.getvalue())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return [*made, buffer.getvalue()]
+
+
 def onnx_files():
     properties = [(14, message((1, key), (2, value))) for key, value in (("a", "b"), (ONNX_KEY, descriptions()[0]))]
     return [message((1, 8), (2, "pytorch"), (7, message((2, "graph"))), *properties)]
@@ -226,6 +260,12 @@ READERS = {
         deployed,
         lambda: [SEPARATOR.join((program, tensor_stream(), info())) for program in (legacy_program(), json_program())],
         (*PICKLE, *JSON),
+    ),
+    "deployed archive": (from_file(read_archive), deployed_archives, PICKLE),
+    "infer_cfg": (
+        read_infer_config,
+        infer_configs,
+        (*JSON, b"&a", b"*a", b"<<: ", b"!!python/object:os.system ", b"- "),
     ),
     "description": (method_or_methods, descriptions, JSON),
     "TorchScript archive": (archived_description, archives, ()),

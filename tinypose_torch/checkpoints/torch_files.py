@@ -22,7 +22,7 @@ from tinypose_torch.checkpoints.pickle_reader import Constructor, PickleReader, 
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     EOFError,
-    KeyError,
+    LookupError,
     NotImplementedError,
     OSError,
     OverflowError,
