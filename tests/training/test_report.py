@@ -58,7 +58,7 @@ def test_report_of_a_run(people, tmp_path, capsys):
     annotated, predicted = sides(tmp_path / "my run" / PREDICTIONS, images)
     assert pixels_of(LEFT, predicted) > 0.5 * pixels_of(LEFT, annotated) > 100
     evaluate, export, predict = [
-        shlex.split(line)[1:] for line in printed.splitlines() if line.startswith("  ") and "tinypose" in line
+        shlex.split(line.partition("tinypose ")[2]) for line in printed.splitlines() if " tinypose " in line
     ]
     assert tinypose([*evaluate, "--json", str(tmp_path / "accuracy.json")]) == 0
     measured = json.loads((tmp_path / "accuracy.json").read_text())
