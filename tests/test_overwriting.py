@@ -97,7 +97,14 @@ def write_plain_video(path):
         file.mux(stream.encode())
 
 
-@pytest.mark.parametrize("output", [[], ["--output", "."], ["--output", "sub/deep"]])
+@pytest.mark.parametrize(
+    "output",
+    [
+        [],
+        pytest.param(["--output", "."], marks=pytest.mark.slow),
+        pytest.param(["--output", "sub/deep"], marks=pytest.mark.slow),
+    ],
+)
 def test_running_twice(output, folder):
     """Earlier results are replaced, and overlays are no inputs."""
     photo("a.jpg")

@@ -253,7 +253,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("command", ["models", "predict"])
+@pytest.mark.parametrize("command", [pytest.param("models", marks=pytest.mark.slow), "predict"])
 def test_closed_output(command, weights, tmp_path):
     """As after `| head -1`: quiet, with the status that shells give such programs."""
     Image.fromarray(gradient_image()).save(tmp_path / "photo.png")

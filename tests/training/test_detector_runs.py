@@ -69,6 +69,7 @@ def test_ppyolov2_trained_and_evaluated(quick, people, tmp_path):
     assert scores.shape[:2] == boxes.shape[:2] == (1, 3 * (4 + 16 + 64))
 
 
+@pytest.mark.slow
 def test_ppyolov2_takes_over_classes_by_name(tmp_path):
     names = ("dog", "person")
     torch.manual_seed(0)

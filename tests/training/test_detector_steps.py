@@ -22,7 +22,11 @@ from train.batch_norm import use_training_batch_norm
 pytestmark = pytest.mark.needs_reference
 SLOPE = 0.16666670143604279
 MODELS = {"lcnet": "picodet_s_320_lcnet_pedestrian", "esnet": "picodet_s_320_pedestrian"}
-RUNS = [("lcnet", "ep0_f64"), ("lcnet", "ep100_f64"), ("esnet", "ep0_f64")]
+RUNS = [
+    ("lcnet", "ep0_f64"),
+    pytest.param("lcnet", "ep100_f64", marks=pytest.mark.slow),
+    pytest.param("esnet", "ep0_f64", marks=pytest.mark.slow),
+]
 
 
 class SlopedHardsigmoid(nn.Module):
