@@ -36,6 +36,7 @@ def run(command, folder):
         "PYTHONPATH": str(ROOT),
         "TINYPOSE_CACHE": str(folder / "cache"),
         "TINYPOSE_MIRROR": "http://127.0.0.1:9",  # nothing is downloaded
+        "TINYPOSE_BACKEND": "auto",
     }
     done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
