@@ -53,13 +53,15 @@ def compare_poses(found, expected, exact):
     """Heatmaps, and what is read from them in pixels of the input.
 
     Rounding alone may take the eager network further than 1e-5 from its exact heatmaps: TinyPose 256x192 has depthwise
-    convolutions with weights of up to 1070. No other order of summation can be asked to come nearer to it than that, but for
-    the 1e-5 by which the two may differ: PyTorch's own kernels are 4e-7 to 7e-6 further from it, with one thread or two.
+    convolutions with weights of up to 1070. A file that differs from the eager network by more than 1e-5 must be as near to the
+    exact heatmaps as that is.
     """
     rounding = np.abs(expected - exact).max()
     assert rounding < 1e-4
-    assert np.abs(found - expected).max() < max(1e-5, rounding)
-    assert np.abs(found - exact).max() < 1e-5 + rounding
+    difference = np.abs(found - expected).max()
+    assert difference < max(1e-5, rounding)
+    if difference > 1e-5:
+        assert np.abs(found - exact).max() < rounding
     (one, _), (two, scores) = decode_heatmaps(found), decode_heatmaps(expected)
     visible = scores > 0.2
     assert visible.sum() > 50
