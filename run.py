@@ -80,7 +80,7 @@ def activated() -> dict[str, str]:
         "VIRTUAL_ENV": str(ENVIRONMENT),
     }
     if os.environ.get("VIRTUAL_ENV") != str(ENVIRONMENT):
-        # Commands in messages then begin with `python run.py`: see tinypose_torch/hints.py.
+        # Commands in messages then begin with `python run.py`: see tinypose_torch/utils/hints.py.
         environment["TINYPOSE_RUN"] = "1"
     return environment
 

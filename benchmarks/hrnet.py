@@ -15,7 +15,7 @@ import torch
 from tqdm import trange
 
 from tinypose_torch import create_model
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.table import format_table
 
 NAME = "hrnet_w32_256x192"
 

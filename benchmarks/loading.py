@@ -20,12 +20,12 @@ from tqdm import trange
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry
-from tinypose_torch.data.dataset import PersonCollate, PoseDataset
-from tinypose_torch.data.person import Person
-from tinypose_torch.data.records import Record
+from tinypose_torch.data.pose_annotations import PoseAnnotation
+from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import center_and_scale
-from tinypose_torch.images import find_inputs
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.images import find_inputs
+from tinypose_torch.utils.table import format_table
 from train.config import Augmentation
 from train.pose import build_transform
 
@@ -48,7 +48,7 @@ def main() -> None:
         entry = get_pose_entry(name)
         records = [_record(file, entry) for file in files]
         dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
-        collate = PersonCollate(entry)
+        collate = PoseCollate(entry)
         decoding, loading = [], []
         for epoch in trange(options.rounds + WARM_UP, desc=name, unit="round", disable=None):
             started = time.perf_counter()
@@ -74,7 +74,7 @@ def main() -> None:
     print(format_table(("model", "decoding ms", "sample ms", "ratio", "four of five batches"), rows, right=range(1, 5)))
 
 
-def _record(file: Path, entry: PoseEntry) -> Record:
+def _record(file: Path, entry: PoseEntry) -> PoseAnnotation:
     """A person in the middle, half as large as the photo, all keypoints labelled."""
     image = cv2.imread(str(file))
     assert image is not None
@@ -83,8 +83,8 @@ def _record(file: Path, entry: PoseEntry) -> Record:
     centers, scales = center_and_scale(box[None], entry.input_size)
     generator = np.random.default_rng(0)
     joints = generator.uniform(box[:2], box[2:], (len(entry.skeleton), 2)).astype(np.float32)
-    person = Person(joints, np.ones(len(joints), np.float32), centers[0], scales[0])
-    return Record(file.name, 0, person, box, image_size=(height, width))
+    person = PoseSample(joints, np.ones(len(joints), np.float32), centers[0], scales[0])
+    return PoseAnnotation(file.name, 0, person, box, image_size=(height, width))
 
 
 if __name__ == "__main__":

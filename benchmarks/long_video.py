@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from tqdm import tqdm, trange
 
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.table import format_table
 from tinypose_torch.video import VideoReader, VideoWriter
 from train.synthetic.videos import draw_video
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.entries import PoseEntry
-from tinypose_torch.commands.models import count_parameters, documented_accuracy
+from tinypose_torch.cli.models import count_parameters, documented_accuracy
 
 mpl.use("svg")
 import matplotlib.pyplot as plt

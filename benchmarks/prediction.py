@@ -23,15 +23,15 @@ from tqdm import trange
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
+from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.estimators.results import Poses
+from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, select_detections
 from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.geometry.normalise import normalise
-from tinypose_torch.images import load_image
-from tinypose_torch.pipeline import crop_people, resize_for_detector, select_detections
-from tinypose_torch.results import Poses
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.runtime import Runner
-from tinypose_torch.table import format_table
 from tinypose_torch.timing.people import made_up_photo
+from tinypose_torch.utils.images import load_image
+from tinypose_torch.utils.table import format_table
 
 PAIRS = (
     ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
@@ -87,13 +87,13 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     seconds = {}
     detector, pose = estimator.detector_entry, estimator.pose_entry
     resized, resizing = timed(resize_for_detector, image, detector)
-    x, normalising = timed(normalise, resized, detector.mean, detector.std)
+    x, normalising = timed(normalize, resized, detector.mean, detector.std)
     seconds["detector input"] = resizing + normalising
     (scores, candidates), seconds["detector"] = timed(run_all, estimator.detector_runner, x)
     _, seconds["suppression"] = timed(select_detections, scores[0], candidates[0], detector, image.shape[:2])
     crops, making = timed(estimator.make_crops, image, boxes)
     people_images, warping = timed(crop_people, image, crops, pose)
-    batch, normalising = timed(normalise, people_images, pose.mean, pose.std)
+    batch, normalising = timed(normalize, people_images, pose.mean, pose.std)
     seconds["crops"] = making + warping + normalising
     (heatmaps,), seconds["pose network"] = timed(run_all, estimator.pose_runner, batch)
     (coordinates, peaks), seconds["DARK"] = timed(decode_heatmaps, heatmaps)

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from tinypose_torch import PoseEstimator, Poses
 from tinypose_torch.evaluation.tracking import People, score_tracking
-from tinypose_torch.geometry.assignment import least_cost_pairs
+from tinypose_torch.geometry.linear_assignment import linear_assignment
 from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.tracker import BY_BOXES, Tracker
-from tinypose_torch.tracking.video import VideoPoses
 from train.synthetic.scenes import Annotation
 from train.synthetic.videos import draw_video
 
@@ -52,7 +52,7 @@ def main() -> None:
     estimator = PoseEstimator(DETECTOR, POSE, *WEIGHTS, backend="eager", detection_threshold=0.4)
     for video in range(options.videos):
         frames = draw_video(np.random.default_rng([SEED, video]), SIZE, options.people, options.frames, FPS)
-        followers = {way: VideoPoses(estimator, way[0], smoothing=Smoothing() if way[1] else None) for way in WAYS}
+        followers = {way: PoseTracker(estimator, way[0], smoothing=Smoothing() if way[1] else None) for way in WAYS}
         truth: Frames = []
         found: dict[tuple[int, bool], list[Poses]] = defaultdict(list)
         for index, (image, people) in enumerate(tqdm(frames, total=options.frames, desc=f"video {video + 1}")):
@@ -90,7 +90,7 @@ def measure(truth: Frames, found: list[Poses]) -> dict[str, float]:
 def _match_boxes(true: np.ndarray, found: np.ndarray) -> list[tuple[int, int]]:
     """Rows of boxes ``(N, 4)`` and ``(M, 4)`` that belong together: as many as overlap enough, the greatest overlaps."""
     iou = pairwise_iou(torch.from_numpy(true), torch.from_numpy(found)).numpy()
-    pairs = least_cost_pairs(np.where(iou >= SAME, -iou, 1e6))
+    pairs = linear_assignment(np.where(iou >= SAME, -iou, 1e6))
     return [(row, column) for row, column in pairs if iou[row, column] >= SAME]
 
 

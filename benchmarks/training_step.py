@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from tinypose_torch.losses import detection
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.table import format_table
 from train.config import load_config
 from train.detection import detection_job
-from train.order import BatchOrder
+from train.sampler import BatchSampler
 
 PARTS = ("data", "forward", "assignment", "losses", "backward", "optimizer")
 MODELS = ("picodet_s_192_lcnet_pedestrian", "picodet_s_320_lcnet_pedestrian", "picodet_s_192_pedestrian")
@@ -56,7 +56,7 @@ def _time_steps(name: str, data: list[str], batch_size: int, steps: int) -> dict
     assigning = [0.0]
     for function in ("assign_atss", "assign_simota", "assign_task_aligned"):
         setattr(detection, function, _timed(getattr(detection, function), assigning))
-    order = BatchOrder(job.count, batch_size, steps + 2, 0, seed=0)
+    order = BatchSampler(job.count, batch_size, steps + 2, 0, seed=0)
     for places in tqdm(order, total=steps + 2, desc=name, unit="step", disable=None):
         clock = [time.perf_counter()]
         batch = job.collate([job.samples[place] for place in places])
@@ -64,9 +64,9 @@ def _time_steps(name: str, data: list[str], batch_size: int, steps: int) -> dict
         levels = network(batch["image"])
         clock.append(time.perf_counter())
         assigning[0] = 0.0
-        targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
         if network.aligned:
-            loss = detection.aligned_loss(levels, targets, static=False)
+            loss = detection.task_aligned_loss(levels, targets, use_atss=False)
         else:
             loss = detection.legacy_loss(levels, targets)
         clock.append(time.perf_counter())

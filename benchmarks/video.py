@@ -23,8 +23,8 @@ from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.export import export_model
 from tinypose_torch.runtime import Runner
-from tinypose_torch.table import format_table
-from tinypose_torch.tracking.video import VideoPoses
+from tinypose_torch.tracking.pose_tracker import PoseTracker
+from tinypose_torch.utils.table import format_table
 from tinypose_torch.video import VideoReader, VideoWriter
 from train.synthetic.scenes import draw_scene
 
@@ -95,7 +95,7 @@ def record_calls(estimator: PoseEstimator, video: Path) -> list[tuple[str, np.nd
             return plain[task](batch)
 
         runner.run = recorded  # type: ignore[method-assign]
-    follower = VideoPoses(estimator)
+    follower = PoseTracker(estimator)
     with VideoReader(str(video)) as frames:
         for index, frame in enumerate(frames):
             follower(frame, index / FPS)

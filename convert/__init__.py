@@ -1,1 +1,1 @@
-"""The porting workbench: converts checkpoints and checks them against the running original."""
+"""The porting workbench: converts checkpoints and checks them against PaddleDetection."""

@@ -1,4 +1,4 @@
-"""`python -m convert`: checkpoints of the original into safetensors, checked against the original."""
+"""`python -m convert`: convert PaddleDetection checkpoints to safetensors and verify them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from convert.receipt import format_receipt, make_receipt, write_receipt
 from convert.verify import Verification, verify_against_export, verify_against_recording
-from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.entries import entry_of
@@ -20,9 +19,10 @@ from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import build_network
-from tinypose_torch.hints import command_line
-from tinypose_torch.outputs import check_outputs
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.hints import command_line
+from tinypose_torch.utils.outputs import check_outputs
+from tinypose_torch.utils.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
 DEFAULT_TOLERANCE = 2e-3
@@ -33,8 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of `python -m convert`."""
     parser = argparse.ArgumentParser(
         prog="python -m convert",
-        description="Convert PaddleDetection checkpoints to safetensors, and check them against the original.",
-        epilog="Exit status: 0; 1 if port and original differ, or some models failed; 2 for wrong arguments or files.",
+        description="Convert PaddleDetection checkpoints to safetensors, and check them against PaddleDetection.",
+        epilog="Exit status: 0; 1 if port and PaddleDetection differ, or some models failed; 2 for wrong arguments or files.",
     )
     add = parser.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder, file, .tar, .zip)")
@@ -54,10 +54,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace an existing --output that is not converted weights")
     add("--num-keypoints", type=int, metavar="K", help="keypoints of a pose checkpoint trained on another skeleton")
     add("--num-classes", type=int, metavar="C", help="classes of a detector trained on other classes")
-    add("--verify", action="store_true", help="compare with --original and --reference, and write a receipt")
-    add("--original", type=Path, metavar="DIR", help="the exported Paddle model, to run on PaddlePaddle")
+    add("--verify", action="store_true", help="compare with --paddle-model and --reference, and write a receipt")
+    add("--paddle-model", type=Path, metavar="DIR", help="the exported Paddle model, to run on PaddlePaddle")
     add("--reference", type=Path, metavar="DIR", help="recorded activations: manifest.json and io.npz")
-    add("--images", type=Path, metavar="DIR", help="photos to run the original on (default: seeded noise)")
+    add("--images", type=Path, metavar="DIR", help="photos to run PaddleDetection on (default: seeded noise)")
     add(
         "--tolerance",
         type=float,
@@ -96,12 +96,12 @@ def convert_file(options: argparse.Namespace) -> int:
     if source.path is None:
         raise FileNotFoundError(f"no weight file {str(options.file)!r}")
     output = options.output or DEFAULT_FOLDER / f"{source.name}.safetensors"
-    check_outputs({"--output": output}, [options.file, options.original], overwrite=options.overwrite)
+    check_outputs({"--output": output}, [options.file, options.paddle_model], overwrite=options.overwrite)
     network = build_network(source, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
     report = load_weights(network, source.checkpoint or source.path)
     verifications: list[Verification] = []
-    if options.original:
-        verifications.append(verify_against_export(network, options.original, options.tolerance, options.images))
+    if options.paddle_model:
+        verifications.append(verify_against_export(network, options.paddle_model, options.tolerance, options.images))
     if options.reference:
         verifications.append(verify_against_recording(network, options.reference, options.tolerance))
     save_safetensors(network, output, {**describe_changes(entry_of(network)), "source": options.file.name})
@@ -156,10 +156,10 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         return
     if options.file is None:
         parser.error("FILE is needed (or --all)")
-    if options.verify and not (options.original or options.reference):
-        parser.error("--verify needs --original or --reference to compare with")
-    if (options.original or options.reference) and not options.verify:
-        parser.error("--original and --reference go with --verify")
+    if options.verify and not (options.paddle_model or options.reference):
+        parser.error("--verify needs --paddle-model or --reference to compare with")
+    if (options.paddle_model or options.reference) and not options.verify:
+        parser.error("--paddle-model and --reference go with --verify")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The receipt of a conversion: what was mapped, and how far the port is from the original."""
+"""The receipt of a conversion: what was mapped, and how far the port is from PaddleDetection."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from convert.verify import Verification
-from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.matching import LoadReport
-from tinypose_torch.table import format_table
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.table import format_table
 
 WORST_LAYERS = 15
 _PACKAGES = ("tinypose-torch", "torch", "numpy", "opencv-python-headless", "safetensors")
@@ -62,7 +62,7 @@ def format_receipt(receipt: dict[str, Any]) -> str:
     for verification in receipt["verifications"]:
         lines += ["", *_format_verification(verification)]
     if not receipt["verifications"]:
-        lines += ["", "Not compared with the original (--verify was not given)."]
+        lines += ["", "Not compared with PaddleDetection (--verify was not given)."]
     return "\n".join(lines)
 
 

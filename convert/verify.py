@@ -1,4 +1,4 @@
-"""Beside the original: layer by layer, and in pixels."""
+"""Beside PaddleDetection: layer by layer, and in pixels."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convert.run_original import run_original
-from tinypose_torch.checkpoints.convolutions import match_convolutions
+from convert.run_paddledetection import run_paddledetection
+from tinypose_torch.checkpoints.conv_bn import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
-from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.estimators.top_down import photos_for_network
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.fairmot import FairMOTMaps
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
 from tinypose_torch.models.picodet.detector import STRIDES
 from tinypose_torch.models.picodet.heads import BINS
-from tinypose_torch.pipeline import photos_for_network
+from tinypose_torch.utils.defaults import VISIBLE
 
 SEED = 20261120
 
 
 @dataclass
 class LayerDifference:
-    """How far one layer is from the original.
+    """How far one layer is from PaddleDetection.
 
     Attributes:
         name: The layer's name in this project.
         largest: Largest absolute difference.
-        scale: The original's largest absolute value there.
+        scale: PaddleDetection's largest absolute value there.
     """
 
     name: str
@@ -51,15 +51,15 @@ class LayerDifference:
 
 @dataclass
 class Verification:
-    """The comparison with one original.
+    """The comparison with one recording or run of PaddleDetection.
 
     Attributes:
-        against: What the original was.
+        against: Source of the expected outputs.
         input: What both were given.
-        layers: In the original's order of execution.
+        layers: In PaddleDetection's order of execution.
         pixels: Differences of the final answers, each with its unit in the name.
-        tolerance: Relative difference per layer up to which port and original count as equal.
-        versions: Of what ran the original.
+        tolerance: Relative difference per layer up to which port and PaddleDetection count as equal.
+        versions: Of what ran PaddleDetection.
     """
 
     against: str
@@ -92,7 +92,7 @@ def verify_against_export(
 
     Raises:
         CheckpointError: The exported model is of another network, or damaged.
-        OriginalError: It could not be run.
+        PaddleError: It could not be run.
         ValueError: A bottom-up network.
     """
     entry = entry_of(network)
@@ -104,7 +104,7 @@ def verify_against_export(
     names = [norm or name for name, norm, _ in matched]
     x, description = _input_batch(entry, images)
     ported = _layer_outputs(network, x, names)
-    original = run_original(program_file, x, [row[2].last for row in matched])
+    original = run_paddledetection(program_file, x, [row[2].last for row in matched])
     expected = dict(zip(names, original.layers, strict=True))
     return Verification(
         against=f"exported model {program_file.parent.name}/{program_file.name}",
@@ -117,7 +117,7 @@ def verify_against_export(
 
 
 def verify_against_recording(network: nn.Module, folder: Path, tolerance: float) -> Verification:
-    """Compare with recorded activations of the original: a folder with ``manifest.json`` and ``io.npz``.
+    """Compare with recorded activations of PaddleDetection: a folder with ``manifest.json`` and ``io.npz``.
 
     The network must hold the weights that the recording was made with.
     """
@@ -170,7 +170,7 @@ def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple
         shape = (1, 3, *entry.input_size)
         return np.random.RandomState(SEED).standard_normal(shape).astype(np.float32), f"noise, seed {SEED}"
     photos = photos_for_network(str(images), entry)
-    return normalise(photos, entry.mean, entry.std), f"{len(photos)} photos"
+    return normalize(photos, entry.mean, entry.std), f"{len(photos)} photos"
 
 
 def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:

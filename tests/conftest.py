@@ -138,7 +138,7 @@ def trained_weights(name: str) -> Path | None:
 
 def photos_of_people(count: int = 4) -> list[np.ndarray]:
     """RGB photos from the reference data, else rendered people, for the weights of ``trained_weights``."""
-    from tinypose_torch.images import load_image
+    from tinypose_torch.utils.images import load_image
     from train.synthetic.scenes import draw_scene
 
     if REFERENCE.is_dir():

@@ -18,7 +18,7 @@ from conftest import DEMO_WEIGHTS, ROOT, photos_of_people, write_video
 
 import tinypose_torch.factory
 from tinypose_torch import cli, create_model, list_models
-from tinypose_torch.images import save_png
+from tinypose_torch.utils.images import save_png
 from train.config import load_config
 
 PAGES = [

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.estimators.results import Detections, Poses
+    from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
-    from tinypose_torch.images import ImageError
-    from tinypose_torch.pipeline import PoseEstimator
-    from tinypose_torch.results import Detections, Poses
+    from tinypose_torch.utils.images import ImageError
 
 try:
     __version__ = version("tinypose-torch")
@@ -22,14 +22,14 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use: `tinypose --help` and a wrong flag need not wait for torch.
 _HOMES = {
-    "BottomUpEstimator": "bottom_up",
+    "BottomUpEstimator": "estimators.bottom_up",
     "COCO17": "geometry.skeletons",
     "CheckpointError": "checkpoints.errors",
-    "Detections": "results",
+    "Detections": "estimators.results",
     "DownloadError": "checkpoints.download",
-    "ImageError": "images",
-    "PoseEstimator": "pipeline",
-    "Poses": "results",
+    "ImageError": "utils.images",
+    "PoseEstimator": "estimators.top_down",
+    "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",
     "UnknownModelError": "checkpoints.catalogue",
     "create_model": "factory",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinypose_torch.collection import collection_paused
-from tinypose_torch.hints import command_line, install_hint, print_next
+from tinypose_torch.utils.collection import collection_paused
+from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
 try:
     from train.config import Config, load_config, recipe_names
@@ -20,7 +20,7 @@ except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
 
 if TYPE_CHECKING:
-    from train.fit import Run
+    from train.trainer import Run
 
 _EPILOG = """
 keys that most runs need:
@@ -80,8 +80,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _prepare(config: Config) -> Run:
     checkpoint = find_checkpoint(config)
     with collection_paused():
-        from train.fit import prepare, quiet_lightning
-    quiet_lightning()
+        from train.trainer import configure_lightning_logging, prepare
+    configure_lightning_logging()
     return prepare(config, checkpoint)
 
 

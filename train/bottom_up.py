@@ -12,87 +12,89 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.bottom_up import find_people
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, entry_of
+from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
+from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.coco import CocoFile, read_coco
-from tinypose_torch.data.crowd_transforms import MAP_STRIDES, CrowdAffine, CrowdFlip
-from tinypose_torch.data.crowds import Crowd, CrowdImage, annotated_crowds
-from tinypose_torch.data.dataset import Sample, collate
-from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.transforms import Compose
+from tinypose_torch.data.pose_dataset import Sample, collate
+from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.sample_rng import SampleRNG
+from tinypose_torch.estimators.bottom_up import find_people
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.geometry.crowd_encoding import NOBODY, encode_crowd, tag_places
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.crowd_encoding import MISSING, encode_joint_heatmaps, tag_places
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.losses.crowds import CrowdTargets, crowd_loss
+from tinypose_torch.losses.associative_embedding import AssociativeEmbeddingTargets, associative_embedding_loss
 from tinypose_torch.runtime import EagerRunner
 from train.config import Augmentation, Config, ConfigError
-from train.keypoints import build_colour, check_same_keypoints, configured_augmentation, configured_skeleton
-from train.module import Job, Training
-from train.start import start_network
+from train.init_model import start_network
+from train.keypoint_config import build_colour, check_same_keypoints, configured_augmentation, configured_skeleton
+from train.lightning_module import Job, Training
 
 
-class CrowdDataset(Dataset[Sample]):
+class BottomUpDataset(Dataset[Sample]):
     """Images to augmented squares with everybody's heatmaps and the places of their tags.
 
     An item is a dict of ``image`` ``(3, S, S)``, ``coarse_heatmaps``, ``fine_heatmaps``, ``coarse_mask``, ``fine_mask`` and
-    ``places``, as in `CrowdTargets`, and ``index``. An image that cannot be decoded is replaced by the next one, and named
+    ``places``, as in `AssociativeEmbeddingTargets`, and ``index``. An image that cannot be decoded is replaced by the next one, and named
     in the log.
     """
 
     def __init__(
-        self, images: Sequence[CrowdImage], folder: Path, entry: BottomUpEntry, options: Augmentation, seed: int
+        self, images: Sequence[BottomUpImage], folder: Path, entry: BottomUpEntry, options: Augmentation, seed: int
     ) -> None:
         self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
         self.transform, self.colour = build_transform(options, entry), build_colour(options)
-        self.draws = SampleDraws(seed, self.transform, self.colour)
+        self.draws = SampleRNG(seed, self.transform, self.colour)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, image: np.ndarray, crowd: Crowd, epoch: int, index: int) -> tuple[np.ndarray, Crowd]:
+    def draw(
+        self, image: np.ndarray, people: BottomUpSample, epoch: int, index: int
+    ) -> tuple[np.ndarray, BottomUpSample]:
         """The augmented square ``(S, S, 3)`` uint8 RGB, and the people in its pixels.
 
         Args:
             image: RGB.
         """
         self.draws.begin(epoch, index)
-        drawn = self.transform(image=image, crowd=crowd)
+        drawn = self.transform(image=image, people=people)
         square = drawn["image"]
         if self.colour is not None:
             square = self.colour(image=square)["image"]
-        return square, drawn["crowd"]
+        return square, drawn["people"]
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
         found, image = read_or_next(self.images, self.folder, index)
-        square, crowd = self.draw(image, self.images[found].crowd, epoch, index)
-        sample: Sample = {"image": torch.from_numpy(normalise(square[None], self.entry.mean, self.entry.std)[0])}
-        for name, stride, mask in zip(("coarse", "fine"), MAP_STRIDES, crowd.masks, strict=True):
-            heatmaps = encode_crowd(crowd.joints / np.float32(stride), crowd.visible, len(mask))
+        square, people = self.draw(image, self.images[found].people, epoch, index)
+        sample: Sample = {"image": torch.from_numpy(normalize(square[None], self.entry.mean, self.entry.std)[0])}
+        for name, stride, mask in zip(("coarse", "fine"), MAP_STRIDES, people.masks, strict=True):
+            heatmaps = encode_joint_heatmaps(people.joints / np.float32(stride), people.visible, len(mask))
             sample |= {f"{name}_heatmaps": torch.from_numpy(heatmaps), f"{name}_mask": torch.from_numpy(mask)}
         stride = MAP_STRIDES[0]
-        places = tag_places(crowd.joints / np.float32(stride), crowd.visible, len(crowd.masks[0]))
+        places = tag_places(people.joints / np.float32(stride), people.visible, len(people.masks[0]))
         return {**sample, "places": torch.from_numpy(places), "index": index}
 
 
 def build_transform(options: Augmentation, entry: BottomUpEntry) -> Compose:
     """The geometric part of the augmentation."""
-    affine = CrowdAffine(entry.input_size[0], options.rotation, options.crowd_scale, options.crowd_shift)
-    return Compose([affine, CrowdFlip(entry.skeleton, p=options.flip)])
+    affine = BottomUpAffine(entry.input_size[0], options.rotation, options.bottom_up_scale, options.bottom_up_shift)
+    return Compose([affine, BottomUpRandomFlip(entry.skeleton, p=options.flip)])
 
 
-def collate_crowds(samples: Sequence[Sample]) -> Sample:
-    """Samples to a batch; those with fewer people are filled up with `NOBODY`."""
+def collate_bottom_up(samples: Sequence[Sample]) -> Sample:
+    """Samples to a batch; those with fewer people are filled up with `MISSING`."""
     most = max(1, *(len(sample["places"]) for sample in samples))
     filled = []
     for sample in samples:
         missing = most - len(sample["places"])
-        places = torch.nn.functional.pad(sample["places"], (0, 0, 0, missing), value=NOBODY)
+        places = torch.nn.functional.pad(sample["places"], (0, 0, 0, missing), value=MISSING)
         filled.append({**sample, "places": places})
     return collate(filled)
 
@@ -100,7 +102,7 @@ def collate_crowds(samples: Sequence[Sample]) -> Sample:
 class WholeImages(Dataset[Sample]):
     """Images as they are, RGB: ``image`` ``(H, W, 3)`` uint8 and ``index``."""
 
-    def __init__(self, images: Sequence[CrowdImage], folder: Path) -> None:
+    def __init__(self, images: Sequence[BottomUpImage], folder: Path) -> None:
         self.images, self.folder = images, folder
 
     def __len__(self) -> int:
@@ -118,7 +120,7 @@ class BottomUpTraining(Training):
         self,
         network: nn.Module,
         config: Config,
-        val: Sequence[CrowdImage],
+        val: Sequence[BottomUpImage],
         truth: Truth | None,
         category_id: int,
         skeleton: Skeleton,
@@ -129,8 +131,8 @@ class BottomUpTraining(Training):
         self.val, self.truth, self.category_id, self.sigmas = val, truth, category_id, skeleton.sigmas
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
-        targets = CrowdTargets(*(batch[name] for name in CrowdTargets._fields))
-        loss = crowd_loss(self(batch["image"]), targets)
+        targets = AssociativeEmbeddingTargets(*(batch[name] for name in AssociativeEmbeddingTargets._fields))
+        loss = associative_embedding_loss(self(batch["image"]), targets)
         return {"loss": loss.total, **loss._asdict()}
 
     def find(self, batch: Sample) -> list[Any]:
@@ -184,7 +186,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     assert data.images is not None
     skeleton = train_file.skeleton
     options = configured_augmentation(config, skeleton)
-    images = annotated_crowds(train_file)
+    images = load_bottom_up_annotations(train_file)
     check_images(images.items, data.images)
     network, weights = start_network(config, skeleton=skeleton)
     entry = entry_of(network)
@@ -195,13 +197,16 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
         category_id = val_file.category_id
         truth = read_truth(data.val, keypoint_category=category_id)  # fails before the training, not in its evaluation
         check_same_keypoints(val_file, train_file)
-        val = annotated_crowds(val_file, keep_empty=True).items
+        val = load_bottom_up_annotations(val_file, keep_empty=True).items
         folder = data.val_images or data.images
         check_images(val, folder)
         evaluation = WholeImages(val, Path(folder))
     rows = [
         ("model", f"{config.model}, {len(skeleton)} keypoints ({skeleton.name})"),
-        ("training", f"{sum(len(item.crowd) for item in images.items)} people in {len(images)} images of {data.train}"),
+        (
+            "training",
+            f"{sum(len(item.people) for item in images.items)} people in {len(images)} images of {data.train}",
+        ),
         *([("not used", f"{images.empty} images without people")] if images.empty else []),
         *(("not used", f"{len(ids)} {reason}") for reason, ids in images.skipped.items()),
         ("evaluation", f"{len(val)} images of {data.val}" if val else "none"),
@@ -211,5 +216,5 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:
         return BottomUpTraining(network, config, val, truth, category_id, skeleton, steps_per_epoch, total_steps)
 
-    samples = CrowdDataset(images.items, Path(data.images), entry, options, config.seed)
-    return Job(network, training, samples, len(samples), collate_crowds, evaluation, rows, evaluation_batch=1)
+    samples = BottomUpDataset(images.items, Path(data.images), entry, options, config.seed)
+    return Job(network, training, samples, len(samples), collate_bottom_up, evaluation, rows, evaluation_batch=1)

@@ -15,19 +15,19 @@ from tqdm import tqdm
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry, entry_of
-from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.images import FromFile, read_image
-from tinypose_torch.data.records import Records
-from tinypose_torch.drawing import draw_poses
+from tinypose_torch.data.pose_annotations import PoseAnnotations
+from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
+from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.geometry.flip_pairs import LEFT, side_of
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.images import save_png
-from tinypose_torch.table import format_table
-from train.bottom_up import CrowdDataset, WholeImages, bottom_up_job, read_people
+from tinypose_torch.utils.images import save_png
+from tinypose_torch.utils.table import format_table
+from train.bottom_up import BottomUpDataset, WholeImages, bottom_up_job, read_people
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
+from train.init_model import source_of_weights, training_entry
 from train.pose import build_dataset, find_people
-from train.start import source_of_weights, training_entry
 
 SHEET = "samples.png"
 NO_OPPOSITE = "no opposite"
@@ -37,7 +37,7 @@ _TILE_HEIGHT = 256
 
 def check_data(config: Config) -> int:
     """Read and decode everything, print tables, and draw samples; returns 1 if images cannot be decoded."""
-    checks = {"pose": _check_people, "bottom-up pose": _check_crowds, "detection": _check_boxes}
+    checks = {"pose": _check_people, "bottom-up pose": _check_bottom_up, "detection": _check_boxes}
     if source_of_weights(config).path is None:
         config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
     sheet, broken = checks[get_entry(config.model).task](config)
@@ -61,7 +61,7 @@ def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
     if people.val is not None and people.val_images is not None:
         _print_people("evaluation", people.val)
         broken += _undecodable(people.val.items, people.val_images)
-    return draw_sheet(dataset, PersonCollate(entry, config.encoding)), broken
+    return draw_sheet(dataset, PoseCollate(entry, config.encoding)), broken
 
 
 def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
@@ -81,7 +81,7 @@ def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
     return _draw_boxes(samples, entry.class_names), broken
 
 
-def _check_crowds(config: Config) -> tuple[np.ndarray, list[Path]]:
+def _check_bottom_up(config: Config) -> tuple[np.ndarray, list[Path]]:
     train_file = read_people(config)
     visible = [annotation["keypoints"][2::3] for annotation in train_file.annotations]
     _print_keypoints(config, train_file.skeleton, np.array(visible).reshape(-1, len(train_file.skeleton)))
@@ -89,18 +89,18 @@ def _check_crowds(config: Config) -> tuple[np.ndarray, list[Path]]:
     for name, value in job.rows:
         print(f"{name:>11}  {value}")
     samples = job.samples
-    assert isinstance(samples, CrowdDataset)
+    assert isinstance(samples, BottomUpDataset)
     broken = _undecodable(samples.images, samples.folder)
     if isinstance(job.evaluation, WholeImages):
         broken += _undecodable(job.evaluation.images, job.evaluation.folder)
-    sizes = Counter(len(item.crowd) for item in samples.images)
+    sizes = Counter(len(item.people) for item in samples.images)
     print(
         format_table(("people in an image", "images"), [(str(n), str(sizes[n])) for n in sorted(sizes)], right=(0, 1))
     )
-    return _draw_crowds(samples), broken
+    return _draw_bottom_up(samples), broken
 
 
-def _draw_crowds(dataset: CrowdDataset) -> np.ndarray:
+def _draw_bottom_up(dataset: BottomUpDataset) -> np.ndarray:
     """Augmented images with everybody's keypoints, darker where nothing is learned, RGB."""
     rows, columns = _TILES
     generator = np.random.default_rng(dataset.seed)
@@ -112,11 +112,11 @@ def _draw_crowds(dataset: CrowdDataset) -> np.ndarray:
         if image is None:
             tiles.append(np.zeros((_TILE_HEIGHT, _TILE_HEIGHT, 3), np.uint8))
             continue
-        square, crowd = dataset.draw(image, item.crowd, epoch, index)
+        square, people = dataset.draw(image, item.people, epoch, index)
         tile = cv2.resize(square, (_TILE_HEIGHT, _TILE_HEIGHT), interpolation=cv2.INTER_AREA)
-        learned = cv2.resize(crowd.masks[-1].astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST)
+        learned = cv2.resize(people.masks[-1].astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST)
         tile[learned == 0] //= 2
-        joints, visible = crowd.joints * (_TILE_HEIGHT / len(square)), crowd.visible > 0
+        joints, visible = people.joints * (_TILE_HEIGHT / len(square)), people.visible > 0
         seen = visible.any(axis=1)
         joints, visible = joints[seen], visible[seen]
         low = np.where(visible[..., None], joints, np.inf).min(axis=1, initial=np.inf)
@@ -145,7 +145,7 @@ def _draw_boxes(dataset: DetectionDataset, class_names: tuple[str, ...]) -> np.n
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
-def draw_sheet(dataset: PoseDataset, collate: PersonCollate) -> np.ndarray:
+def draw_sheet(dataset: PoseDataset, collate: PoseCollate) -> np.ndarray:
     """Augmented people beside their heatmaps, RGB."""
     rows, columns = _TILES
     generator = np.random.default_rng(dataset.seed)
@@ -154,7 +154,7 @@ def draw_sheet(dataset: PoseDataset, collate: PersonCollate) -> np.ndarray:
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])
 
 
-def _draw_tile(dataset: PoseDataset, collate: PersonCollate, index: int, epoch: int) -> np.ndarray:
+def _draw_tile(dataset: PoseDataset, collate: PoseCollate, index: int, epoch: int) -> np.ndarray:
     entry = dataset.entry
     record = dataset.records[index]
     image = read_image(dataset.folder / record.file_name)
@@ -184,7 +184,7 @@ def _point(place: np.ndarray) -> tuple[int, int]:
     return round(float(place[0])), round(float(place[1]))
 
 
-def _print_people(what: str, people: Records) -> None:
+def _print_people(what: str, people: PoseAnnotations) -> None:
     images = {record.file_name for record in people.items}
     print(f"{what}: {len(people)} people in {len(images)} images")
     for reason, ids in people.skipped.items():

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from tinypose_torch.atomic import replacing
+from tinypose_torch.utils.atomic import replacing
 
 FIRST_SECONDS = 300.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -52,15 +52,15 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Probabilities and ranges; see `tinypose_torch.data.transforms`.
+    """Probabilities and ranges; see `tinypose_torch.data.pose_transforms`.
 
     Attributes:
         upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.
         half_body_min_keypoints: Labelled keypoints from which a half body is cut out; unless given, more than half of
             the skeleton's keypoints, and 9 for 16 keypoints and more.
         dropping: Which kind of information dropping (AID).
-        shift: How often the box is moved, by up to 16 % of its sides (the original: 0.3 for hands).
-        crowd_scale, crowd_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``colour``: least
+        shift: How often the box is moved, by up to 16 % of its sides (PaddleDetection: 0.3 for hands).
+        bottom_up_scale, bottom_up_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``colour``: least
             and greatest side of what is cut out, in shorter sides of the image, and how far it is moved, in its own sides.
         colour: Albumentations transforms of the crop, for example ``[{name: ColorJitter, p: 0.5}]``.
     """
@@ -76,8 +76,8 @@ class Augmentation(Section):
     dropping: Literal["cutout", "hide_and_seek", "grid_mask", "none"] = "cutout"
     dropping_probability: float = Field(0.5, ge=0, le=1)
     colour: tuple[dict[str, Any], ...] = ()
-    crowd_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
-    crowd_shift: float = Field(0.2, ge=0, lt=1)
+    bottom_up_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    bottom_up_shift: float = Field(0.2, ge=0, lt=1)
 
 
 class Optimisation(Section):
@@ -92,7 +92,7 @@ class Optimisation(Section):
         milestones: Epochs after which the rate is multiplied by ``decay``.
         schedule: ``"steps"`` or ``"cosine"``, which needs no milestones.
         cosine_epochs: Epoch at which the cosine reaches 0; the end of the run unless given.
-        weight_decay: Added to the gradient (L2); the detectors' exceptions are the original's.
+        weight_decay: Added to the gradient (L2); the detectors' exceptions are PaddleDetection's.
         clip: Greatest norm of all gradients together.
     """
 
@@ -116,14 +116,14 @@ class Detection(Section):
     Attributes:
         classes: Names of the file's categories to learn, in this order; all of them unless given.
         sizes: Squares that images are resized to, one of them drawn per batch; the model's own unless given.
-        static_epochs: Epochs of ATSS before assignment follows the predictions (2022 generation).
-        nearest: ATSS's candidates per level: the original takes 9 at 320 and 4 at 192.
+        atss_epochs: Epochs of ATSS before assignment follows the predictions (2022 generation).
+        nearest: ATSS's candidates per level: PaddleDetection takes 9 at 320 and 4 at 192.
         crop, distort: Whether parts are cut out and colours distorted; ``flip``: how often images are mirrored.
     """
 
     classes: tuple[str, ...] | None = None
     sizes: tuple[int, ...] = ()
-    static_epochs: int = Field(100, ge=0)
+    atss_epochs: int = Field(100, ge=0)
     nearest: int = Field(9, ge=1)
     crop: bool = True
     distort: bool = True
@@ -158,12 +158,12 @@ class Config(Section):
         batch_size: Samples per process and pass; ``accumulate`` passes make a step.
         precision: ``"32"``, ``"bf16"`` or ``"16"`` (mixed), ``"64"``.
         ema: Decay of an average of the weights, which is then what is evaluated and saved.
-        ema_zero_start: Start that average from zero with the original's correction; see `Averaging`.
+        ema_zero_start: Start that average from zero with PaddleDetection's correction; see `EMA`.
         freeze: Beginnings of the names of modules that do not learn, for example ``["backbone.stem"]``.
         batch_norm: Running variances biased as Paddle's, or unbiased as PyTorch's.
         sync_batch_norm: Share batch statistics between processes, so that their number changes nothing.
         encoding: Of the target heatmaps.
-        loss_scale, hardest_keypoints: See `HeatmapLoss`.
+        loss_scale, ohkm_topk: See `HeatmapLoss`.
         evaluate_every: Epochs between evaluations; ``checkpoint_every``: steps between checkpoints.
         flip_test: Average with the mirrored image when evaluating.
         devices, nodes: Processes on every machine, and machines.
@@ -187,7 +187,7 @@ class Config(Section):
     sync_batch_norm: bool = True
     encoding: Literal["dark", "standard", "udp"] = "dark"
     loss_scale: float = Field(1.0, gt=0)
-    hardest_keypoints: int | None = Field(None, ge=1)
+    ohkm_topk: int | None = Field(None, ge=1)
     evaluate_every: float = Field(10, gt=0)
     checkpoint_every: int = Field(500, ge=1)
     flip_test: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 
-from tinypose_torch.atomic import replacing
+from tinypose_torch.utils.atomic import replacing
 
 CURVES = "curves.png"
 _LOG = "logs/metrics.csv"

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tinypose_torch.estimators.results import Poses
+from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.export import ExportError, ExportOptions, export_pair
 from tinypose_torch.factory import create_model
-from tinypose_torch.images import save_png
 from tinypose_torch.losses.boxes import pairwise_iou
-from tinypose_torch.pipeline import PoseEstimator
-from tinypose_torch.results import Poses
+from tinypose_torch.utils.images import save_png
 from train.synthetic.scenes import Annotation, draw_scene
 
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"

@@ -14,31 +14,35 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, entry_of
-from tinypose_torch.data.boxes import LabelledImage, LabelledImages, read_boxes
-from tinypose_torch.data.dataset import Sample
+from tinypose_torch.data.detection_annotations import (
+    DetectionAnnotation,
+    DetectionAnnotations,
+    load_detection_annotations,
+)
 from tinypose_torch.data.detection_transforms import (
     INTERPOLATIONS,
-    ColourDistortion,
-    ObjectFlip,
-    OverlapCrop,
+    DetectionRandomFlip,
+    PhotometricDistort,
+    RandomIoUCrop,
     resize_with_boxes,
 )
-from tinypose_torch.data.draws import SampleDraws
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.transforms import Compose
+from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.sample_rng import SampleRNG
+from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
 from tinypose_torch.losses.yolo import assign_to_anchors, yolo_loss
 from tinypose_torch.models import PicoDet, PPYOLOv2
 from tinypose_torch.models.picodet import DecodedBoxes, decode_levels
 from tinypose_torch.models.ppyolov2 import decode_yolo
-from tinypose_torch.pipeline import resize_for_detector, select_detections
 from train.config import Config, ConfigError, Detection
-from train.module import Job, Training
-from train.start import start_network, training_entry
+from train.init_model import start_network, training_entry
+from train.lightning_module import Job, Training
 
 _DIVISOR = 32
 
@@ -50,13 +54,13 @@ class DetectionDataset(Dataset[Sample]):
     An image that cannot be decoded is replaced by the next one, and named in the log.
     """
 
-    def __init__(self, images: Sequence[LabelledImage], folder: Path, options: Detection, seed: int) -> None:
+    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, options: Detection, seed: int) -> None:
         self.images, self.folder, self.seed = images, folder, seed
-        steps: list[Any] = [OverlapCrop()] if options.crop else []
-        steps += [ObjectFlip(p=options.flip)]
-        steps += [ColourDistortion()] if options.distort else []
+        steps: list[Any] = [RandomIoUCrop()] if options.crop else []
+        steps += [DetectionRandomFlip(p=options.flip)]
+        steps += [PhotometricDistort()] if options.distort else []
         self.transform = Compose(steps)
-        self.draws = SampleDraws(seed, self.transform)
+        self.draws = SampleRNG(seed, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,28 +85,28 @@ class BatchCollate:
         self.mean, self.std = (np.array(values, np.float32) for values in (entry.mean, entry.std))
 
     def __call__(self, samples: Sequence[Sample]) -> Sample:
-        """``image`` ``(N, 3, S, S)``, ``boxes`` ``(N, G, 4)``, ``labels`` and ``real`` ``(N, G)``."""
+        """``image`` ``(N, 3, S, S)``, ``boxes`` ``(N, G, 4)``, ``labels`` and ``valid`` ``(N, G)``."""
         generator = np.random.default_rng((self.seed, *samples[0]["place"], len(self.sizes)))
         size = int(generator.choice(self.sizes))
         interpolation = int(generator.choice(INTERPOLATIONS))
         most = max(1, *(len(sample["objects"]) for sample in samples))
         images = torch.empty(len(samples), 3, size, size)
         boxes, labels = torch.zeros(len(samples), most, 4), torch.zeros(len(samples), most, dtype=torch.long)
-        real = torch.zeros(len(samples), most, dtype=torch.bool)
+        valid = torch.zeros(len(samples), most, dtype=torch.bool)
         for row, sample in enumerate(samples):
             objects = sample["objects"]
             resized, moved = resize_with_boxes(sample["image"], objects.boxes, size, interpolation)
             images[row] = torch.from_numpy(((resized / 255 - self.mean) / self.std).transpose(2, 0, 1))
             boxes[row, : len(objects)] = torch.from_numpy(moved)
             labels[row, : len(objects)] = torch.from_numpy(objects.labels)
-            real[row, : len(objects)] = torch.from_numpy((moved[:, 2:] > moved[:, :2]).all(axis=1))
-        return {"image": images, "boxes": boxes, "labels": labels, "real": real}
+            valid[row, : len(objects)] = torch.from_numpy((moved[:, 2:] > moved[:, :2]).all(axis=1))
+        return {"image": images, "boxes": boxes, "labels": labels, "valid": valid}
 
 
 class EvaluationImages(Dataset[Sample]):
     """Images as the detector sees them when evaluated: ``image`` and ``index``."""
 
-    def __init__(self, images: Sequence[LabelledImage], folder: Path, entry: DetectorEntry) -> None:
+    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorEntry) -> None:
         self.images, self.folder, self.entry = images, folder, entry
 
     def __len__(self) -> int:
@@ -111,7 +115,7 @@ class EvaluationImages(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         image = read_or_fail(self.images[index], self.folder)
         resized = resize_for_detector(image, self.entry)
-        return {"image": torch.from_numpy(normalise(resized, self.entry.mean, self.entry.std)[0]), "index": index}
+        return {"image": torch.from_numpy(normalize(resized, self.entry.mean, self.entry.std)[0]), "index": index}
 
 
 class DetectorTraining(Training):
@@ -121,7 +125,7 @@ class DetectorTraining(Training):
         self,
         network: nn.Module,
         config: Config,
-        val: LabelledImages | None,
+        val: DetectionAnnotations | None,
         truth: Truth | None,
         steps_per_epoch: int,
         total_steps: int,
@@ -157,17 +161,17 @@ class PicoDetTraining(DetectorTraining):
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         levels = self(batch["image"])
-        targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
         options = self.config.detection
         assert isinstance(self.network, PicoDet)
         if self.network.aligned:
-            loss = aligned_loss(levels, targets, self.epoch < options.static_epochs, options.nearest)
+            loss = task_aligned_loss(levels, targets, self.epoch < options.atss_epochs, options.nearest)
         else:
             loss = legacy_loss(levels, targets)
         return {"loss": loss.total, **loss._asdict()}
 
     def decays(self, name: str) -> bool:
-        """All but the batch norms of the backbone, the towers, and of most of the 2022 neck: the original's exceptions."""
+        """All but the batch norms of the backbone, the towers, and of most of the 2022 neck: PaddleDetection's exceptions."""
         assert isinstance(self.network, PicoDet)
         if not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d):
             return True
@@ -182,7 +186,7 @@ class YoloTraining(DetectorTraining):
     """Trains PP-YOLOv2."""
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
-        targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
         height, width = batch["image"].shape[2:]
         assert isinstance(self.network, PPYOLOv2)
         wanted = assign_to_anchors(targets, (height, width), self.network.num_classes)
@@ -232,7 +236,7 @@ def detection_job(config: Config) -> Job:
     if trainable is None:
         raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
     _check_sizes(config)
-    images, class_names = read_boxes(data.train, config.detection.classes)
+    images, class_names = load_detection_annotations(data.train, config.detection.classes)
     check_images(images.items, data.images)
     network, weights = start_network(config, class_names=class_names)
     entry = entry_of(network)
@@ -240,7 +244,7 @@ def detection_job(config: Config) -> Job:
     val, truth, evaluation = None, None, None
     if data.val is not None:
         truth = read_truth(data.val)  # fails before the training, not in its evaluation
-        val, _ = read_boxes(data.val, class_names, keep_empty=True)
+        val, _ = load_detection_annotations(data.val, class_names, keep_empty=True)
         folder = data.val_images or data.images
         check_images(val.items, folder)
         evaluation = EvaluationImages(val.items, Path(folder), entry)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.evaluation.topdown import heatmap_size
+from tinypose_torch.evaluation.top_down import heatmap_size
 from tinypose_torch.factory import load_model
 from train.config import ConfigError, Distillation
-from train.start import OFFICIAL
+from train.init_model import OFFICIAL
 
 
 class Teacher:

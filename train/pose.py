@@ -12,33 +12,33 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
-from tinypose_torch.data import transforms as T
+from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.data import pose_transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
-from tinypose_torch.data.dataset import PersonCollate, PoseDataset, Sample
-from tinypose_torch.data.dropping import Cutout, GridMask, HideAndSeek
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
-from tinypose_torch.data.mpii import mpii_people
-from tinypose_torch.data.records import Record, Records, annotated_people, detected_people
+from tinypose_torch.data.information_dropping import Cutout, GridMask, HideAndSeek
+from tinypose_torch.data.mpii import load_mpii_annotations
+from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset, Sample
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
-from tinypose_torch.evaluation.topdown import average_with_flipped, cut_out, to_predictions
+from tinypose_torch.evaluation.top_down import average_with_flipped, cut_out, to_predictions
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
-from train.keypoints import (
+from train.init_model import start_network, training_entry
+from train.keypoint_config import (
     build_colour,
     check_flip_pairs,
     check_same_keypoints,
     configured_augmentation,
     configured_skeleton,
 )
-from train.module import Job, Training
-from train.start import start_network, training_entry
+from train.lightning_module import Job, Training
 
 UPPER_BODY = COCO17.keypoint_names[:11]
 HALF_BODY_MIN_KEYPOINTS = 9
@@ -54,9 +54,9 @@ class People:
         annotations: Those of a COCO file that is ``truth``, as the evaluation takes them.
     """
 
-    train: Records
+    train: PoseAnnotations
     train_images: Path
-    val: Records | None
+    val: PoseAnnotations | None
     val_images: Path | None
     skeleton: Skeleton
     truth: CocoFile | MpiiTruth | None
@@ -68,7 +68,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
 
     Raises:
         ConfigError: A file is not named, or an option does not fit the skeleton.
-        DatasetError: See `read_coco`, `annotated_people`, `check_images`; or ``val`` has another skeleton.
+        DatasetError: See `read_coco`, `load_pose_annotations`, `check_images`; or ``val`` has another skeleton.
     """
     data = config.data
     for key in ("train", "images"):
@@ -79,21 +79,21 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     folder = Path(data.images)
     val_folder = Path(data.val_images) if data.val_images else folder
     if data.format == "mpii":
-        train = mpii_people(data.train)
+        train = load_mpii_annotations(data.train)
         skeleton = configured_skeleton(train.skeleton, data)
         check_images(train.items, folder)
         if data.val is None:
             return People(train, folder, None, None, skeleton, None)
         if data.truth is None:
             raise ConfigError("data.truth is missing: MPII's gt_valid.mat, which has the head sizes")
-        val, mpii_truth = mpii_people(data.val), read_mpii_truth(data.truth)
+        val, mpii_truth = load_mpii_annotations(data.val), read_mpii_truth(data.truth)
         check_images(val.items, val_folder)
         if len(val) != len(mpii_truth.head_sizes):
             raise DatasetError(f"{data.truth} is of {len(mpii_truth.head_sizes)} people, {data.val} of {len(val)}")
         return People(train, folder, val, val_folder, skeleton, mpii_truth)
     train_file = read_coco(data.train, entry.skeleton)
     skeleton = configured_skeleton(train_file.skeleton, data)
-    train = annotated_people(train_file, entry.input_size)
+    train = load_pose_annotations(train_file, entry.input_size)
     check_images(train.items, folder)
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
@@ -103,15 +103,15 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     )  # fails before the training, not in its evaluation
     check_same_keypoints(truth, train_file)
     val = (
-        detected_people(truth, data.detections, entry.input_size)
+        load_detections(truth, data.detections, entry.input_size)
         if data.detections
-        else annotated_people(truth, entry.input_size)
+        else load_pose_annotations(truth, entry.input_size)
     )
     check_images(val.items, val_folder)
     return People(train, folder, val, val_folder, skeleton, truth, annotations)
 
 
-def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
+def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
     """The geometric part of the augmentation.
 
     Raises:
@@ -126,21 +126,21 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PersonCompose:
     min_keypoints = options.half_body_min_keypoints or min(HALF_BODY_MIN_KEYPOINTS, len(names) // 2 + 1)
     height, width = entry.input_size
     p = options.dropping_probability
-    dropping: dict[str, list[T.PersonTransform]] = {
+    dropping: dict[str, list[T.PoseTransform]] = {
         "cutout": [Cutout(width, p=p, in_place=True)],
         "hide_and_seek": [HideAndSeek(p=p)],
         "grid_mask": [GridMask(p=p)],
         "none": [],
     }
-    return T.PersonCompose(
+    return T.PoseCompose(
         [
-            T.HalfBody([names.index(name) for name in upper], width / height, min_keypoints, p=half_body),
-            *([T.ShiftCenter(p=options.shift)] if options.shift else []),
-            T.ScaleJitter(options.scale),
+            T.RandomHalfBody([names.index(name) for name in upper], width / height, min_keypoints, p=half_body),
+            *([T.RandomShift(p=options.shift)] if options.shift else []),
+            T.RandomScale(options.scale),
             T.RandomRotation(options.rotation, p=options.rotation_probability),
-            T.PersonFlip(entry.skeleton.flip_pairs, p=options.flip),
+            T.RandomFlip(entry.skeleton.flip_pairs, p=options.flip),
             *dropping[options.dropping],
-            T.PersonAffine(entry.input_size, entry.udp),
+            T.TopDownAffine(entry.input_size, entry.udp),
         ]
     )
 
@@ -159,7 +159,7 @@ def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDatas
 class EvaluationCrops(Dataset[Sample]):
     """People as the network sees them when evaluated: ``image`` and ``index``."""
 
-    def __init__(self, records: list[Record], folder: Path, entry: PoseEntry) -> None:
+    def __init__(self, records: list[PoseAnnotation], folder: Path, entry: PoseEntry) -> None:
         self.records, self.folder, self.entry = records, folder, entry
 
     def __len__(self) -> int:
@@ -167,7 +167,7 @@ class EvaluationCrops(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         crop = cut_out(self.records[index], self.folder, self.entry)
-        image = normalise(crop[None], self.entry.mean, self.entry.std)[0]
+        image = normalize(crop[None], self.entry.mean, self.entry.std)[0]
         return {"image": torch.from_numpy(image), "index": index}
 
 
@@ -186,7 +186,7 @@ class PoseTraining(Training):
         super().__init__(network, config, steps_per_epoch, total_steps)
         self.people, self.teacher = people, teacher
         self.metric = "PCKh" if config.data.format == "mpii" else "AP"
-        self.loss = HeatmapLoss(config.loss_scale, config.hardest_keypoints)
+        self.loss = HeatmapLoss(config.loss_scale, config.ohkm_topk)
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         heatmaps = self(batch["image"])
@@ -250,5 +250,5 @@ def pose_job(config: Config) -> Job:
         return PoseTraining(network, config, people, teacher, steps_per_epoch, total_steps)
 
     samples = build_dataset(config, people, entry)
-    collate = PersonCollate(entry, config.encoding)
+    collate = PoseCollate(entry, config.encoding)
     return Job(network, training, samples, len(samples), collate, evaluation, rows)

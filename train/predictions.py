@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from tinypose_torch.bottom_up import BottomUpEstimator
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.data.coco import read_coco
-from tinypose_torch.data.dataset import PoseDataset, Sample
 from tinypose_torch.data.images import read_or_fail
-from tinypose_torch.data.records import Record, annotated_people
-from tinypose_torch.drawing import draw_poses
+from tinypose_torch.data.pose_annotations import PoseAnnotation, load_pose_annotations
+from tinypose_torch.data.pose_dataset import PoseDataset, Sample
+from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+from tinypose_torch.estimators.drawing import draw_poses
+from tinypose_torch.estimators.top_down import PoseEstimator, resize_for_detector, select_detections
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.images import save_png
-from tinypose_torch.pipeline import PoseEstimator, resize_for_detector, select_detections
 from tinypose_torch.runtime import load_runner
-from train.bottom_up import CrowdDataset, WholeImages
+from tinypose_torch.utils.images import save_png
+from train.bottom_up import BottomUpDataset, WholeImages
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages
-from train.module import Job
+from train.lightning_module import Job
 from train.pose import EvaluationCrops
 
 PREDICTIONS = "predictions.png"
@@ -114,11 +114,11 @@ def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
             for item in source.images
             if len(item.objects)
         ]
-    elif isinstance(source, (CrowdDataset, WholeImages)):
+    elif isinstance(source, (BottomUpDataset, WholeImages)):
         images = [
-            Labelled(item.file_name, *_extents(item.crowd.joints, item.crowd.visible > 0))
+            Labelled(item.file_name, *_extents(item.people.joints, item.people.visible > 0))
             for item in source.images
-            if len(item.crowd)
+            if len(item.people)
         ]
     else:
         assert isinstance(source, (PoseDataset, EvaluationCrops))
@@ -129,15 +129,15 @@ def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
 
 def _annotated_records(
     config: Config, entry: PoseEntry, source: PoseDataset | EvaluationCrops, evaluates: bool
-) -> Sequence[Record]:
+) -> Sequence[PoseAnnotation]:
     """The annotated people, also where the evaluation uses detected ones."""
     if not evaluates or config.data.detections is None or config.data.val is None:
         return source.records
-    return annotated_people(read_coco(config.data.val, entry.skeleton), entry.input_size).items
+    return load_pose_annotations(read_coco(config.data.val, entry.skeleton), entry.input_size).items
 
 
-def _by_image(records: Sequence[Record]) -> list[Labelled]:
-    people: dict[str, list[Record]] = defaultdict(list)
+def _by_image(records: Sequence[PoseAnnotation]) -> list[Labelled]:
+    people: dict[str, list[PoseAnnotation]] = defaultdict(list)
     for record in records:
         people[record.file_name].append(record)
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tinypose_torch.atomic import replacing
+from tinypose_torch.utils.atomic import replacing
 from train.config import Config, ConfigError, flat_items
 
 LAST = "last.ckpt"

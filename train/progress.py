@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
-from train.module import Training
+from train.lightning_module import Training
 
 LINE_SECONDS = 60.0
 _FIRST_LINE_SECONDS = 10.0

@@ -8,12 +8,12 @@ from typing import Any
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, entry_of
-from tinypose_torch.hints import print_next
+from tinypose_torch.utils.hints import print_next
 from train.config import Config
 from train.curves import draw_curves
-from train.fit import Run
-from train.module import Job
+from train.lightning_module import Job
 from train.predictions import draw_predictions, first_image
+from train.trainer import Run
 
 
 def print_report(run: Run, receipt: dict[str, Any]) -> None:

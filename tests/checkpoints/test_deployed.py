@@ -10,7 +10,7 @@ import torch
 from conftest import REAL
 
 from tinypose_torch import CheckpointError, create_model
-from tinypose_torch.checkpoints import programs
+from tinypose_torch.checkpoints import paddle_program
 from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed, read_tensor_stream
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.checkpoints.renaming import rename_path
@@ -262,15 +262,15 @@ def test_convolutions_that_lack_something():
     shapes = {"conv2d_0.w_0": (1, 1, 1, 1)}
     for inputs in ({"x": "a"}, {"x": "a", "filter": "b"}, {"x": "a", "filter": "conv_x"}):
         with pytest.raises(CheckpointError):
-            link_convolutions(programs.Program(shapes, [programs.Operation("conv2d", inputs, "out", 0)]))
-    norm = programs.Operation("batch_norm", {"x": "out"}, "out2", 1)
-    good = programs.Operation("conv2d", {"x": "a", "filter": "conv2d_0.w_0"}, "out", 0)
+            link_convolutions(paddle_program.Program(shapes, [paddle_program.Operation("conv2d", inputs, "out", 0)]))
+    norm = paddle_program.Operation("batch_norm", {"x": "out"}, "out2", 1)
+    good = paddle_program.Operation("conv2d", {"x": "a", "filter": "conv2d_0.w_0"}, "out", 0)
     with pytest.raises(CheckpointError, match="an operation lacks 'weight'"):
-        link_convolutions(programs.Program(shapes, [good, norm]))
+        link_convolutions(paddle_program.Program(shapes, [good, norm]))
 
 
 def test_absurdly_large_program(monkeypatch):
-    monkeypatch.setattr(programs, "MAX_PROGRAM_BYTES", 1000)
+    monkeypatch.setattr(paddle_program, "MAX_PROGRAM_BYTES", 1000)
     with pytest.raises(CheckpointError, match="program of 1001 bytes; at most 1000"):
         read_deployed(b"{" * 1001, b"")
 

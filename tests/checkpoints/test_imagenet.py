@@ -15,7 +15,7 @@ from tinypose_torch import create_model
 from tinypose_torch.checkpoints.download import DownloadError
 from tinypose_torch.checkpoints.errors import MismatchedCheckpointError
 from tinypose_torch.checkpoints.imagenet import imagenet_backbone, load_imagenet_backbone, load_timm_backbone
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.hints import install_hint
 
 
 def untrained(name):

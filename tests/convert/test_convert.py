@@ -13,7 +13,7 @@ import torch
 from conftest import REAL, REFERENCE, read_manifest
 
 from convert.__main__ import main
-from convert.run_original import OriginalError, run_original
+from convert.run_paddledetection import PaddleError, run_paddledetection
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints import download
 from tinypose_torch.checkpoints.files import save_safetensors
@@ -75,7 +75,7 @@ def test_beside_the_running_original():
     exported = REAL / "exported/picodet_s_192_pedestrian_2021"
     model = "picodet_s_192_pedestrian"
     source = str(REAL / f"weights/{model}.pdparams")
-    assert main([source, "--model", model, "--verify", "--original", str(exported)]) == 0
+    assert main([source, "--model", model, "--verify", "--paddle-model", str(exported)]) == 0
     (verification,) = read_receipt(model)["verifications"]
     assert len(verification["layers"]) == 133
     assert verification["answers"]["box, pixels"] < 0.01
@@ -92,7 +92,7 @@ def test_first_layer_that_differs_from_the_running_original(filler):
     }
     tensors["backbone.stage2.1.layers.0.0.branch2.0.norm.bias"] += 1
     filler.save_pdparams(tensors, "altered.pdparams")
-    arguments = ["altered.pdparams", "--model", NAME, "--verify", "--original", str(REAL / f"exported/{NAME}")]
+    arguments = ["altered.pdparams", "--model", NAME, "--verify", "--paddle-model", str(REAL / f"exported/{NAME}")]
     assert main([*arguments, "--images", str(REAL / "images/hrnet_demo.jpg")]) == 1
     (verification,) = read_receipt(NAME)["verifications"]
     assert verification["first_difference"] == "backbone.stage2.1.layers.0.0.branch2.0.norm"
@@ -102,8 +102,8 @@ def test_original_that_cannot_run(in_a_folder):
     pytest.importorskip("paddle")
     (in_a_folder / "model.json").write_text("{}")
     (in_a_folder / "model.pdiparams").touch()
-    with pytest.raises(OriginalError, match="the original did not run"):
-        run_original(in_a_folder / "model.json", np.zeros((1, 3, 32, 32), np.float32), [])
+    with pytest.raises(PaddleError, match="PaddlePaddle did not run"):
+        run_paddledetection(in_a_folder / "model.json", np.zeros((1, 3, 32, 32), np.float32), [])
 
 
 def test_every_entry_in_one_go(private_cache, capsys, monkeypatch):
@@ -188,7 +188,7 @@ def test_the_file_names_its_model(in_a_folder):
         [],
         ["--model", NAME],
         ["x.pdparams", "--model", NAME, "--verify"],
-        ["x.pdparams", "--model", NAME, "--original", "somewhere"],
+        ["x.pdparams", "--model", NAME, "--paddle-model", "somewhere"],
         ["--all", "--model", NAME],
     ],
 )

@@ -1,4 +1,4 @@
-"""The augmentation, draw by draw against the original, and its distributions."""
+"""The augmentation, draw by draw against PaddleDetection, and its distributions."""
 
 import json
 
@@ -9,17 +9,17 @@ from conftest import REFERENCE
 
 pytest.importorskip("albumentations")
 
-from tinypose_torch.data.dropping import Cutout, Disc, GridMask, HideAndSeek
-from tinypose_torch.data.person import Person
-from tinypose_torch.data.transforms import (
+from tinypose_torch.data.information_dropping import Cutout, Disc, GridMask, HideAndSeek
+from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose_transforms import (
     Compose,
-    HalfBody,
-    PersonAffine,
-    PersonCompose,
-    PersonFlip,
+    PoseCompose,
+    RandomFlip,
+    RandomHalfBody,
     RandomRotation,
-    ScaleJitter,
-    ShiftCenter,
+    RandomScale,
+    RandomShift,
+    TopDownAffine,
 )
 from tinypose_torch.geometry.crops import person_matrix
 from tinypose_torch.geometry.encoding import encode_dark, encode_standard, encode_udp
@@ -35,22 +35,24 @@ def cases():
 
 
 def recorded_person(arrays):
-    return Person(arrays["in_joints"][:, :2].copy(), arrays["in_vis"][:, 0], arrays["in_center"], arrays["in_scale"])
+    return PoseSample(
+        arrays["in_joints"][:, :2].copy(), arrays["in_vis"][:, 0], arrays["in_center"], arrays["in_scale"]
+    )
 
 
 def replay(case, arrays):
     """Person and image after everything but the warp, with the recorded draws."""
     drawn, person, image = case["semantic"], recorded_person(arrays), arrays["in_image"]
     if drawn.get("half_body"):
-        half = HalfBody(UPPER)
+        half = RandomHalfBody(UPPER)
         chosen = half.choose(person.labelled, drawn["half_body_normal"] < 0.5)
         assert sorted(chosen) == sorted(drawn["half_body_joints"])
-        person = half.apply_to_person(person, chosen=chosen)
-    person = ScaleJitter().apply_to_person(person, scale_factor=drawn["scale_factor"])
-    person = RandomRotation().apply_to_person(person, rotation=drawn["rotation_degrees"])
+        person = half.apply_to_sample(person, chosen=chosen)
+    person = RandomScale().apply_to_sample(person, scale_factor=drawn["scale_factor"])
+    person = RandomRotation().apply_to_sample(person, rotation=drawn["rotation_degrees"])
     if drawn["flip"]:
-        flip = PersonFlip(COCO17.flip_pairs)
-        person, image = flip.apply_to_person(person, shape=image.shape), flip.apply(image)
+        flip = RandomFlip(COCO17.flip_pairs)
+        person, image = flip.apply_to_sample(person, shape=image.shape), flip.apply(image)
     if drawn.get("cutout"):
         disc = Disc.of(*drawn["cutout_center_xy"], drawn["cutout_radius"], image.shape)
         image = Cutout(case["trainsize_wh"][0]).apply(image, disc=disc)
@@ -60,27 +62,27 @@ def replay(case, arrays):
 @pytest.mark.needs_reference
 @pytest.mark.parametrize("number", range(4))
 def test_recorded_draws_of_hands(number):
-    """Box moved, mirrored, scaled and turned, as the original does for hands."""
+    """Box moved, mirrored, scaled and turned, as PaddleDetection does for hands."""
     case = json.loads((TRANSFORMS / "topdown_hand_ops.json").read_text())[number]
     recorded = np.load(TRANSFORMS / "topdown_hand_ops.npz")
     arrays = {key[3:]: recorded[key] for key in recorded.files if key.startswith(f"c{number}_")}
     person, image = recorded_person(arrays), arrays["in_image"]
     values = iter(draw["value"] for draw in case["draws"])
     if next(values) < case["shift_prob"]:
-        person = ShiftCenter().apply_to_person(person, shift=np.array(next(values)))
+        person = RandomShift().apply_to_sample(person, shift=np.array(next(values)))
     np.testing.assert_allclose(person.center, arrays["shift_center"], atol=1e-4)
     if next(values) > 0.5:
-        flip = PersonFlip(COCO17.flip_pairs)
-        person, image = flip.apply_to_person(person, shape=image.shape), flip.apply(image)
+        flip = RandomFlip(COCO17.flip_pairs)
+        person, image = flip.apply_to_sample(person, shape=image.shape), flip.apply(image)
     np.testing.assert_allclose(person.center, arrays["flip_center"], atol=1e-4)
     np.testing.assert_allclose(person.joints, arrays["flip_joints"][:, :2], atol=1e-4)
     np.testing.assert_array_equal(person.visible, arrays["flip_vis"][:, 0])
     np.testing.assert_array_equal(image, arrays["flip_image"])
     factor = np.clip(next(values) * 0.3 + 1, 0.7, 1.3)
-    person = ScaleJitter(0.3).apply_to_person(person, scale_factor=float(factor))
+    person = RandomScale(0.3).apply_to_sample(person, scale_factor=float(factor))
     np.testing.assert_allclose(person.scale, arrays["scale"], rtol=1e-6)
     degrees = np.clip(next(values) * 90, -180, 180)
-    person = RandomRotation(90).apply_to_person(person, rotation=float(degrees) if next(values) <= 0.6 else 0.0)
+    person = RandomRotation(90).apply_to_sample(person, rotation=float(degrees) if next(values) <= 0.6 else 0.0)
     assert person.rotation == pytest.approx(float(arrays["rotate"]), abs=1e-4)
 
 
@@ -100,9 +102,9 @@ def test_recorded_draws(case):
         (False, "std", {"std": encode_standard}),
     ):
         matrix = person_matrix(person.center, person.scale, person.rotation, size, udp)
-        warp = PersonAffine(size, udp)
+        warp = TopDownAffine(size, udp)
         np.testing.assert_allclose(matrix, arrays[f"{kind}_matrix"], atol=1e-4)
-        joints = warp.apply_to_person(person, matrix=matrix).joints
+        joints = warp.apply_to_sample(person, matrix=matrix).joints
         np.testing.assert_allclose(joints, arrays[f"{kind}_joints"][:, :2], atol=1e-4)
         difference = np.abs(warp.apply(image, matrix=matrix).astype(int) - arrays[f"{kind}_image"])
         assert difference.max() <= 1  # grey levels
@@ -120,7 +122,7 @@ def test_recorded_draws(case):
 def person():
     generator = np.random.default_rng(0)
     joints = generator.uniform(20, 100, (17, 2)).astype(np.float32)
-    return Person(joints, np.ones(17, np.float32), np.float32([60, 60]), np.float32([0.6, 0.8]))
+    return PoseSample(joints, np.ones(17, np.float32), np.float32([60, 60]), np.float32([0.6, 0.8]))
 
 
 def drawn_params(transform, person, image, count=DRAWS, seed=0):
@@ -143,7 +145,7 @@ IMAGE = np.full((120, 120, 3), 128, np.uint8)
 
 
 def test_distribution_of_half_body(person):
-    found = drawn_params(HalfBody(UPPER), person, IMAGE)
+    found = drawn_params(RandomHalfBody(UPPER), person, IMAGE)
     applied = [params for params in found if params]
     assert near_share([params is not None for params in found], 0.3)
     # upper if a normal draw is below 0.5
@@ -154,14 +156,14 @@ def test_half_body_wants_more_than_eight(person):
     import dataclasses
 
     few = dataclasses.replace(person, visible=np.float32([1] * 8 + [0] * 9))
-    for params in drawn_params(HalfBody(UPPER), few, IMAGE, 200):
+    for params in drawn_params(RandomHalfBody(UPPER), few, IMAGE, 200):
         assert params is None or params["chosen"] is None
 
 
 def test_distribution_of_scale_and_rotation(person):
     from scipy.stats import norm
 
-    scales = np.array([params["scale_factor"] for params in drawn_params(ScaleJitter(), person, IMAGE)])
+    scales = np.array([params["scale_factor"] for params in drawn_params(RandomScale(), person, IMAGE)])
     assert scales.min() == 0.75
     assert scales.max() == 1.25
     assert near_share(scales == 1.25, norm.sf(1))  # clipped at one sigma
@@ -175,7 +177,7 @@ def test_distribution_of_scale_and_rotation(person):
 
 
 def test_distribution_of_flip_and_cutout(person):
-    flips = drawn_params(PersonFlip(COCO17.flip_pairs), person, IMAGE)
+    flips = drawn_params(RandomFlip(COCO17.flip_pairs), person, IMAGE)
     assert near_share([params is not None for params in flips], 0.5)
     found = drawn_params(Cutout(96), person, IMAGE)
     assert near_share([params is not None for params in found], 0.5)
@@ -209,11 +211,11 @@ def test_other_dropping(transform, share, person):
 
 
 def test_nobody_labelled(person):
-    """The original fails on a sample without labelled keypoints when it is to be cut out."""
+    """PaddleDetection fails on a sample without labelled keypoints when it is to be cut out."""
     import dataclasses
 
     nobody = dataclasses.replace(person, visible=np.zeros(17, np.float32))
-    transform = Compose([HalfBody(UPPER, p=1.0), Cutout(96, p=1.0), PersonAffine((128, 96))])
+    transform = Compose([RandomHalfBody(UPPER, p=1.0), Cutout(96, p=1.0), TopDownAffine((128, 96))])
     drawn = transform(image=IMAGE, person=nobody)
     assert drawn["image"].shape == (128, 96, 3)
 
@@ -227,7 +229,7 @@ def test_joints_stay_on_what_they_mark(person):
     cv2.circle(image, (70, 45), 2, (255, 255, 255), -1)
     joints = np.tile(place, (17, 1))
     marked = dataclasses.replace(person, joints=joints)
-    transform = Compose([ScaleJitter(), RandomRotation(p=1.0), PersonFlip(COCO17.flip_pairs), PersonAffine((128, 96))])
+    transform = Compose([RandomScale(), RandomRotation(p=1.0), RandomFlip(COCO17.flip_pairs), TopDownAffine((128, 96))])
     transform.set_random_seed(3)
     seen = 0
     for _ in range(50):
@@ -248,13 +250,13 @@ def noise(height=90, width=131):
 
 def every_transform(dropping, p=0.5):
     return [
-        HalfBody(UPPER, p=p),
-        ShiftCenter(p=p),
-        ScaleJitter(),
+        RandomHalfBody(UPPER, p=p),
+        RandomShift(p=p),
+        RandomScale(),
         RandomRotation(p=p),
-        PersonFlip(COCO17.flip_pairs, p=p),
+        RandomFlip(COCO17.flip_pairs, p=p),
         dropping,
-        PersonAffine((128, 96)),
+        TopDownAffine((128, 96)),
     ]
 
 
@@ -264,8 +266,8 @@ def test_mirrored_images_are_read_backwards(size, person):
     import dataclasses
 
     generator = np.random.default_rng(2)
-    image, warp = noise(), PersonAffine(size)
-    view, copy = PersonFlip(COCO17.flip_pairs).apply(image), cv2.flip(image, 1)
+    image, warp = noise(), TopDownAffine(size)
+    view, copy = RandomFlip(COCO17.flip_pairs).apply(image), cv2.flip(image, 1)
     assert np.shares_memory(view, image)
     for _ in range(40):
         turned = dataclasses.replace(
@@ -279,7 +281,7 @@ def test_mirrored_images_are_read_backwards(size, person):
 
 
 def test_usual_warp_of_mirrored_images(person):
-    image, warp = noise(), PersonAffine((128, 96), udp=False)
+    image, warp = noise(), TopDownAffine((128, 96), udp=False)
     matrix = warp.get_params_dependent_on_data({}, {"person": person})["matrix"]
     np.testing.assert_array_equal(
         warp.apply(image[:, ::-1], matrix=matrix), warp.apply(cv2.flip(image, 1), matrix=matrix)
@@ -298,7 +300,7 @@ def test_disc_in_a_mirrored_image(in_place):
 @pytest.mark.parametrize("dropping", [Cutout(96), HideAndSeek(), GridMask()], ids=lambda drop: type(drop).__name__)
 def test_drawing_before_the_image_is_there(dropping, person):
     """Two steps give what a call gives."""
-    called, drawn = PersonCompose(every_transform(dropping)), PersonCompose(every_transform(dropping))
+    called, drawn = PoseCompose(every_transform(dropping)), PoseCompose(every_transform(dropping))
     for seed in range(30):
         called.set_random_seed(seed)
         expected = called(image=noise(), person=person)
@@ -312,5 +314,5 @@ def test_drawing_before_the_image_is_there(dropping, person):
 def test_colours_belong_to_the_crop():
     from albumentations import HueSaturationValue
 
-    with pytest.raises(TypeError, match="HueSaturationValue is no PersonTransform"):
-        PersonCompose([HueSaturationValue(), PersonAffine((128, 96))])
+    with pytest.raises(TypeError, match="HueSaturationValue is no PoseTransform"):
+        PoseCompose([HueSaturationValue(), TopDownAffine((128, 96))])

@@ -1,4 +1,4 @@
-"""PicoDet's reader, draw by draw against the original's."""
+"""PicoDet's reader, draw by draw against PaddleDetection's."""
 
 import json
 
@@ -8,21 +8,21 @@ from conftest import REFERENCE
 
 pytest.importorskip("albumentations")
 
+from tinypose_torch.data.detection_sample import DetectionSample
 from tinypose_torch.data.detection_transforms import (
     CROP_OVERLAPS,
     INTERPOLATIONS,
-    ColourDistortion,
-    ObjectFlip,
-    OverlapCrop,
+    DetectionRandomFlip,
+    PhotometricDistort,
+    RandomIoUCrop,
     adjust_colour,
     resize_with_boxes,
 )
-from tinypose_torch.data.objects import Objects
 
 TRANSFORMS = REFERENCE / "transforms"
 pytestmark = pytest.mark.needs_reference
 SIZES = (128, 160, 192, 224, 256)
-OPERATIONS = {f"apply_{name}": index for index, name in enumerate(ColourDistortion._OPERATIONS)}
+OPERATIONS = {f"apply_{name}": index for index, name in enumerate(PhotometricDistort._OPERATIONS)}
 
 
 class Recorded:
@@ -74,22 +74,22 @@ def test_recorded(file, index, batches):
     arrays = np.load(TRANSFORMS / file)
     draws = batches[file]["samples"][index]
     image, boxes = arrays[f"s{index}_in_image"], arrays[f"s{index}_in_bbox"]
-    sample = {"image": image, "objects": Objects(boxes, np.zeros(len(boxes), np.int64))}
+    sample = {"image": image, "objects": DetectionSample(boxes, np.zeros(len(boxes), np.int64))}
 
     def check(step):
         np.testing.assert_array_equal(sample["image"], arrays[f"s{index}_{step}_image"])
 
-    crop = OverlapCrop()
+    crop = RandomIoUCrop()
     crop.set_random_state(Recorded(draws["crop_draws"]), None)
     sample = crop(**sample)
     assert not crop.random_generator.draws, "every recorded draw was made"
     check("crop")
     np.testing.assert_allclose(sample["objects"].boxes, arrays[f"s{index}_crop_bbox"], atol=1e-4)
     if draws["flip_draws"][0]["value"] < 0.5:
-        sample = ObjectFlip(p=1.0)(**sample)
+        sample = DetectionRandomFlip(p=1.0)(**sample)
     check("flip")
     np.testing.assert_allclose(sample["objects"].boxes, arrays[f"s{index}_flip_bbox"], atol=1e-4)
-    distort = ColourDistortion()
+    distort = PhotometricDistort()
     distort.set_random_state(Recorded(draws["distort_draws"]), None)
     sample = distort(**sample)
     check("distort")

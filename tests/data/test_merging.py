@@ -9,7 +9,7 @@ from PIL import Image
 from tinypose_torch.data.ai_challenger import convert_ai_challenger, merge_coco
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.records import annotated_people
+from tinypose_torch.data.pose_annotations import load_pose_annotations
 
 # right shoulder, elbow, wrist, left ..., right hip, knee, ankle, left ..., head top, neck
 JOINTS = [[10 + index, 20 + index, 1 + index % 3] for index in range(14)]
@@ -57,7 +57,7 @@ def test_merged(source, tmp_path):
         annotation["image_id"] = 77
     merged = merge_coco([(coco, "coco"), (aic, "aic")])
     (tmp_path / "merged.json").write_text(json.dumps(merged))
-    people = annotated_people(read_coco(tmp_path / "merged.json"), (128, 96))
+    people = load_pose_annotations(read_coco(tmp_path / "merged.json"), (128, 96))
     assert [record.file_name for record in people.items] == ["coco/abc.jpg"] * 2 + ["aic/abc.jpg"] * 2
     assert [record.image_id for record in people.items] == [1, 1, 2, 2]
     assert [record.annotation_id for record in people.items] == [1, 2, 3, 4]

@@ -13,13 +13,13 @@ pytest.importorskip("albumentations")
 from torch.utils.data import DataLoader
 
 from tinypose_torch.checkpoints.catalogue import get_pose_entry
-from tinypose_torch.data.dataset import PersonCollate, PoseDataset
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.person import Person
-from tinypose_torch.data.records import Record
-from tinypose_torch.data.transforms import PersonCompose, ScaleJitter
+from tinypose_torch.data.pose_annotations import PoseAnnotation
+from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose_transforms import PoseCompose, RandomScale
 from train.config import Augmentation
-from train.keypoints import build_colour
+from train.keypoint_config import build_colour
 from train.pose import build_transform
 
 ENTRY = get_pose_entry("tinypose_128x96")
@@ -44,8 +44,8 @@ def records(sizes=SIZES):
     people = []
     for index, size in enumerate(sizes):
         joints = generator.uniform(10, 70, (17, 2)).astype(np.float32)
-        person = Person(joints, np.ones(17, np.float32), np.float32([40, 40]), np.float32([0.3, 0.4]))
-        people.append(Record(f"{index}.jpg", index, person, np.array([5, 5, 75, 75]), image_size=size))
+        person = PoseSample(joints, np.ones(17, np.float32), np.float32([40, 40]), np.float32([0.3, 0.4]))
+        people.append(PoseAnnotation(f"{index}.jpg", index, person, np.array([5, 5, 75, 75]), image_size=size))
     return people
 
 
@@ -96,7 +96,7 @@ def test_the_next_image_for_one_that_cannot_be_decoded(folder, caplog):
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_data_loader(workers, folder):
-    collate = PersonCollate(ENTRY)
+    collate = PoseCollate(ENTRY)
     loader = DataLoader(
         dataset(records(), folder),
         batch_sampler=[ORDER[:4], ORDER[4:10]],
@@ -111,5 +111,5 @@ def test_data_loader(workers, folder):
 
 
 def test_the_crop_comes_last(folder):
-    with pytest.raises(ValueError, match="ends with ScaleJitter, not PersonAffine"):
-        PoseDataset(records(), folder, ENTRY, PersonCompose([ScaleJitter()]))
+    with pytest.raises(ValueError, match="ends with RandomScale, not TopDownAffine"):
+        PoseDataset(records(), folder, ENTRY, PoseCompose([RandomScale()]))

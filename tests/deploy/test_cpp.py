@@ -18,8 +18,8 @@ from conftest import REAL, photos_of_people
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.runtime.checksums import seal, seal_torchscript
+from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
-from tinypose_torch.tracking.video import VideoPoses
 from tinypose_torch.video import VideoReader
 
 pytestmark = pytest.mark.slow  # the programs are built first; tests/test_docs.py checks their options
@@ -194,7 +194,7 @@ def test_followed_people(smoothing, executorch_program, app, networks, tmp_path)
     assert result.returncode == 0, result.stderr
     records = json.loads((tmp_path / "poses.json").read_text())
     estimator = PoseEstimator(DETECTOR, POSE, *_saved(networks, tmp_path), backend="eager", detection_threshold=0.4)
-    follower = VideoPoses(estimator, 3, smoothing=Smoothing() if smoothing == "on" else None)
+    follower = PoseTracker(estimator, 3, smoothing=Smoothing() if smoothing == "on" else None)
     cv2.ipp.setUseIPP(False)
     try:
         with VideoReader(str(tmp_path / "clip.avi")) as video:

@@ -1,4 +1,4 @@
-"""COCO box accuracy against the original's numbers, and the command on the annotated photos."""
+"""COCO box accuracy against PaddleDetection's numbers, and the command on the annotated photos."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""PCKh against the original's evaluator."""
+"""PCKh against PaddleDetection's evaluator."""
 
 import json
 

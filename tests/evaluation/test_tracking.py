@@ -10,7 +10,7 @@ import pytest
 
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.tracking import People, score_tracking
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.hints import install_hint
 from train.synthetic.videos import draw_video
 
 

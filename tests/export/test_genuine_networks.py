@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.runtime import EagerRunner, load_runner
 
 from .conftest import GENUINE, SUFFIXES, build
@@ -22,7 +22,7 @@ def eager(name):
     """Photos, and the network's outputs on them: as it is, and in float64."""
     network = build(name)
     images = photos(network.entry)
-    normalised = torch.from_numpy(normalise(images, network.entry.mean, network.entry.std))
+    normalised = torch.from_numpy(normalize(images, network.entry.mean, network.entry.std))
     expected = EagerRunner(network)(images)
     with torch.inference_mode():
         return images, expected, network.double()(normalised.double())

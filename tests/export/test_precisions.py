@@ -11,13 +11,13 @@ from torch import nn
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.cli import main
+from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.estimators.top_down import people_for_network, photos_for_network
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.progress import export_stages
 from tinypose_torch.export.quantise import choose_layers, exported_program, measure_layers
 from tinypose_torch.export.rewrites import rewrite
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.pipeline import people_for_network, photos_for_network
 from tinypose_torch.runtime import EagerRunner, load_runner
 
 from .conftest import DETECTOR, POSE, StageRecorder, build

@@ -9,13 +9,14 @@ from conftest import REFERENCE
 from torch import nn
 
 from tinypose_torch import create_model
+from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.export.graphs import BoxDecoding, DarkDecoding, ImageInput
-from tinypose_torch.export.rearranged import (
+from tinypose_torch.export.lite_hrnet_nhwc import (
     InPlaceUnit,
     UnitPair,
     add_upsampled,
     order_after_shuffle,
-    rearrange_branches,
+    to_nhwc_branches,
 )
 from tinypose_torch.export.rewrites import (
     BroadcastUpsample,
@@ -28,8 +29,7 @@ from tinypose_torch.export.rewrites import (
     rewrite,
     split_narrow_convolutions,
 )
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.layers import channel_shuffle
 from tinypose_torch.models.lite_hrnet import LiteHRNet, ShuffleUnit
 from tinypose_torch.models.picodet import decode_levels
@@ -92,7 +92,7 @@ def test_clamped_hardsigmoid(name):
 def test_rearranged_branches(name):
     network, x = with_statistics(name)
     before = outputs(network, x)
-    rearranged = rearrange_branches(fold_batch_norms(copy.deepcopy(network)))
+    rearranged = to_nhwc_branches(fold_batch_norms(copy.deepcopy(network)))
     kinds = {type(module) for module in rearranged.modules()}
     assert {InPlaceUnit, UnitPair} <= kinds
     assert ShuffleUnit not in kinds
@@ -106,18 +106,18 @@ def test_rearranged_branches_of_the_narrow_network():
     x = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():
         before = network(x)
-        after = rearrange_branches(fold_batch_norms(network))(x)
+        after = to_nhwc_branches(fold_batch_norms(network))(x)
     assert (after - before).abs().max() <= 1e-5 * before.abs().max()
 
 
 def test_channel_weighting_networks_are_not_rearranged():
     network, x = with_statistics("lite_hrnet_18_256x192")
-    assert torch.equal(outputs(rearrange_branches(copy.deepcopy(network)), x), outputs(network, x))
+    assert torch.equal(outputs(to_nhwc_branches(copy.deepcopy(network)), x), outputs(network, x))
 
 
 def test_rearranging_wants_folded_batch_norms():
     with pytest.raises(ValueError, match="fold the batch norms first"):
-        rearrange_branches(create_model("tinypose_128x96"))
+        to_nhwc_branches(create_model("tinypose_128x96"))
 
 
 def test_broadcast_weighting():
@@ -175,7 +175,7 @@ def test_image_input_is_the_pipelines_normalisation():
     entry = create_model("tinypose_128x96").entry
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     found = ImageInput(entry)(torch.from_numpy(images)).numpy()
-    assert np.abs(found - normalise(images, entry.mean, entry.std)).max() < 1e-6
+    assert np.abs(found - normalize(images, entry.mean, entry.std)).max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_box_decoding_in_the_graph(name):
 @pytest.mark.needs_reference
 @pytest.mark.parametrize("size", [(32, 24), (64, 48)])
 def test_dark_in_the_graph_on_the_recorded_cases(size):
-    """In float32 throughout, where the original blurs in float64: a hundredth of a cell on well-conditioned joints."""
+    """In float32 throughout, where PaddleDetection blurs in float64: a hundredth of a cell on well-conditioned joints."""
     recorded = np.load(REFERENCE / "postprocess/dark_decode.npz")
     key = f"{size[0]}x{size[1]}"
     heatmaps = recorded[f"{key}.heatmaps"]

@@ -20,7 +20,7 @@ from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed
 from tinypose_torch.checkpoints.files import carried_changes, describe_changes, read_checkpoint
 from tinypose_torch.checkpoints.infer_config import read_infer_config
 from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE, read_paddle_params
-from tinypose_torch.checkpoints.programs import read_program
+from tinypose_torch.checkpoints.paddle_program import read_program
 from tinypose_torch.checkpoints.safetensors_files import save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
 from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA, archived_description, onnx_description

@@ -18,7 +18,7 @@ def warp(image, crops, size):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["udp", "std"])
 def test_recorded_evaluation_warps(size, kind):
-    """Bit for bit: the matrices carry the original's float32 rounding."""
+    """Bit for bit: the matrices carry PaddleDetection's float32 rounding."""
     recorded = np.load(REFERENCE / "transforms/eval_affine.npz")
     count = 0
     while f"box{count}" in recorded:
@@ -69,7 +69,7 @@ def test_recorded_deploy_crops(pair):
 @pytest.mark.parametrize("rule", ["deploy", "evaluation", "consistent"])
 @pytest.mark.parametrize("udp", [True, False])
 def test_way_back_undoes_the_way_there(rule, udp):
-    """Only the consistent rule is exact; the original's two miss by up to a heatmap cell."""
+    """Only the consistent rule is exact; PaddleDetection's two miss by up to a heatmap cell."""
     size, heatmap = (256, 192), (64, 48)
     boxes = np.array([[100.0, 50.0, 301.0, 431.0], [10.0, 10.0, 60.0, 200.0]])
     crops = make_crops(boxes, (480, 640), size, heatmap, rule, udp)

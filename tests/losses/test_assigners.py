@@ -1,4 +1,4 @@
-"""Assigners and box losses against the original's, on its recorded scenes."""
+"""Assigners and box losses against PaddleDetection's, on its recorded scenes."""
 
 import numpy as np
 import pytest
@@ -78,13 +78,13 @@ def test_a_batch_is_its_images(assign, arrays):
         chosen = assign_task_aligned if assign == "task aligned" else assign_simota
         return chosen(targets, anchors, predicted, scores)
 
-    boxes, real = torch.zeros(5, 3, 4), torch.zeros(5, 3, dtype=torch.bool)
+    boxes, valid = torch.zeros(5, 3, 4), torch.zeros(5, 3, dtype=torch.bool)
     for index, (targets, _, _) in enumerate(scenes):
         count = targets.boxes.shape[1]
-        boxes[index, :count], real[index, :count] = targets.boxes[0], True
+        boxes[index, :count], valid[index, :count] = targets.boxes[0], True
     predicted = torch.cat([p for _, p, _ in scenes] + [scenes[0][1]])
     scores = torch.cat([s for _, _, s in scenes] + [scenes[0][2]])
-    together = run(Targets(boxes, torch.zeros(5, 3, dtype=torch.long), real), predicted, scores)
+    together = run(Targets(boxes, torch.zeros(5, 3, dtype=torch.long), valid), predicted, scores)
     assert not together.positive[4].any()
     assert not together.scores[4].any()
     for index, scene in enumerate(scenes):

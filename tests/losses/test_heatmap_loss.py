@@ -21,20 +21,20 @@ def test_weights_are_squared():
     assert HeatmapLoss()(heatmaps, targets, torch.tensor([[0.5]])) == 0.25
 
 
-def test_hardest_keypoints():
+def test_ohkm_topk():
     """Person by person: only the worst two of three are averaged."""
     targets = torch.zeros(2, 3, 2, 2)
     heatmaps = torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 0.0]])[..., None, None].expand(2, 3, 2, 2)
-    loss = HeatmapLoss(hardest=2)(heatmaps, targets, torch.ones(2, 3))
+    loss = HeatmapLoss(ohkm_topk=2)(heatmaps, targets, torch.ones(2, 3))
     assert loss == pytest.approx((4 + 9 + 25 + 16) / 4)
-    assert HeatmapLoss(hardest=9)(heatmaps, targets, torch.ones(2, 3)) == HeatmapLoss()(
+    assert HeatmapLoss(ohkm_topk=9)(heatmaps, targets, torch.ones(2, 3)) == HeatmapLoss()(
         heatmaps, targets, torch.ones(2, 3)
     )
 
 
 def test_none_of_the_keypoints():
-    with pytest.raises(ValueError, match="hardest=0"):
-        HeatmapLoss(hardest=0)
+    with pytest.raises(ValueError, match="ohkm_topk=0"):
+        HeatmapLoss(ohkm_topk=0)
 
 
 @pytest.mark.needs_reference

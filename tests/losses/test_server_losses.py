@@ -8,7 +8,7 @@ import torch
 from conftest import REFERENCE
 
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.fairmot import NOBODY, fairmot_loss, point_targets
+from tinypose_torch.losses.fairmot import UNKNOWN_ID, fairmot_loss, point_targets
 from tinypose_torch.losses.yolo import LevelTargets, assign_to_anchors, yolo_loss
 from tinypose_torch.models import FairMOT, PPYOLOv2
 from tinypose_torch.models.fairmot import FairMOTMaps
@@ -98,13 +98,13 @@ def test_a_yolo_learns_one_picture():
 
 @pytest.fixture
 def points(arrays):
-    boxes, identities, real = torch.zeros(2, 8, 4), torch.zeros(2, 8, dtype=torch.long), torch.zeros(2, 8).bool()
+    boxes, identities, valid = torch.zeros(2, 8, 4), torch.zeros(2, 8, dtype=torch.long), torch.zeros(2, 8).bool()
     for image in range(2):
         given = torch.from_numpy(arrays[f"fm.in_bbox{image}"])
         boxes[image, : len(given)] = corners(given * torch.tensor([160.0, 96, 160, 96]))
         identities[image, : len(given)] = torch.from_numpy(arrays[f"fm.in_ide{image}"][:, 0])
-        real[image, : len(given)] = True
-    return point_targets(boxes, identities, real, (96, 160))
+        valid[image, : len(given)] = True
+    return point_targets(boxes, identities, valid, (96, 160))
 
 
 @pytest.mark.needs_reference
@@ -138,7 +138,7 @@ def test_fairmot_loss_where_nobody_is_known():
     network = FairMOT(num_identities=4)
     maps = FairMOTMaps(*(torch.rand(1, channels, 8, 8, requires_grad=True) for channels in (1, 4, 2, 128)))
     targets = point_targets(
-        torch.tensor([[[0.0, 0, 16, 24]]]), torch.tensor([[NOBODY]]), torch.ones(1, 1).bool(), (32, 32)
+        torch.tensor([[[0.0, 0, 16, 24]]]), torch.tensor([[UNKNOWN_ID]]), torch.ones(1, 1).bool(), (32, 32)
     )
     loss = fairmot_loss(network, maps, targets)
     assert loss.appearance == 0

@@ -10,10 +10,10 @@ from tinypose_torch import Skeleton, UnknownModelError, create_model, list_model
 from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.cli import main
-from tinypose_torch.hints import install_hint
 from tinypose_torch.models import LiteHRNet
 from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.layers import channel_shuffle, round_channels
+from tinypose_torch.utils.hints import install_hint
 
 WITH_OWN_TESTS = ("higherhrnet", "ppyolov2", "fairmot")
 
@@ -98,7 +98,7 @@ def test_catalogue_entries_are_complete():
     assert len(files) == len(set(files)), "file names on a mirror must be unique"
     for entry in CATALOGUE.values():
         assert all(file.url.startswith("https://") for file in entry.weights.values())
-        if entry.weights and entry.name != "fairmot_dla34":  # measured by MOTA, which the original does not tell
+        if entry.weights and entry.name != "fairmot_dla34":  # measured by MOTA, which PaddleDetection does not tell
             assert entry.coco_ap or (isinstance(entry, PoseEntry) and entry.pckh)
 
 

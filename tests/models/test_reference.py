@@ -10,14 +10,14 @@ from conftest import REFERENCE, catalogue_name, read_manifest, reference_models
 from convert.verify import recorded_input, verify_against_recording
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.evaluation.topdown import average_with_flipped
+from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.estimators.top_down import select_detections
+from tinypose_torch.evaluation.top_down import average_with_flipped
 from tinypose_torch.geometry.crops import evaluation_crops
-from tinypose_torch.geometry.heatmaps import decode_heatmaps
-from tinypose_torch.geometry.matrix_suppression import in_image, matrix_suppress
+from tinypose_torch.geometry.matrix_nms import in_image, matrix_nms
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
 from tinypose_torch.models.picodet import decode_levels
 from tinypose_torch.models.ppyolov2 import decode_yolo
-from tinypose_torch.pipeline import select_detections
 
 pytestmark = pytest.mark.needs_reference
 
@@ -92,8 +92,8 @@ def check_tracking_maps(output, network, recorded, manifest):
         assert np.abs(maps.numpy() - recorded[key]).max() <= 20 * manifest["float32_vs_float64"][kind]
     entry = replace(network.entry, input_size=(160, 288))
     image_size = tuple(np.round(recorded["im_shape"][0] / recorded["scale_factor"][0]).astype(int))
-    scores, boxes, appearances = (part[0].numpy() for part in decode_centres(output, 500))
-    found = select_detections(scores, boxes, entry, image_size, appearances)
+    scores, boxes, embeddings = (part[0].numpy() for part in decode_centres(output, 500))
+    found = select_detections(scores, boxes, entry, image_size, embeddings)
     count = manifest["num_peaks"]
     expected = recorded["detections"][:count]
     assert len(found) == count
@@ -102,7 +102,7 @@ def check_tracking_maps(output, network, recorded, manifest):
     assert np.abs(found.scores - expected[:, 1]).max() < 2e-4
     first = unlike[:150].argmin(axis=1)
     known = first < 150
-    assert np.abs(found.appearances[:150][known] - recorded["embeddings"][first[known]]).max() < 1e-3
+    assert np.abs(found.embeddings[:150][known] - recorded["embeddings"][first[known]]).max() < 1e-3
 
 
 def check_yolo_heads(output, network, recorded, manifest):
@@ -115,7 +115,7 @@ def check_yolo_heads(output, network, recorded, manifest):
     sure = recorded["decoded_score_class_max"][0] > 0
     assert np.abs(boxes - recorded["decoded_boxes"][0])[sure].max() < 0.1
     assert np.abs(scores.max(axis=1) - recorded["decoded_score_class_max"][0]).max() < 2e-4
-    found = matrix_suppress(scores, boxes, network.entry.suppression)
+    found = matrix_nms(scores, boxes, network.entry.suppression)
     rows = np.column_stack([found.class_ids, found.scores, found.boxes])
     alike = np.abs(rows[:, None] - recorded["detections"][None]) < (0.5, 2e-4, 0.1, 0.1, 0.1, 0.1)
     assert alike.all(axis=2).any(axis=1).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinypose_torch.tracking.smoothing import KeypointSmoother, OriginalSmoothing, Smoothing
+from tinypose_torch.tracking.smoothing import KeypointSmoother, PaddleDetectionSmoothing, Smoothing
 
 FPS, HEIGHT = 30, 200.0
 
@@ -54,7 +54,7 @@ def test_time_that_stands_still_begins_anew():
 
 def test_the_originals_settings():
     """Frame by frame: a dead zone of 0.3 % of the image, half of it for the face, and cutoffs for x and y apart."""
-    smoother = OriginalSmoothing().begin((1000, 500))
+    smoother = PaddleDetectionSmoothing().begin((1000, 500))
     first = np.tile([100.0, 200.0], (17, 1))
     everybody = np.ones(17, bool)
     assert np.array_equal(smoother(first, everybody, HEIGHT, 0), first)
@@ -76,6 +76,6 @@ def test_the_originals_settings():
 
 def test_settings():
     with pytest.raises(ValueError, match="cutoffs above 0"):
-        Smoothing(least_cutoff=0)
+        Smoothing(min_cutoff=0)
     places = np.random.default_rng(0).normal(0, 1, (100, 2))
-    assert jitter(smoothed(places, Smoothing(least_cutoff=0.5))) < jitter(smoothed(places))
+    assert jitter(smoothed(places, Smoothing(min_cutoff=0.5))) < jitter(smoothed(places))

@@ -1,4 +1,4 @@
-"""Tracking: the original's recorded sequences, and people who cross, hide and come back."""
+"""Tracking: PaddleDetection's recorded sequences, and people who cross, hide and come back."""
 
 import json
 import re
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import REFERENCE
 
-from tinypose_torch.hints import install_hint
 from tinypose_torch.tracking.tracker import BY_BOXES, Tracker, TrackerSettings
+from tinypose_torch.utils.hints import install_hint
 
 
 @pytest.mark.needs_reference

@@ -47,7 +47,7 @@ def _batch():
 
 
 def _take_part(rank, folder):
-    """One of two processes: normalise half the batch by both conventions, and go back through it."""
+    """One of two processes: normalize half the batch by both conventions, and go back through it."""
     torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
     results = {}
     for biased in (True, False):
@@ -63,7 +63,7 @@ def _take_part(rank, folder):
 
 @pytest.mark.slow
 def test_shared_between_processes(tmp_path):
-    """Two processes with unequal shares of a batch normalise it as one process would in float64."""
+    """Two processes with unequal shares of a batch normalize it as one process would in float64."""
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_take_part, args=(rank, tmp_path)) for rank in range(2)]
     for process in processes:

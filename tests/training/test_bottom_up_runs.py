@@ -9,10 +9,10 @@ pytest.importorskip("timm")
 
 from tinypose_torch import create_model
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.geometry.crowd_encoding import NOBODY
-from tinypose_torch.losses.crowds import CrowdTargets, crowd_loss
+from tinypose_torch.geometry.crowd_encoding import MISSING
+from tinypose_torch.losses.associative_embedding import AssociativeEmbeddingTargets, associative_embedding_loss
 from train.__main__ import main
-from train.bottom_up import bottom_up_job, collate_crowds
+from train.bottom_up import bottom_up_job, collate_bottom_up
 from train.config import load_config
 
 SMALL = "higherhrnet_w16_192"
@@ -22,7 +22,7 @@ SMALL = "higherhrnet_w16_192"
 def arguments(people, tmp_path):
     """What every quick run has in common."""
     return [
-        "demo_crowd",
+        "demo_bottom_up",
         f"data.train={people / 'train.json'}",
         f"data.images={people / 'images'}",
         f"output={tmp_path / 'run'}",
@@ -39,23 +39,23 @@ def job_of(people, tmp_path, change=None, *overrides):
         change(content)
     (tmp_path / "x.json").write_text(json.dumps(content))
     common = [f"data.train={tmp_path / 'x.json'}", f"data.images={people / 'images'}", *overrides]
-    return bottom_up_job(load_config("demo_crowd", common))
+    return bottom_up_job(load_config("demo_bottom_up", common))
 
 
 def test_a_batch(people, tmp_path):
     job = job_of(people, tmp_path)
     samples = [job.samples[(0, index)] for index in range(4)]
-    batch = collate_crowds(samples)
+    batch = collate_bottom_up(samples)
     assert batch["image"].shape == (4, 3, 192, 192)
     assert batch["coarse_heatmaps"].shape == (4, 17, 48, 48)
     assert batch["fine_heatmaps"].shape == (4, 17, 96, 96)
     assert batch["fine_mask"].shape == (4, 96, 96)
     assert batch["places"].shape == (4, max(len(sample["places"]) for sample in samples), 17)
     for sample, places, coarse in zip(samples, batch["places"], batch["coarse_heatmaps"], strict=True):
-        assert (places[len(sample["places"]) :] == NOBODY).all()
+        assert (places[len(sample["places"]) :] == MISSING).all()
         for person in sample["places"]:
             for kind, cell in enumerate(person.tolist()):
-                assert cell == NOBODY or coarse[kind].flatten()[cell] == 1, "a tag is read where the heat is greatest"
+                assert cell == MISSING or coarse[kind].flatten()[cell] == 1, "a tag is read where the heat is greatest"
     again = job.samples[(0, 2)]
     assert all(torch.equal(again[key], samples[2][key]) for key in ("image", "fine_heatmaps", "places"))
     assert not torch.equal(job.samples[(1, 2)]["image"], samples[2]["image"])
@@ -67,7 +67,7 @@ def test_every_part_of_swahr_learns():
     coarse, fine = torch.rand(1, 17, 16, 16), torch.rand(1, 17, 32, 32)
     masks = torch.ones(1, 16, 16, dtype=torch.bool), torch.ones(1, 32, 32, dtype=torch.bool)
     places = torch.arange(34).reshape(1, 2, 17)
-    crowd_loss(stages, CrowdTargets(coarse, fine, *masks, places)).total.backward()
+    associative_embedding_loss(stages, AssociativeEmbeddingTargets(coarse, fine, *masks, places)).total.backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
     assert network.eval()(torch.zeros(1, 3, 64, 64)).fine_scales is None, "they serve only training"
 
@@ -81,7 +81,7 @@ def test_what_is_not_used(people, tmp_path):
 
     rows = job_of(people, tmp_path, change).rows
     assert any(text.endswith(" images without people") for _, text in rows)
-    assert ("not used", "1 crowds") in rows
+    assert ("not used", "1 iscrowd") in rows
     assert ("not used", "1 with NaN or infinite numbers") in rows
 
 
@@ -107,16 +107,16 @@ def test_evaluated_kept_and_resumed(arguments, people, tmp_path, capsys):
 @pytest.mark.slow
 def test_learns(people, tmp_path):
     """On the same two pictures again and again, without augmentation, the heatmaps come nearer (0.86 when written)."""
-    still = ["augmentation.rotation=0", "augmentation.flip=0", "augmentation.crowd_scale=[1.0, 1.0001]"]
-    job = job_of(people, tmp_path, None, *still, "augmentation.crowd_shift=0")
+    still = ["augmentation.rotation=0", "augmentation.flip=0", "augmentation.bottom_up_scale=[1.0, 1.0001]"]
+    job = job_of(people, tmp_path, None, *still, "augmentation.bottom_up_shift=0")
     torch.manual_seed(0)
     network = job.network
-    batch = collate_crowds([job.samples[(0, index)] for index in range(2)])
-    targets = CrowdTargets(*(batch[name] for name in CrowdTargets._fields))
+    batch = collate_bottom_up([job.samples[(0, index)] for index in range(2)])
+    targets = AssociativeEmbeddingTargets(*(batch[name] for name in AssociativeEmbeddingTargets._fields))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.002)
     losses = []
     for _ in range(25):
-        loss = crowd_loss(network(batch["image"]), targets)
+        loss = associative_embedding_loss(network(batch["image"]), targets)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()
@@ -136,7 +136,7 @@ def test_check(arguments, tmp_path, capsys):
         ("data.format=mpii", "data.format is for top-down networks"),
         ("distillation.teacher=hrnet_w32_256x192", "distillation.teacher is for top-down networks"),
         ("data.train=null", "data.train is missing"),
-        ("augmentation.crowd_scale=[0, 1]", "augmentation.crowd_scale"),
+        ("augmentation.bottom_up_scale=[0, 1]", "augmentation.bottom_up_scale"),
     ],
 )
 def test_bad_options(option, message, arguments, capsys):

@@ -15,14 +15,14 @@ from tinypose_torch import create_model
 from tinypose_torch.checkpoints.catalogue import CATALOGUE, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.data.boxes import read_boxes
+from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.detection import aligned_loss, legacy_loss
+from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
 from train.__main__ import main
 from train.config import load_config
 from train.detection import BatchCollate, PicoDetTraining, YoloTraining, detection_job
-from train.start import build_network
+from train.init_model import build_network
 
 NAMES = ("picodet_s_192_lcnet_pedestrian", "picodet_s_192_pedestrian")
 
@@ -198,13 +198,13 @@ def test_many_boxes_and_tiny_ones(content, people, tmp_path):
     job = job_of(content, people, tmp_path, "detection.crop=false")
     batch = job.collate([job.samples[(0, 0)], job.samples[(1, 0)]])
     assert batch["boxes"].shape[1] == 300
-    targets = Targets(batch["boxes"], batch["labels"], batch["real"])
+    targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
     for name, losses in (
         (
             NAMES[0],
             [
-                lambda levels: aligned_loss(levels, targets, True, 4),
-                lambda levels: aligned_loss(levels, targets, False),
+                lambda levels: task_aligned_loss(levels, targets, True, 4),
+                lambda levels: task_aligned_loss(levels, targets, False),
             ],
         ),
         (NAMES[1], [lambda levels: legacy_loss(levels, targets)]),
@@ -225,7 +225,7 @@ def test_nobody_in_a_batch():
             torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, 1, dtype=torch.bool)
         )
         levels = network(torch.randn(2, 3, 64, 64))
-        loss = aligned_loss(levels, targets, True, 4) if network.aligned else legacy_loss(levels, targets)
+        loss = task_aligned_loss(levels, targets, True, 4) if network.aligned else legacy_loss(levels, targets)
         assert torch.isfinite(loss.total)
         assert loss.bbox == 0
         loss.total.backward()
@@ -274,11 +274,11 @@ def test_validation_of_another_class_list(content, quick, tmp_path, capsys):
 def test_collated_images_have_their_own_boxes(tmp_path):
     """A white square stays under its box, whatever size and interpolation are drawn."""
     entry = create_model(NAMES[0]).entry
-    from tinypose_torch.data.objects import Objects
+    from tinypose_torch.data.detection_sample import DetectionSample
 
     image = np.zeros((120, 200, 3), np.uint8)
     image[30:60, 50:90] = 255
-    objects = Objects(np.float32([[50, 30, 90, 60]]), np.zeros(1, np.int64))
+    objects = DetectionSample(np.float32([[50, 30, 90, 60]]), np.zeros(1, np.int64))
     collate = BatchCollate((128, 160, 192), entry, 0)
     sizes = set()
     for index in range(12):
@@ -296,7 +296,7 @@ def test_files_that_are_none(tmp_path):
     for content, message in ((b"", "empty file"), (b"[]", "holds a list"), (b"{}", "no list 'images'")):
         (tmp_path / "boxes.json").write_bytes(content)
         with pytest.raises(DatasetError, match=message):
-            read_boxes(tmp_path / "boxes.json")
+            load_detection_annotations(tmp_path / "boxes.json")
 
 
 def test_check_downloads_nothing(quick, monkeypatch, capsys):

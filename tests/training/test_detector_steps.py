@@ -1,6 +1,6 @@
-"""Losses, gradients and steps of both PicoDets in float64 against the original's.
+"""Losses, gradients and steps of both PicoDets in float64 against PaddleDetection's.
 
-The original's hard sigmoid has the slope 0.16666670143604279 even in float64; the networks are given it here.
+PaddleDetection's hard sigmoid has the slope 0.16666670143604279 even in float64; the networks are given it here.
 """
 
 import json
@@ -15,9 +15,9 @@ from tinypose_torch import create_model
 from tinypose_torch.checkpoints.load import load_strictly
 from tinypose_torch.checkpoints.renaming import rename_state
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.detection import aligned_loss, legacy_loss
-from train.averaging import average_step
+from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
 from train.batch_norm import use_training_batch_norm
+from train.ema import average_step
 
 pytestmark = pytest.mark.needs_reference
 SLOPE = 0.16666670143604279
@@ -57,17 +57,17 @@ class Reference:
 
     def targets(self):
         boxes = torch.zeros(2, 3, 4, dtype=torch.float64)
-        real = torch.zeros(2, 3, dtype=torch.bool)
+        valid = torch.zeros(2, 3, dtype=torch.bool)
         for image in range(2):
             found = torch.from_numpy(self.arrays[f"gt_bbox_img{image}"]).double()
-            boxes[image, : len(found)], real[image, : len(found)] = found, True
-        return Targets(boxes, torch.zeros(2, 3, dtype=torch.long), real)
+            boxes[image, : len(found)], valid[image, : len(found)] = found, True
+        return Targets(boxes, torch.zeros(2, 3, dtype=torch.long), valid)
 
     def loss(self, network, run):
         levels = network(torch.from_numpy(np.asarray(self.images)).double())
         if self.generation == "esnet":
             return legacy_loss(levels, self.targets())
-        return aligned_loss(levels, self.targets(), static=run.startswith("ep0"))
+        return task_aligned_loss(levels, self.targets(), use_atss=run.startswith("ep0"))
 
     def original_name(self, name):
         return self.renamed.sources[name]

@@ -11,7 +11,7 @@ from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from train.__main__ import main
 from train.config import ConfigError, load_config
 from train.distillation import Teacher
-from train.fit import write_weights
+from train.trainer import write_weights
 
 STUDENT = "tinypose_128x96"
 

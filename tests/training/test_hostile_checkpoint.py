@@ -9,8 +9,8 @@ import torch
 
 from tinypose_torch import CheckpointError
 from train.__main__ import main
-from train.fit import LAST, KeepBest
 from train.resuming import steps_done
+from train.trainer import LAST, KeepBest
 
 
 class Touches:

@@ -8,11 +8,11 @@ import torch
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from train.config import RECIPES, load_config, recipe_names
-from train.module import base_rate, describe_rate
+from train.init_model import build_network
+from train.lightning_module import base_rate, describe_rate
 from train.schedule import rate_factor
-from train.start import build_network
 
-OWN = ("demo_pose", "demo_detector", "demo_crowd", "finetune", "finetune_detector")
+OWN = ("demo_pose", "demo_detector", "demo_bottom_up", "finetune", "finetune_detector")
 
 
 class Source(NamedTuple):

@@ -1,6 +1,6 @@
-"""Loss, gradients, batch statistics and five Adam steps of TinyPose in float64 against the original's.
+"""Loss, gradients, batch statistics and five Adam steps of TinyPose in float64 against PaddleDetection's.
 
-The tolerances are what the reference's README says that a plain float64 PyTorch reaches: the original rounds the positions
+The tolerances are what the reference's README says that a plain float64 PyTorch reaches: PaddleDetection rounds the positions
 of its bilinear resize to float32 even in float64. Beyond the first step of the warm run that difference has grown too
 large to compare.
 """

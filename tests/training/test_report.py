@@ -12,15 +12,15 @@ from PIL import Image
 
 from tinypose_torch.cli import build_parser
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.drawing import LEFT, draw_poses
+from tinypose_torch.estimators.drawing import LEFT, draw_poses
+from tinypose_torch.estimators.top_down import find_person_class
 from tinypose_torch.losses.boxes import pairwise_iou
-from tinypose_torch.pipeline import find_person_class
 from train import curves, predictions
 from train.config import load_config
-from train.fit import JOBS, prepare, write_weights
 from train.predictions import PREDICTIONS, draw_predictions
 from train.preflight import find_checkpoint
 from train.report import next_commands, print_report
+from train.trainer import JOBS, prepare, write_weights
 
 POSE_WEIGHTS = ROOT / "weights/tinypose_128x96_demo.safetensors"
 DETECTOR_WEIGHTS = ROOT / "weights/picodet_s_192_demo.safetensors"
@@ -124,7 +124,7 @@ def test_class_of_a_detector_without_people(names, options, people, tmp_path):
 def test_training_images_are_drawn_without_others(people, tmp_path):
     """Of a bottom-up network, up to 12."""
     pytest.importorskip("timm")
-    config, job = job_of("demo_crowd", people, tmp_path)
+    config, job = job_of("demo_bottom_up", people, tmp_path)
     write_weights(job.network, job.network.entry, tmp_path / "random.safetensors")
     path = draw_predictions(config, job, tmp_path / "random.safetensors", "cpu")
     annotated, predicted = sides(path, 12)

@@ -14,9 +14,9 @@ from conftest import ROOT
 from train import checkpoints
 from train.__main__ import main
 from train.checkpoints import AtomicCheckpoints
-from train.module import Training
-from train.order import BatchOrder
+from train.lightning_module import Training
 from train.preflight import LAST, WEIGHTS
+from train.sampler import BatchSampler
 
 from .conftest import differing, free_port, step_of, trained
 
@@ -108,7 +108,7 @@ def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
 _KILLED = """
 import os, random, signal, sys, time
 import torch
-import train.check, train.fit
+import train.check, train.trainer
 from train.__main__ import main
 run, kills, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 def step():
@@ -165,9 +165,9 @@ def test_two_processes_equal_one(arguments, tmp_path):
 
 
 def test_order_is_resumable_and_whole():
-    everything = list(BatchOrder(23, 4, 18, 0, seed=3))
+    everything = list(BatchSampler(23, 4, 18, 0, seed=3))
     for start in (0, 1, 5, 6, 17):
-        assert list(BatchOrder(23, 4, 18, start, seed=3)) == everything[start:]
+        assert list(BatchSampler(23, 4, 18, start, seed=3)) == everything[start:]
     for epoch in range(3):  # six batches each
         part = [index for batch in everything[6 * epoch : 6 * epoch + 6] for _, index in batch]
         assert sorted(part) == list(range(23))
@@ -176,8 +176,8 @@ def test_order_is_resumable_and_whole():
 
 
 def test_processes_share_batches():
-    joint = list(BatchOrder(22, 4, 12, 0, seed=0))
-    parts = [list(BatchOrder(22, 2, 12, 0, seed=0, rank=rank, world=2)) for rank in range(2)]
+    joint = list(BatchSampler(22, 4, 12, 0, seed=0))
+    parts = [list(BatchSampler(22, 2, 12, 0, seed=0, rank=rank, world=2)) for rank in range(2)]
     for whole, one, two in zip(joint, *parts, strict=True):
         assert sorted(whole) == sorted([*one, *two])
         assert one
@@ -186,10 +186,10 @@ def test_processes_share_batches():
 
 def test_samples_do_not_depend_on_workers(people):
     from tinypose_torch.checkpoints.catalogue import get_entry
-    from tinypose_torch.data.dataset import PersonCollate
+    from tinypose_torch.data.pose_dataset import PoseCollate
     from train.config import load_config
-    from train.order import training_loader
     from train.pose import build_dataset, find_people
+    from train.sampler import training_loader
 
     config = load_config("demo_pose", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
     entry = get_entry("tinypose_128x96")
@@ -197,7 +197,7 @@ def test_samples_do_not_depend_on_workers(people):
     batches = [
         [
             batch["image"].numpy()
-            for batch in training_loader(dataset, BatchOrder(len(dataset), 4, 6, 0, 0), workers, PersonCollate(entry))
+            for batch in training_loader(dataset, BatchSampler(len(dataset), 4, 6, 0, 0), workers, PoseCollate(entry))
         ]
         for workers in (0, 2)
     ]

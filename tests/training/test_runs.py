@@ -17,9 +17,9 @@ from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from train.__main__ import main
 from train.checkpoints import AtomicCheckpoints
 from train.config import load_config, recipe_names
-from train.fit import JOBS
-from train.start import build_network, start_network
+from train.init_model import build_network, start_network
 from train.synthetic.__main__ import main as synthesise
+from train.trainer import JOBS
 
 TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee") for side in ("left", "right"))
 
@@ -69,7 +69,7 @@ def test_learns(arguments, tmp_path):
     [
         ["precision=bf16"],
         ["channels_last=true", "optimisation.clip=1"],
-        ["hardest_keypoints=8", "encoding=udp"],
+        ["ohkm_topk=8", "encoding=udp"],
         ["augmentation.colour=[{name: ColorJitter, p: 1.0}]", "augmentation.dropping=grid_mask"],
         ["freeze=[backbone]", "augmentation.dropping=hide_and_seek"],
         ["model=lite_hrnet_18_256x192", "encoding=standard"],
@@ -164,7 +164,7 @@ def test_recipes_are_valid(recipe):
     assert config.model in recipe or recipe in (
         "demo_pose",
         "demo_detector",
-        "demo_crowd",
+        "demo_bottom_up",
         "finetune",
         "finetune_detector",
     )
@@ -248,7 +248,7 @@ def test_a_checkpoint_is_written_to_the_disk_once(tmp_path, monkeypatch):
     assert len(synced) == 1
 
 
-@pytest.mark.parametrize("recipe", ["demo_pose", "demo_crowd", "demo_detector"])
+@pytest.mark.parametrize("recipe", ["demo_pose", "demo_bottom_up", "demo_detector"])
 def test_validation_annotations_are_read_once(recipe, arguments, people, tmp_path):
     """Before training: the evaluations do not need the file."""
     val = shutil.copy(people / "val.json", tmp_path / "val.json")

@@ -13,12 +13,12 @@ from conftest import REAL
 from tinypose_torch import Skeleton, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.data.person import Person
-from tinypose_torch.data.transforms import HalfBody
+from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose_transforms import RandomHalfBody
 from train.__main__ import main
 from train.config import ConfigError, load_config
+from train.init_model import build_network, training_entry
 from train.pose import build_dataset, build_transform, find_people
-from train.start import build_network, training_entry
 
 
 def test_rate_and_size_of_a_run(arguments, tmp_path, capsys):
@@ -55,14 +55,14 @@ def test_size_of_a_deployed_model(tmp_path):
         ("demo_pose", ["input_size=[100, 96]"], "input_size.0: input should be a multiple of 32, got 100"),
         ("demo_pose", ["input_size=128"], "input_size: "),
         ("demo_detector", ["input_size=[192, 256]"], "192 x 256 is not a square; picodet_s_192_lcnet_pedestrian is"),
-        ("demo_crowd", ["input_size=[192, 256]"], "192 x 256 is not a square"),
+        ("demo_bottom_up", ["input_size=[192, 256]"], "192 x 256 is not a square"),
         ("finetune_detector", ["input_size=[192, 192]", "weights=null"], "192 is not between detection.sizes 256 and 384"),
         ("demo_pose", ["weights=imagenet"], "timm has no ImageNet weights for the backbone of tinypose_128x96"),
         ("demo_pose", ["data.flip_pairs=[[nose, tail]]"], "data.flip_pairs: no keypoint 'tail' among nose, left_eye"),
         ("demo_pose", ["data.flip_pairs=[[0, 17]]"], "data.flip_pairs: no keypoint 17 among nose"),
         ("demo_pose", ["data.flip_pairs=[[0, 1], [2, nose]]"], "data.flip_pairs: 'nose' occurs more than once"),
         ("demo_pose", ["data.flip_pairs=[[0, 1, 2]]"], "data.flip_pairs.0: "),
-        ("demo_crowd", ["data.flip_pairs=[[0, 0]]"], "data.flip_pairs: 'nose' occurs more than once"),
+        ("demo_bottom_up", ["data.flip_pairs=[[0, 0]]"], "data.flip_pairs: 'nose' occurs more than once"),
         ("demo_pose", ["augmentation.half_body_min_keypoints=1"], "augmentation.half_body_min_keypoints: "),
     ],
 )  # fmt: skip
@@ -87,7 +87,7 @@ def renamed(people, folder, changes):
 UNPAIRED = {"left_wrist": "leftHand", "left_hip": "hip.L", "right_hip": "R_Hip"}
 
 
-@pytest.mark.parametrize("recipe", ["demo_pose", "demo_crowd"])
+@pytest.mark.parametrize("recipe", ["demo_pose", "demo_bottom_up"])
 def test_refuses_to_mirror_without_pairs(recipe, people, tmp_path, capsys):
     options = renamed(people, tmp_path, UNPAIRED)
     assert main([recipe, *options]) == 2
@@ -101,7 +101,7 @@ def test_refuses_to_mirror_without_pairs(recipe, people, tmp_path, capsys):
     assert "do not mirror: flip_test=false" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("recipe", ["demo_pose", "demo_crowd"])
+@pytest.mark.parametrize("recipe", ["demo_pose", "demo_bottom_up"])
 def test_check_shows_pairs(recipe, people, tmp_path, capsys, monkeypatch):
     """Red on a terminal, and refused; the other keypoints with what they swap with."""
     options = renamed(people, tmp_path, UNPAIRED)
@@ -207,9 +207,9 @@ def test_half_body_of_few_keypoints_is_cut_out():
     """With 8 keypoints, of which 5 are labelled: never before, as PaddleDetection wants more than 8."""
     joints = np.stack([np.arange(8), 3 * np.arange(8)], axis=1).astype(np.float32)
     visible = np.float32([1, 1, 1, 0, 0, 0, 1, 1])
-    person = Person(joints, visible, np.float32([50, 50]), np.float32([1, 1]))
+    person = PoseSample(joints, visible, np.float32([50, 50]), np.float32([1, 1]))
     image = np.zeros((100, 100, 3), np.uint8)
-    cut = HalfBody(range(4), 0.75, 5, p=1.0)(image=image, person=person)["person"]
+    cut = RandomHalfBody(range(4), 0.75, 5, p=1.0)(image=image, person=person)["person"]
     assert cut.center.tolist() == [1, 3]
-    same = HalfBody(range(4), 0.75, 6, p=1.0)(image=image, person=person)["person"]
+    same = RandomHalfBody(range(4), 0.75, 6, p=1.0)(image=image, person=person)["person"]
     assert same.center.tolist() == [50, 50]

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from train.__main__ import main
 from train.curves import read_log
-from train.module import Training
+from train.lightning_module import Training
 from train.pose import PoseTraining
 from train.preflight import LAST
 

@@ -12,8 +12,8 @@ from conftest import ROOT, gradient_image, write_video
 
 from tinypose_torch import COCO17, Poses
 from tinypose_torch.cli import main
-from tinypose_torch.frames import read_frames
 from tinypose_torch.video import VideoReader, VideoWriter, files
+from tinypose_torch.video.frames import read_frames
 from tinypose_torch.video.overlapped import OverlappedVideo
 from tinypose_torch.video.times import FrameTimes
 

@@ -12,16 +12,16 @@ import fnmatch
 from typing import Any
 
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, WeightsFile
-from tinypose_torch.geometry.matrix_suppression import MatrixSuppression
-from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
-from tinypose_torch.geometry.suppression import (
-    GRAPH_SUPPRESSION,
-    NO_SUPPRESSION,
-    NUMPY_SUPPRESSION,
-    Suppression,
+from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
+from tinypose_torch.geometry.nms import (
+    GRAPH_NMS,
+    NO_NMS,
+    NUMPY_NMS,
+    NMSConfig,
 )
+from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.models import FairMOT, HigherHRNet, HRNet, LiteHRNet, PicoDet, PPYOLOv2
-from tinypose_torch.models.fairmot import DOWN as FAIRMOT_STRIDE
+from tinypose_torch.models.fairmot import STRIDE as FAIRMOT_STRIDE
 from tinypose_torch.models.ppyolov2 import STRIDES as YOLO_STRIDES
 
 
@@ -136,7 +136,7 @@ _LARGE_RATIO = (0.875, 0.5, 1.0, 0.625, 0.5, 0.75, 0.625, 0.625, 0.5, 0.625, 1.0
 
 
 # The 2021 pedestrian detectors are deployed without post-processing in the network, with these thresholds.
-_PEDESTRIAN_2021 = dataclasses.replace(NUMPY_SUPPRESSION, score_threshold=0.3, iou_threshold=0.5)
+_PEDESTRIAN_2021 = dataclasses.replace(NUMPY_NMS, score_threshold=0.3, iou_threshold=0.5)
 
 
 def _picodet(
@@ -147,7 +147,7 @@ def _picodet(
     url: str,
     coco_ap: float,
     classes: tuple[str, ...],
-    suppression: Suppression = GRAPH_SUPPRESSION,
+    suppression: NMSConfig = GRAPH_NMS,
 ) -> DetectorEntry:
     scale, channels, num_convs = (_PICODET_SIZES if backbone == "lcnet" else _LEGACY_SIZES)[letter]
     arguments: dict[str, Any] = {
@@ -174,7 +174,7 @@ def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorEntry:
     name = f"picodet_s_{size}_{'lcnet_' if backbone == 'lcnet' else ''}pedestrian"
     folder = "tinypose_enhance/" if backbone == "lcnet" else ""
     url = f"{_KEYPOINT_HOST}{folder}{name}.pdparams"
-    rule = GRAPH_SUPPRESSION if backbone == "lcnet" else _PEDESTRIAN_2021
+    rule = GRAPH_NMS if backbone == "lcnet" else _PEDESTRIAN_2021
     return _picodet(name, backbone, "s", size, url, coco_ap, ("person",), rule)
 
 
@@ -198,7 +198,7 @@ def _ppyolov2(coco_ap: float) -> DetectorEntry:
         coco_ap=coco_ap,
         class_names=COCO_CLASSES,
         strides=YOLO_STRIDES,
-        suppression=MatrixSuppression(),
+        suppression=MatrixNMSConfig(),
     )
 
 
@@ -213,10 +213,10 @@ def _fairmot() -> DetectorEntry:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         strides=(FAIRMOT_STRIDE,),
-        suppression=NO_SUPPRESSION,
+        suppression=NO_NMS,
         person_threshold=0.4,
         letterbox=True,
-        appearances=True,
+        embeddings=True,
     )
 
 

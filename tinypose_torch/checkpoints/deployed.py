@@ -17,8 +17,8 @@ import numpy as np
 
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.limits import MAX_TENSORS
+from tinypose_torch.checkpoints.paddle_program import Operation, Program, checked_shape, read_dimensions, read_program
 from tinypose_torch.checkpoints.pickle_reader import PickleReader
-from tinypose_torch.checkpoints.programs import Operation, Program, checked_shape, read_dimensions, read_program
 from tinypose_torch.checkpoints.protobuf import read_fields
 
 CONFIG_NAME = "infer_cfg.yml"

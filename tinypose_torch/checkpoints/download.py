@@ -20,7 +20,6 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from tinypose_torch.atomic import write_to_disk
 from tinypose_torch.checkpoints.entries import ModelEntry, WeightsFile
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.files import save_safetensors
@@ -33,6 +32,7 @@ from tinypose_torch.checkpoints.limits import (
     TRANSFER_TIMEOUT_S,
 )
 from tinypose_torch.checkpoints.load import load_weights
+from tinypose_torch.utils.atomic import write_to_disk
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
 MIRROR_VARIABLE = "TINYPOSE_MIRROR"

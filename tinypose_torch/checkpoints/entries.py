@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.geometry.grouping import Grouping
-from tinypose_torch.geometry.matrix_suppression import MatrixSuppression
+from tinypose_torch.codecs.associative_embedding import GroupingConfig
+from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
+from tinypose_torch.geometry.nms import GRAPH_NMS, NMSConfig
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
-from tinypose_torch.geometry.suppression import GRAPH_SUPPRESSION, Suppression
 from tinypose_torch.models.picodet.detector import STRIDES
+from tinypose_torch.utils.defaults import VISIBLE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -76,7 +76,7 @@ class PoseEntry(ModelEntry):
 
     Attributes:
         skeleton: Meaning of the heatmaps.
-        decoding: ``"dark"`` or ``"plain"``: how the original's evaluation decodes the heatmaps.
+        decoding: ``"dark"`` or ``"plain"``: how PaddleDetection's evaluation decodes the heatmaps.
         udp: Whether evaluation and training cut persons out with the unbiased (UDP) transform.
         sigma: Standard deviation of the training heatmaps, cells.
         keypoint_threshold: Score from which a keypoint is worth drawing.
@@ -115,7 +115,7 @@ class BottomUpEntry(ModelEntry):
     """
 
     skeleton: Skeleton = COCO17
-    grouping: Grouping = field(default_factory=Grouping)
+    grouping: GroupingConfig = field(default_factory=GroupingConfig)
     keypoint_threshold: float = VISIBLE
 
     @property
@@ -134,19 +134,19 @@ class DetectorEntry(ModelEntry):
         class_names: Meaning of the class scores.
         person_class: Index of the class whose boxes go to the pose network; ``None`` if there is none.
         strides: Input pixels per cell of every pyramid level.
-        suppression: How the deployed original suppresses overlapping boxes.
+        suppression: How PaddleDetection's deployment removes overlapping boxes.
         person_threshold: Score from which a person's box goes to the pose network.
         letterbox: Images keep their aspect ratio, with grey beside them; else they are stretched to the input size.
-        appearances: The network also gives an embedding per box, by which people are followed.
+        embeddings: The network also gives an embedding per box, by which people are followed.
     """
 
     class_names: tuple[str, ...] = ("person",)
     person_class: int | None = 0
     strides: tuple[int, ...] = STRIDES
-    suppression: Suppression | MatrixSuppression = GRAPH_SUPPRESSION
+    suppression: NMSConfig | MatrixNMSConfig = GRAPH_NMS
     person_threshold: float = 0.5
     letterbox: bool = False
-    appearances: bool = False
+    embeddings: bool = False
 
     @property
     def task(self) -> str:

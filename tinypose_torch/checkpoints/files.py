@@ -15,7 +15,6 @@ import numpy as np
 import safetensors
 from torch import Tensor, nn
 
-from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.archives import is_archive, read_archive
 from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles, DeployedModel, read_deployed
 from tinypose_torch.checkpoints.descriptions import (
@@ -38,6 +37,7 @@ from tinypose_torch.checkpoints.limits import (
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.safetensors_files import check_safetensors, save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
+from tinypose_torch.utils.atomic import replacing
 
 CHANGES_KEY = "tinypose_torch"
 DEPLOYED_SUFFIXES = (".pdmodel", ".json", ".pdiparams")

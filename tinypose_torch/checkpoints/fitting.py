@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.catalogue import CATALOGUE
-from tinypose_torch.checkpoints.convolutions import unfold_batch_norms
+from tinypose_torch.checkpoints.conv_bn import unfold_batch_norms
 from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch import defaults
 from tinypose_torch.checkpoints.catalogue import CATALOGUE, UnknownModelError, get_entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import (
@@ -21,6 +20,7 @@ from tinypose_torch.checkpoints.files import (
     read_metadata,
 )
 from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
+from tinypose_torch.utils import defaults
 
 _DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
 _KINDS = {"pose": "a pose network", "bottom-up pose": "a bottom-up network", "detection": "a detector"}

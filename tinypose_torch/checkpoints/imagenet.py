@@ -15,7 +15,7 @@ from tinypose_torch.checkpoints.download import DownloadError
 from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.hints import install_hint
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.convolutions import unfold_batch_norms
+from tinypose_torch.checkpoints.conv_bn import unfold_batch_norms
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint, read_checkpoint
 from tinypose_torch.checkpoints.fitting import likely_models

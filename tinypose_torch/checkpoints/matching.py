@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.convolutions import tensor_sources
+from tinypose_torch.checkpoints.conv_bn import tensor_sources
 from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.files import Checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state

@@ -18,7 +18,7 @@ _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
 def _counted_from_0(pattern: str) -> Callable[[re.Match[str]], str]:
-    """A replacement by a pattern with the numbers matched, which the original counts from 1."""
+    """A replacement by a pattern with the numbers matched, which PaddleDetection counts from 1."""
     return lambda match: pattern.format(*(int(group) - 1 for group in match.groups()))
 
 
@@ -57,7 +57,7 @@ _PPYOLOV2: tuple[_Rule, ...] = (
     (r"\bbranch2([abc])\.conv\b", lambda m: f"conv{_PLACE[m[1]]}"),
     (r"\bbranch2([abc])\.norm\b", lambda m: f"bn{_PLACE[m[1]]}"),
     (r"\bbranch2([abc])\b", lambda m: f"act{_PLACE[m[1]]}"),
-    (r"\bneck\.(fpn|pan)\.(\d)\.[01]$", r"neck.\1.\2"),  # a block of the original returns its result twice
+    (r"\bneck\.(fpn|pan)\.(\d)\.[01]$", r"neck.\1.\2"),  # a block of PaddleDetection returns its result twice
     (r"(\bneck\.\w+\.\d)\.conv(\d)\b", lambda m: f"{m[1]}.{_SIDE[m[2]]}"),
     (r"\bconv_module\.spp\.conv\b", "pairs.1.1.mix"),
     (r"\bconv_module\.spp\b", "pairs.1.1"),
@@ -72,7 +72,7 @@ _PPYOLOV2: tuple[_Rule, ...] = (
 
 
 def _aggregated(match: re.Match[str]) -> str:
-    """An entry of the list of six levels that the original's steps overwrite: untouched ones are the backbone's."""
+    """An entry of the list of six levels that PaddleDetection's steps overwrite: untouched ones are the backbone's."""
     step, level = int(match[1]), int(match[2])
     first = 4 - step
     return f"backbone.level{level}" if level < first else f"neck.steps.{step}.{level - first}"
@@ -168,8 +168,8 @@ class Renamed:
 
     Attributes:
         state: Name to array.
-        sources: This project's name to the original's.
-        dropped: The original's names without a counterpart here, each with the reason.
+        sources: This project's name to PaddleDetection's.
+        dropped: PaddleDetection's names without a counterpart here, each with the reason.
     """
 
     state: dict[str, np.ndarray] = field(default_factory=dict)
@@ -178,7 +178,7 @@ class Renamed:
 
 
 def rename_path(family: str, name: str) -> str:
-    """This project's name of one of the original's parameters or modules."""
+    """This project's name of one of PaddleDetection's parameters or modules."""
     for pattern, replacement in (*_RULES[family], *_STATISTICS):
         name = re.sub(pattern, replacement, name)
     return name
@@ -214,7 +214,7 @@ def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
 def _drop_constants(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> None:
     for name in [n for n in tensors if re.fullmatch(r"head\.p\d_feat\.scale_reg", n)]:
         del tensors[name]
-        dropped[name] = "saved by the original, read by nothing"
+        dropped[name] = "saved by PaddleDetection, but not used"
     project = "head.distribution_project.project"
     if project in tensors:
         value = tensors.pop(project)
@@ -242,11 +242,11 @@ def _drop_projections(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -
     """The outer projections of the trees of two levels."""
     for name in [n for n in tensors if re.match(r"detector\.backbone\.level[34]\.project\.", n)]:
         del tensors[name]
-        dropped[name] = "saved by the original, read by nothing"
+        dropped[name] = "saved by PaddleDetection, but not used"
 
 
 def _transpose_classifier(tensors: dict[str, np.ndarray]) -> None:
-    """The original's linear layers hold their weight as (in, out)."""
+    """PaddleDetection's linear layers hold their weight as (in, out)."""
     name = "reid.classifier.weight"
     if name in tensors:
         tensors[name] = np.ascontiguousarray(tensors[name].T)

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tinypose_torch.atomic import replacing
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.utils.atomic import replacing
 
 Array = np.ndarray
 # AI Challenger's joints by their COCO names; the last two, head top and neck, have none.

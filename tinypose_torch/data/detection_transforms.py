@@ -1,6 +1,6 @@
 """Augmentation of an image and the objects in it, as albumentations transforms with the distributions of PicoDet's reader.
 
-They take ``image``, ``(H, W, 3)`` uint8 RGB, and ``objects``, an `Objects`. Size and interpolation are common
+They take ``image``, ``(H, W, 3)`` uint8 RGB, and ``objects``, an `DetectionSample`. Size and interpolation are common
 to a batch, and come last: `resize_with_boxes`.
 """
 
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from tinypose_torch.data.objects import Objects
-from tinypose_torch.data.transforms import BasicTransform
+from tinypose_torch.data.detection_sample import DetectionSample
+from tinypose_torch.data.pose_transforms import BasicTransform
 
 Array = np.ndarray
 # None: the whole image.
@@ -22,24 +22,24 @@ CROP_OVERLAPS: tuple[float | None, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, None)
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
-class ObjectTransform(BasicTransform):
+class DetectionTransform(BasicTransform):
     """A transform of an image and the objects in it; either may be left as it is."""
 
     _targets = ()
 
     @property
     def targets(self) -> dict[str, Callable[..., Any]]:
-        return {"image": self.apply, "objects": self.apply_to_objects}
+        return {"image": self.apply, "objects": self.apply_to_sample}
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return img
 
-    def apply_to_objects(self, objects: Objects, **params: Any) -> Objects:
+    def apply_to_sample(self, objects: DetectionSample, **params: Any) -> DetectionSample:
         """The objects after the transform; ``params`` are those that were drawn."""
         return objects
 
 
-class OverlapCrop(ObjectTransform):
+class RandomIoUCrop(DetectionTransform):
     """Cut out a part that overlaps an object by at least a drawn share (Liu et al., "SSD", ECCV 2016).
 
     The shares are tried in random order, each up to ``attempts`` times, until a part fits in which the centre of an object
@@ -57,7 +57,7 @@ class OverlapCrop(ObjectTransform):
         self.scale, self.aspect, self.attempts = scale, aspect, attempts
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        objects: Objects = data["objects"]
+        objects: DetectionSample = data["objects"]
         height, width = data["image"].shape[:2]
         if len(objects) == 0:
             return {"part": None}
@@ -88,28 +88,28 @@ class OverlapCrop(ObjectTransform):
         x1, y1, x2, y2 = part
         return img[y1:y2, x1:x2]
 
-    def apply_to_objects(
-        self, objects: Objects, part: tuple[int, int, int, int] | None = None, **params: Any
-    ) -> Objects:
+    def apply_to_sample(
+        self, objects: DetectionSample, part: tuple[int, int, int, int] | None = None, **params: Any
+    ) -> DetectionSample:
         if part is None:
             return objects
         kept = _kept(objects, part)
-        return Objects(_clipped(objects.boxes, part)[kept], objects.labels[kept])
+        return DetectionSample(_clipped(objects.boxes, part)[kept], objects.labels[kept])
 
 
-class ObjectFlip(ObjectTransform):
+class DetectionRandomFlip(DetectionTransform):
     """Mirror the image."""
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return cv2.flip(img, 1)
 
-    def apply_to_objects(self, objects: Objects, shape: tuple[int, ...] = (), **params: Any) -> Objects:
+    def apply_to_sample(self, objects: DetectionSample, shape: tuple[int, ...] = (), **params: Any) -> DetectionSample:
         boxes = objects.boxes.copy()
         boxes[:, [0, 2]] = np.float32(shape[1]) - objects.boxes[:, [2, 0]]
-        return Objects(boxes, objects.labels)
+        return DetectionSample(boxes, objects.labels)
 
 
-class ColourDistortion(ObjectTransform):
+class PhotometricDistort(DetectionTransform):
     """Brightness, contrast, saturation and hue by Pillow, in random order, each in half of the cases.
 
     Args:
@@ -157,7 +157,7 @@ def adjust_colour(image: Array, name: str, amount: float) -> Array:
 def resize_with_boxes(image: Array, boxes: Array, size: int, interpolation: int) -> tuple[Array, Array]:
     """An image as a square of float32, the aspect ratio not kept, and its boxes, clipped to it.
 
-    The values are neither rounded nor clipped to 0..255, as in the original.
+    The values are neither rounded nor clipped to 0..255, as in PaddleDetection.
     """
     height, width = image.shape[:2]
     resized = cv2.resize(image.astype(np.float32), None, fx=size / width, fy=size / height, interpolation=interpolation)
@@ -174,7 +174,7 @@ def _overlaps(boxes: Array, part: tuple[int, int, int, int]) -> Array:
     return overlap / (area - overlap)
 
 
-def _kept(objects: Objects, part: tuple[int, int, int, int]) -> Array:
+def _kept(objects: DetectionSample, part: tuple[int, int, int, int]) -> Array:
     x1, y1, x2, y2 = part
     centers = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
     inside = (centers >= (x1, y1)).all(axis=1) & (centers < (x2, y2)).all(axis=1)

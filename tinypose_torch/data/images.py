@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.images import MAX_PIXELS
+from tinypose_torch.utils.images import MAX_PIXELS
 
 
 class FromFile(Protocol):

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.person import Person
-from tinypose_torch.data.records import Record, Records
+from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations
+from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD
 from tinypose_torch.geometry.skeletons import MPII16
 
 _SHIFT_DOWN = 15  # pixels per unit of scale: MPII's centres sit too high
 
 
-def mpii_people(path: str | os.PathLike[str]) -> Records:
+def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
     """The annotated people of an MPII file.
 
     Pixels count from 1 in the file. Centres are moved down and scales grown by a quarter, unless the centre's x is -1.
@@ -39,10 +39,10 @@ def mpii_people(path: str | os.PathLike[str]) -> Records:
         raise DatasetError(f"{path}: not an MPII annotation file: {type(error).__name__} {error}") from None
     if not items:
         raise DatasetError(f"{path}: nobody to use, the file is empty")
-    return Records(items, MPII16)
+    return PoseAnnotations(items, MPII16)
 
 
-def _record(index: int, row: dict[str, Any]) -> Record:
+def _record(index: int, row: dict[str, Any]) -> PoseAnnotation:
     center, scale = np.array(row["center"], np.float64), float(row["scale"])
     if center[0] != -1:
         center[1] += _SHIFT_DOWN * scale
@@ -56,11 +56,11 @@ def _record(index: int, row: dict[str, Any]) -> Record:
     if visible.shape != (count,):
         raise ValueError(f"person {index}: joints_vis of shape {visible.shape}; expected ({count},)")
     scales = np.array([scale, scale], np.float32)
-    person = Person((joints - 1).astype(np.float32), visible, center.astype(np.float32), scales)
+    person = PoseSample((joints - 1).astype(np.float32), visible, center.astype(np.float32), scales)
     half = scale * PIXEL_STD / EVALUATION_MARGIN / 2
     box = np.array([*(center - half), *(center + half)])
     image_id = row.get("image_id")
     if image_id is None:
         stem = Path(row["image"]).stem
         image_id = int(stem) if stem.isdigit() else index
-    return Record(row["image"], image_id, person, box, 1.0, index)
+    return PoseAnnotation(row["image"], image_id, person, box, 1.0, index)

@@ -1,4 +1,4 @@
-"""Bottom-up networks on the images of a dataset, as the original evaluates them."""
+"""Bottom-up networks on the images of a dataset, as PaddleDetection evaluates them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.bottom_up import find_people
+from tinypose_torch.estimators.bottom_up import find_people
 from tinypose_torch.evaluation.images import ImageFile, read_images
 from tinypose_torch.runtime import Runner
 

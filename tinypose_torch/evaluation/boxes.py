@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.checkpoints.entries import DetectorEntry
-from tinypose_torch.data.boxes import LabelledImage
+from tinypose_torch.data.detection_annotations import DetectionAnnotation
 from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
-from tinypose_torch.pipeline import resize_for_detector, select_detections
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
@@ -75,7 +75,7 @@ def box_accuracy(
 
 def detect_in_images(
     runner: Runner,
-    images: Sequence[LabelledImage],
+    images: Sequence[DetectionAnnotation],
     folder: Path,
     category_ids: Sequence[int],
     progress: Callable[[int], object] | None = None,

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.defaults import VISIBLE
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.utils.defaults import VISIBLE
 
 Array = np.ndarray
 NMS_THRESHOLD = 0.9
@@ -62,7 +62,7 @@ def keypoint_similarity(one: Array, others: Array, area: float, areas: Array, si
     return np.exp(-squared / (2 * sigmas) ** 2 / scale[:, None] / 2).mean(axis=1)
 
 
-def suppress_duplicates(
+def oks_nms(
     predictions: Sequence[KeypointPrediction], scores: Array, sigmas: Array, threshold: float = NMS_THRESHOLD
 ) -> list[int]:
     """Indices of the people of one image that remain, best first: those not too similar to a better one."""
@@ -92,7 +92,7 @@ def keypoint_results(
     records = []
     for image_id, people in images.items():
         scores = np.array([rescore(person, visible) for person in people])
-        for index in suppress_duplicates(people, scores, np.asarray(sigmas), threshold):
+        for index in oks_nms(people, scores, np.asarray(sigmas), threshold):
             keypoints = people[index].keypoints.astype(float).reshape(-1).tolist()
             records.append(
                 {

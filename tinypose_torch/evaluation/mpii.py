@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.records import Records
+from tinypose_torch.data.pose_annotations import PoseAnnotations
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import MPII16
 
@@ -27,7 +27,7 @@ _GROUPS = {
     "Ankle": ("left_ankle", "right_ankle"),
 }
 _NOT_COUNTED = ("pelvis", "thorax")
-# The original takes its "PCKh@0.1" one step of 0.01 too far; the published numbers are these.
+# PaddleDetection takes its "PCKh@0.1" one step of 0.01 too far; the published numbers are these.
 _STRICT = 0.11
 
 
@@ -93,7 +93,7 @@ def pckh(keypoints: Array, truth: MpiiTruth) -> dict[str, float]:
     return {**groups, "PCKh": float(share(0.5) @ weights), "PCKh@0.1": float(share(_STRICT) @ weights)}
 
 
-def mpii_results(predictions: Sequence[KeypointPrediction], people: Records) -> list[dict[str, Any]]:
+def mpii_results(predictions: Sequence[KeypointPrediction], people: PoseAnnotations) -> list[dict[str, Any]]:
     """Predictions for annotated people as rows to save, in the order of the annotation file.
 
     A row has the name of the ``image``, the ``person``'s index in the annotation file, ``keypoints`` x, y, score with

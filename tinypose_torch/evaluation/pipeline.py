@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.images import ImageFile, read_images
-from tinypose_torch.pipeline import PoseEstimator
 
 
 def pipeline_results(

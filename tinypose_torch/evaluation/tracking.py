@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.hints import install_hint
 from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.utils.hints import install_hint
 
 Array = np.ndarray
 _SAME = 0.5  # IoU from which a found box is somebody's

@@ -12,7 +12,7 @@ from typing import Any
 
 from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.hints import install_hint
 
 _MAX_NUMBER = 1e15  # larger ones lose their digits as floats
 

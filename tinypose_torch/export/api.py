@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry, entry_of
-from tinypose_torch.collection import collection_paused
-from tinypose_torch.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
 from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
-from tinypose_torch.geometry.normalise import normalise
-from tinypose_torch.hints import install_hint
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models import FairMOT, PPYOLOv2
 from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.collection import collection_paused
+from tinypose_torch.utils.defaults import EXPORT_FORMATS, PRECISIONS
+from tinypose_torch.utils.hints import install_hint
 
 _SERVER_NETWORKS = (PPYOLOv2, FairMOT)
 _PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
@@ -180,7 +180,7 @@ def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: 
             f"calibration images {images.dtype} {images.shape}; {entry.name} takes uint8 (N, {entry.input_size[0]}, "
             f"{entry.input_size[1]}, 3)"
         )
-    return images if metadata.takes_images else normalise(images, entry.mean, entry.std)
+    return images if metadata.takes_images else normalize(images, entry.mean, entry.std)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tinypose_torch.export.quick import (
     quick_rewriting,
     quick_signatures,
 )
-from tinypose_torch.export.quiet import quiet_exporters
+from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
@@ -42,7 +42,7 @@ Writer = Callable[[Method, Path, Progress], dict[str, Any]]
 
 def write_torchscript(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Traced and frozen."""
-    with quiet_exporters(), torch.no_grad():
+    with ignore_exporter_warnings(), torch.no_grad():
         progress(TRACE, 0)
         traced = torch.jit.freeze(torch.jit.trace(method.graph, method.example, check_trace=False))
         progress(WRITE, 0)
@@ -59,7 +59,7 @@ def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> 
     metadata = method.metadata
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
     progress(TRACE, 0)
-    with quiet_exporters(), quick_graphs(), quick_rewriting():
+    with ignore_exporter_warnings(), quick_graphs(), quick_rewriting():
         program = torch.onnx.export(
             method.graph, (method.example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
@@ -99,7 +99,7 @@ def write_executorch_methods(
 def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
     progress(TRACE, 0)
-    with quiet_exporters():
+    with ignore_exporter_warnings():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 

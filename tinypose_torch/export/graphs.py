@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
-from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE
+from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
 from tinypose_torch.models.fairmot import MAX_OBJECTS, FairMOT, decode_centres
 from tinypose_torch.models.picodet import LevelOutput
 from tinypose_torch.models.picodet.detector import STRIDES
@@ -52,7 +52,7 @@ class ImageInput(nn.Module):
 class DarkDecoding(nn.Module):
     """Heatmaps ``(N, K, h, w)`` to keypoints ``(N, K, 3)``: x, y in pixels of the network's input, and the score.
 
-    The same as `tinypose_torch.geometry.heatmaps.decode_heatmaps`, in operations that every format has. Shapes are
+    The same as `tinypose_torch.codecs.heatmap.decode_heatmaps`, in operations that every format has. Shapes are
     fixed when the graph is made.
     """
 

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from tinypose_torch.export.graphs import Graph
 from tinypose_torch.export.progress import CALIBRATE, MEASURE, QUANTISE, Progress, no_progress
 from tinypose_torch.export.quick import quick_graphs
-from tinypose_torch.export.quiet import quiet_exporters
+from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 
 # Root of the sum of squared relative errors of the outputs that quantisation may cause.
 ERROR_BUDGET = {"pose": 0.04, "bottom-up pose": 0.04, "detection": 0.02}
-MOST_IMAGES = 128
+MAX_IMAGES = 128
 _MEASURED_IMAGES = 12
 _BATCH = 16
 _ANNOTATION = "quantization_annotation"
 _LEAST, _GREATEST = -128, 127
-_LEAST_SCALE = 2.0**-24  # far below PyTorch's 2^-12: the finest branch stores its values divided by powers of two
+_MIN_SCALE = 2.0**-24  # far below PyTorch's 2^-12: the finest branch stores its values divided by powers of two
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def quantised(
     """
     with quick_graphs():
         program = exported_program(graph, example)
-        looked_at = images[:MOST_IMAGES]
+        looked_at = images[:MAX_IMAGES]
         layers = measure_layers(graph, program, looked_at, progress)
         plan = choose_layers(layers, budget, len(looked_at))
         progress(QUANTISE, 0)
@@ -104,7 +104,7 @@ def quantised(
 
 def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:
     """The graph as PT2E takes it."""
-    with quiet_exporters(), torch.no_grad():
+    with ignore_exporter_warnings(), torch.no_grad():
         return torch.export.export(graph, (example,), strict=False).module()
 
 
@@ -150,7 +150,7 @@ def _quantise(program: torch.fx.GraphModule, example: Tensor, plan: Plan) -> nn.
     """The program with the planned convolutions in int8, as PT2E writes it."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    with quiet_exporters(), torch.no_grad():
+    with ignore_exporter_warnings(), torch.no_grad():
         prepared = prepare_pt2e(program, _quantiser(plan))
         prepared(example)  # shows the weights to their observers
         return convert_pt2e(prepared)
@@ -173,7 +173,7 @@ def _quantiser(plan: Plan) -> Any:
         quant_max=_GREATEST,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_LEAST_SCALE),
+        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=_MIN_SCALE),
     )
 
     def activation(observed: Range) -> Any:
@@ -235,7 +235,7 @@ def _observe(
             quant_min=_LEAST,
             quant_max=_GREATEST,
             qscheme=torch.per_tensor_affine,
-            eps=_LEAST_SCALE,
+            eps=_MIN_SCALE,
         )
 
     observers = {name: (observer(), observer()) for name in relus}
@@ -270,7 +270,7 @@ def _as_int8(module: nn.Module, before: Range, after: Range, relu: bool) -> Iter
     """While open, a convolution computes as if in int8."""
     assert isinstance(module, nn.Conv2d)
     weight = module.weight.data
-    scale = (weight.abs().amax(dim=(1, 2, 3)) / _GREATEST).clamp(min=_LEAST_SCALE)
+    scale = (weight.abs().amax(dim=(1, 2, 3)) / _GREATEST).clamp(min=_MIN_SCALE)
     zero = torch.zeros_like(scale, dtype=torch.int32)
     hooks = [
         module.register_forward_pre_hook(lambda _, arguments: (before.round_trip(arguments[0]),)),

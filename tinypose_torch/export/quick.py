@@ -16,7 +16,7 @@ from torch.export.graph_signature import ExportGraphSignature
 from torch.fx import GraphModule, Node
 from torch.fx.passes.infra.pass_base import PassBase, PassResult
 
-_MOST_JOINED = 5  # tensors that XNNPACK concatenates at a time
+_MAX_JOINED = 5  # tensors that XNNPACK concatenates at a time
 _WRITTEN = ("_code", "_lineno_map", "_prologue_start")  # of a graph module: its Python code, and what belongs to it
 
 
@@ -83,7 +83,7 @@ def _needs_usual_layout(node: Node) -> bool:
 
 
 def _joins_many(node: Node) -> bool:
-    return _calls("aten.cat.default")(node) and len(cast(list[Node], node.args[0])) > _MOST_JOINED
+    return _calls("aten.cat.default")(node) and len(cast(list[Node], node.args[0])) > _MAX_JOINED
 
 
 def _convolves_in_one_dimension(node: Node) -> bool:

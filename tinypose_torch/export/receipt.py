@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tinypose_torch.atomic import replacing
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
-from tinypose_torch.defaults import VISIBLE
-from tinypose_torch.geometry.heatmaps import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.runtime import EagerRunner, Runner
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.defaults import VISIBLE
 
 ROUNDS = 15
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tinypose_torch.checkpoints.convolutions import conv_norm_pairs
-from tinypose_torch.export.rearranged import BroadcastWeighting, rearrange_branches
+from tinypose_torch.checkpoints.conv_bn import conv_norm_pairs
+from tinypose_torch.export.lite_hrnet_nhwc import BroadcastWeighting, to_nhwc_branches
 from tinypose_torch.models.lite_hrnet import CrossResolutionWeighting, Fusion
 
 Step = Callable[[nn.Module], nn.Module]
@@ -26,7 +26,7 @@ def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> nn
     """A copy of the network with the steps applied that pay in a format, in evaluation mode."""
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for step in STEPS[format_name]:
-        if step is rearrange_branches and precision == "fp16":
+        if step is to_nhwc_branches and precision == "fp16":
             continue  # its powers of two would leave float16 too few digits near zero
         network = step(network)
     return network
@@ -189,7 +189,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "onnx": _EVERYWHERE,
     "executorch": (
         fold_batch_norms,
-        rearrange_branches,
+        to_nhwc_branches,
         broadcast_weighting,
         hierarchical_fusion,
         broadcast_upsampling,

@@ -90,7 +90,7 @@ def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:
 
     Returns:
         Centres ``(N, 2)`` in pixels and scales ``(N, 2)`` in units of 200 pixels, both (x, y) and float32, which is
-        the precision that the original keeps them in.
+        the precision that PaddleDetection keeps them in.
     """
     height, width = input_size
     size = boxes[:, 2:] - boxes[:, :2]
@@ -106,7 +106,7 @@ def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Arr
     """Isotropic ``(N, 2, 3)`` transforms that fit the width and put the centre in the middle of the input.
 
     Three points define them: the centre, the point half a width above it, and the point half a width to the left of
-    that one. The original holds the points in float32, which a warp of large images shows; so does this.
+    that one. PaddleDetection holds the points in float32, which a warp of large images shows; so does this.
     """
     height, width = input_size
     centers = np.asarray(centers, np.float32)
@@ -121,7 +121,7 @@ def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Arr
 def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
     """UDP's ``(N, 2, 3)`` transforms: box edges on the centres of the input's outermost pixels.
 
-    Computed in float32, as the original does; the warp shows it.
+    Computed in float32, as PaddleDetection does; the warp shows it.
     """
     height, width = input_size
     size = scales.astype(np.float32) * np.float32(PIXEL_STD)
@@ -131,7 +131,7 @@ def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
 
 
 def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size, udp: bool) -> Array:
-    """The ``(2, 3)`` transform of one turned box to the network's input, as the original's training warps it.
+    """The ``(2, 3)`` transform of one turned box to the network's input, as PaddleDetection's training warps it.
 
     UDP turns the image counter-clockwise by ``degrees``, the other transform clockwise.
 
@@ -143,7 +143,7 @@ def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size,
     cos, sin = np.cos(angle), np.sin(angle)
     size = scale * np.float32(PIXEL_STD)
     if not udp:
-        # Three points define it, held in float32 as the original does: a warp of large images shows that.
+        # Three points define it, held in float32 as PaddleDetection does: a warp of large images shows that.
         half = np.float64(size[0]) * 0.5
         points = np.zeros((3, 2), np.float32)
         points[0], points[1] = center, center + half * np.array([sin, -cos])
@@ -188,7 +188,7 @@ def square_matrix(center: Array, side: float, degrees: float, size: int) -> Arra
         side: Of the square in the image, pixels.
     """
     angle = np.deg2rad(degrees)
-    # Shift, scale and turn are held in float32, as the original does: a warp of large images shows that.
+    # Shift, scale and turn are held in float32, as PaddleDetection does: a warp of large images shows that.
     factor = float(np.float32(size / side))
     shift = (size * (0.5 - np.asarray(center, np.float64) / side)).astype(np.float32).astype(np.float64)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))

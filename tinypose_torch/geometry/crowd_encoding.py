@@ -6,10 +6,10 @@ import numpy as np
 
 Array = np.ndarray
 _SIGMA = 2.0
-NOBODY = -1
+MISSING = -1
 
 
-def encode_crowd(joints: Array, visible: Array, size: int) -> Array:
+def encode_joint_heatmaps(joints: Array, visible: Array, size: int) -> Array:
     """Gaussians around everybody's keypoints, one map per kind of keypoint, the greater value where they overlap.
 
     Each is of the cell that the keypoint is in, standard deviation 2, cut off beyond 7 cells along either axis, whatever
@@ -38,9 +38,9 @@ def encode_crowd(joints: Array, visible: Array, size: int) -> Array:
 
 
 def tag_places(joints: Array, visible: Array, size: int) -> Array:
-    """The cell of every labelled keypoint, row * size + column, ``(P, K)``; `NOBODY` elsewhere. Arguments as above."""
+    """The cell of every labelled keypoint, row * size + column, ``(P, K)``; `MISSING` elsewhere. Arguments as above."""
     cells = joints.astype(np.int64)
-    return np.where(_in_maps(joints, visible, size), cells[..., 1] * size + cells[..., 0], NOBODY)
+    return np.where(_in_maps(joints, visible, size), cells[..., 1] * size + cells[..., 0], MISSING)
 
 
 def _in_maps(joints: Array, visible: Array, size: int) -> Array:

@@ -1,6 +1,6 @@
 """Keypoints to the heatmaps that a network is trained on: DARK, the usual rounded Gaussians, and UDP's.
 
-The arithmetic is float32 and in the original's order, so that targets are equal to its.
+The arithmetic is float32 and in PaddleDetection's order, so that targets are equal to its.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def encode_udp(
     places = joints / np.array(stride)
     weights = _weights(places, visible, heatmap_size, sigma)
     cells, reach = np.trunc(places + 0.5), 3 * sigma
-    # The original counts from the window's first cell, and rounds to float32 there.
+    # PaddleDetection counts from the window's first cell, and rounds to float32 there.
     window = (reach + (places - cells)).astype(np.float32)
     maps = _gaussians(_distances(window, heatmap_size, cells - reach), weights, sigma)
     return _windowed(maps, cells, heatmap_size, sigma), weights

@@ -1,6 +1,6 @@
 """Which anchor point learns which box: SimOTA, ATSS and task-aligned assignment, for a whole batch at once.
 
-Boxes of the images of a batch are padded to the same number, at least 1; a mask says which are real. B images, A anchor
+Boxes of the images of a batch are padded to the same number, at least 1; a mask says which are valid. B images, A anchor
 points over all levels (fine to coarse, rows, then columns), G boxes, C classes.
 """
 
@@ -27,12 +27,12 @@ class Targets:
     Attributes:
         boxes: ``(B, G, 4)`` x1, y1, x2, y2, pixels of the network's input.
         labels: ``(B, G)``.
-        real: ``(B, G)`` bool, false where the boxes are padding.
+        valid: ``(B, G)`` bool, false where the boxes are padding.
     """
 
     boxes: Tensor
     labels: Tensor
-    real: Tensor
+    valid: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def assign_atss(
     chosen = overlaps.gather(2, candidates)
     threshold = chosen.mean(dim=2, keepdim=True) + chosen.std(dim=2, keepdim=True)
     is_candidate = torch.zeros_like(overlaps, dtype=torch.bool).scatter_(2, candidates, True)
-    matches = is_candidate & (overlaps > threshold) & _inside(targets.boxes, anchors.points) & targets.real[..., None]
+    matches = is_candidate & (overlaps > threshold) & _inside(targets.boxes, anchors.points) & targets.valid[..., None]
     matches = _one_box_each(matches, overlaps)
     scores = (pairwise_iou(targets.boxes, predicted) * matches).amax(dim=1)
     return _collect(matches, targets, scores)
@@ -117,7 +117,7 @@ def assign_task_aligned(
     labels = targets.labels[..., None].expand(-1, -1, predicted.shape[1])
     own_scores = class_scores.transpose(1, 2).gather(1, labels)
     metric = own_scores.pow(alpha) * overlaps.pow(beta)
-    inside = _inside(targets.boxes, anchors.points) & targets.real[..., None]
+    inside = _inside(targets.boxes, anchors.points) & targets.valid[..., None]
     best = (metric * inside).topk(min(top, metric.shape[2]), dim=2).indices
     matches = torch.zeros_like(inside).scatter_(2, best, True) & inside
     matches = _one_box_each(matches, overlaps)
@@ -144,11 +144,11 @@ def assign_simota(
         top: Most anchor points per box; how many is the sum of its ``top`` greatest overlaps.
         radius: Of the region around a box's centre, strides.
     """
-    inside = _inside(targets.boxes, anchors.points, 0.0) & targets.real[..., None]
+    inside = _inside(targets.boxes, anchors.points, 0.0) & targets.valid[..., None]
     centers = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
     reach = anchors.strides * radius
-    central = ((anchors.points - centers[:, :, None]).abs() < reach).all(dim=-1) & targets.real[..., None]
-    candidate = (inside | central).any(dim=1, keepdim=True) & targets.real[..., None]
+    central = ((anchors.points - centers[:, :, None]).abs() < reach).all(dim=-1) & targets.valid[..., None]
+    candidate = (inside | central).any(dim=1, keepdim=True) & targets.valid[..., None]
     overlaps = pairwise_iou(targets.boxes, predicted) * candidate
     cost = (
         _classification_cost(targets, overlaps, class_scores)
@@ -193,7 +193,7 @@ def _one_box_each(matches: Tensor, preference: Tensor, among_matches: bool = Fal
     """Give anchor points matched by several boxes to the one preferred most.
 
     Args:
-        among_matches: Only boxes that matched can be chosen; else any box of the image, as the original does.
+        among_matches: Only boxes that matched can be chosen; else any box of the image, as PaddleDetection does.
     """
     if among_matches:
         preference = preference.masked_fill(~matches, -torch.inf)

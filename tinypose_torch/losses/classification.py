@@ -12,7 +12,7 @@ GAMMA = 2.0
 def varifocal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Weighted binary cross-entropy, element by element: ``target`` weighs positives, ``0.75 p^2`` negatives.
 
-    The weight of negatives is part of the gradient, as in the original.
+    The weight of negatives is part of the gradient, as in PaddleDetection.
 
     Args:
         probabilities: In [0, 1].

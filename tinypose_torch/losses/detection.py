@@ -1,4 +1,4 @@
-"""The losses of PicoDet's two generations, as the original trains them."""
+"""The losses of PicoDet's two generations, as PaddleDetection trains them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tinypose_torch.models.picodet.detector import STRIDES, decode_levels
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput
 
 _LONGEST = BINS - 1 - 0.1  # strides: what the bins can tell
-STATIC_EPOCHS = 100
+ATSS_EPOCHS = 100
 
 
 class DetectionLoss(NamedTuple):
@@ -50,17 +50,19 @@ def make_anchors(levels: Sequence[LevelOutput]) -> Anchors:
     return Anchors(torch.cat(points), torch.cat(strides), tuple(counts))
 
 
-def aligned_loss(levels: Sequence[LevelOutput], targets: Targets, static: bool, nearest: int = 9) -> DetectionLoss:
+def task_aligned_loss(
+    levels: Sequence[LevelOutput], targets: Targets, use_atss: bool, nearest: int = 9
+) -> DetectionLoss:
     """Loss of the 2022 generation (LCNet).
 
     Args:
-        static: Assign by ATSS, as in the first `STATIC_EPOCHS` epochs; else task-aligned.
+        use_atss: Assign by ATSS, as in the first `ATSS_EPOCHS` epochs; else task-aligned.
         nearest: ATSS's candidates per level: 9 for input sizes from 320, 4 for 192.
     """
     anchors = make_anchors(levels)
     scores, boxes = decode_levels(levels)
     with torch.no_grad():
-        if static:
+        if use_atss:
             assignment = assign_atss(targets, anchors, boxes, nearest)
         else:
             assignment = assign_task_aligned(targets, anchors, boxes, scores)

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinypose_torch.models.fairmot import DOWN, FairMOT, FairMOTMaps, at_cells
+from tinypose_torch.models.fairmot import STRIDE, FairMOT, FairMOTMaps, at_cells
 
-NOBODY = -1  # the identity of an object that nobody named
-_LEAST_OVERLAP = 0.7  # of a box whose corners are off by the heatmap's radius, with the true one
-_NARROWEST = 1e-4  # probabilities stay this far from 0 and 1
+UNKNOWN_ID = -1  # the identity of an object that nobody named
+_MIN_OVERLAP = 0.7  # of a box whose corners are off by the heatmap's radius, with the true one
+_PROBABILITY_EPSILON = 1e-4  # probabilities stay this far from 0 and 1
 _SIZE_WEIGHT = 0.1
 
 
@@ -29,8 +29,8 @@ class PointTargets(NamedTuple):
         cells: ``(N, G)``: the centres' cells, ``row * w + column``.
         sizes: ``(N, G, 4)``: distances to left, top, right and bottom, cells.
         offsets: ``(N, G, 2)``: x, y of the centre from the cell's corner, cells.
-        identities: ``(N, G)``, or `NOBODY`.
-        real: ``(N, G)`` bool, false where there is no object.
+        identities: ``(N, G)``, or `UNKNOWN_ID`.
+        valid: ``(N, G)`` bool, false where there is no object.
     """
 
     heatmap: Tensor
@@ -38,7 +38,7 @@ class PointTargets(NamedTuple):
     sizes: Tensor
     offsets: Tensor
     identities: Tensor
-    real: Tensor
+    valid: Tensor
 
 
 class FairMOTLoss(NamedTuple):
@@ -52,34 +52,34 @@ class FairMOTLoss(NamedTuple):
     total: Tensor
 
 
-def point_targets(boxes: Tensor, identities: Tensor, real: Tensor, size: tuple[int, int]) -> PointTargets:
+def point_targets(boxes: Tensor, identities: Tensor, valid: Tensor, size: tuple[int, int]) -> PointTargets:
     """Targets of an input of a size.
 
     Args:
         boxes: ``(N, G, 4)`` x1, y1, x2, y2, input pixels.
-        identities: ``(N, G)``, from 0; `NOBODY` where it is not known.
-        real: ``(N, G)`` bool, false where the boxes are padding.
+        identities: ``(N, G)``, from 0; `UNKNOWN_ID` where it is not known.
+        valid: ``(N, G)`` bool, false where the boxes are padding.
         size: (height, width) of the input.
     """
-    height, width = size[0] // DOWN, size[1] // DOWN
-    boxes = boxes / DOWN
+    height, width = size[0] // STRIDE, size[1] // STRIDE
+    boxes = boxes / STRIDE
     limits = boxes.new_tensor([width - 1, height - 1])
     centres = ((boxes[..., :2] + boxes[..., 2:]) / 2).clamp(min=torch.zeros_like(limits), max=limits)
     corners = centres.floor()
-    real = real & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    valid = valid & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     sizes = torch.cat([centres - boxes[..., :2], boxes[..., 2:] - centres], dim=-1)
     heatmap = boxes.new_zeros(len(boxes), 1, height, width)
-    for image, row in real.nonzero().tolist():
+    for image, row in valid.nonzero().tolist():
         sides = (boxes[image, row, 2:] - boxes[image, row, :2]).ceil().tolist()
         _draw_peak(heatmap[image, 0], corners[image, row].int().tolist(), _radius(*sides))
-    mask = real.unsqueeze(-1)
+    mask = valid.unsqueeze(-1)
     return PointTargets(
         heatmap,
-        torch.where(real, corners[..., 1] * width + corners[..., 0], 0).long(),
+        torch.where(valid, corners[..., 1] * width + corners[..., 0], 0).long(),
         sizes * mask,
         (centres - corners) * mask,
-        torch.where(real, identities, 0),
-        real,
+        torch.where(valid, identities, 0),
+        valid,
     )
 
 
@@ -87,10 +87,10 @@ def fairmot_loss(network: FairMOT, maps: FairMOTMaps, targets: PointTargets) -> 
     """Loss of what a network gives."""
     found = {name: at_cells(getattr(maps, name), targets.cells) for name in ("size", "offset", "appearance")}
     heatmap = _point_focal_loss(maps.heatmap, targets.heatmap)
-    size = _mean_distance(found["size"], targets.sizes, targets.real)
-    offset = _mean_distance(found["offset"], targets.offsets, targets.real)
+    size = _mean_distance(found["size"], targets.sizes, targets.valid)
+    offset = _mean_distance(found["offset"], targets.offsets, targets.valid)
     detection = heatmap + _SIZE_WEIGHT * size + offset
-    known = targets.real & (targets.identities != NOBODY)
+    known = targets.valid & (targets.identities != UNKNOWN_ID)
     scale = math.sqrt(2) * math.log(network.classifier.out_features - 1)
     embeddings = scale * F.normalize(found["appearance"][known], dim=1)
     scores = network.classifier(embeddings)
@@ -101,16 +101,16 @@ def fairmot_loss(network: FairMOT, maps: FairMOTMaps, targets: PointTargets) -> 
 
 
 def _point_focal_loss(heatmap: Tensor, wanted: Tensor) -> Tensor:
-    probability = heatmap.clamp(_NARROWEST, 1 - _NARROWEST)
+    probability = heatmap.clamp(_PROBABILITY_EPSILON, 1 - _PROBABILITY_EPSILON)
     centre = (wanted == 1).to(heatmap)
     hits = (centre * (1 - probability) ** 2 * probability.log()).sum()
     misses = ((1 - centre) * (1 - wanted) ** 4 * probability**2 * (1 - probability).log()).sum()
     return -(hits + misses) / centre.sum().clamp(min=1)
 
 
-def _mean_distance(found: Tensor, wanted: Tensor, real: Tensor) -> Tensor:
-    """Mean absolute difference over the numbers of real objects."""
-    mask = real.unsqueeze(-1).expand_as(found).to(found)
+def _mean_distance(found: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference over the numbers of valid objects."""
+    mask = valid.unsqueeze(-1).expand_as(found).to(found)
     return (found * mask - wanted * mask).abs().sum() / (mask.sum() + 1e-4)
 
 
@@ -118,7 +118,7 @@ def _radius(width: float, height: float) -> int:
     """How far, in cells, both corners of a box can be off while it still overlaps the true one enough (CornerNet)."""
     roots = []
     total, area = width + height, width * height
-    share = _LEAST_OVERLAP
+    share = _MIN_OVERLAP
     for a, b, c in (  # both corners outward on one side, inward, outward
         (1.0, total, area * (1 - share) / (1 + share)),
         (4.0, 2 * total, (1 - share) * area),

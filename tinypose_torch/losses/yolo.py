@@ -1,6 +1,6 @@
 """The loss of PP-YOLOv2: YOLOv3's (Redmon and Farhadi, arXiv 1804.02767, 2018), with IoU and IoU-aware terms.
 
-The terms follow Long et al., "PP-YOLO", arXiv 2007.12099, 2020, as the original trains them.
+The terms follow Long et al., "PP-YOLO", arXiv 2007.12099, 2020, as PaddleDetection trains them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.boxes import iou, pairwise_iou
 from tinypose_torch.models.ppyolov2 import ANCHORS, CENTRE_SCALE, PER_CELL, STRIDES, level_boxes, split_level
 
-_LIKE_AN_OBJECT = 0.7  # a box that overlaps one so much is not blamed for seeing it
+_IGNORE_IOU = 0.7  # a box that overlaps one so much is not blamed for seeing it
 _IOU_WEIGHT = 2.5
 
 
@@ -67,7 +67,7 @@ def assign_to_anchors(
         torch.zeros(len(targets.boxes), PER_CELL, 6 + num_classes, height // stride, width // stride)
         for stride in STRIDES
     ]
-    for image, row in targets.real.nonzero().tolist():
+    for image, row in targets.valid.nonzero().tolist():
         x1, y1, x2, y2 = targets.boxes[image, row].tolist()
         sides = targets.boxes.new_tensor([x2 - x1, y2 - y1])
         shared = torch.minimum(sides, anchors).prod(dim=1)
@@ -146,10 +146,10 @@ def _overlaps_none(boxes: Tensor, targets: Targets) -> Tensor:
     n = len(boxes)
     best = torch.stack(
         [
-            pairwise_iou(found.reshape(-1, 4), true[real]).amax(dim=1)
-            if real.any()
+            pairwise_iou(found.reshape(-1, 4), true[valid]).amax(dim=1)
+            if valid.any()
             else found.new_zeros(found[..., 0].numel())
-            for found, true, real in zip(boxes, targets.boxes, targets.real, strict=True)
+            for found, true, valid in zip(boxes, targets.boxes, targets.valid, strict=True)
         ]
     )
-    return (best <= _LIKE_AN_OBJECT).view(n, *boxes.shape[1:-1])
+    return (best <= _IGNORE_IOU).view(n, *boxes.shape[1:-1])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.timm_parts import timm_module
 
-DOWN = 4  # input pixels per cell of the maps
+STRIDE = 4  # input pixels per cell of the maps
 MAX_OBJECTS = 500  # that are returned of an image
 WIDTHS = (64, 128, 256, 512)  # of the backbone's features of strides 4 to 32
 
@@ -102,12 +102,12 @@ class TrackedBoxes(NamedTuple):
     Attributes:
         scores: ``(N, M, C)`` in [0, 1].
         boxes: ``(N, M, 4)`` x1, y1, x2, y2 in pixels of the network's input.
-        appearances: ``(N, M, 128)``, unit length.
+        embeddings: ``(N, M, 128)``, unit length.
     """
 
     scores: Tensor
     boxes: Tensor
-    appearances: Tensor
+    embeddings: Tensor
 
 
 class FairMOT(nn.Module):
@@ -115,7 +115,7 @@ class FairMOT(nn.Module):
 
     Args:
         num_classes: Number C of classes.
-        num_identities: Of the training set: the classifier that the appearances are trained with tells so many apart.
+        num_identities: Of the training set: the classifier that the embeddings are trained with tells so many apart.
     """
 
     def __init__(self, num_classes: int = 1, num_identities: int = 14455) -> None:
@@ -167,11 +167,11 @@ def decode_centres(maps: FairMOTMaps, count: int) -> TrackedBoxes:
     sides = at_cells(maps.size, cell)
     left, top, right, bottom = (sides if sides.shape[2] == 4 else torch.cat([sides, sides], dim=2) / 2).unbind(dim=2)
     dx, dy = at_cells(maps.offset, cell).unbind(dim=2)
-    boxes = torch.stack([x + dx - left, y + dy - top, x + dx + right, y + dy + bottom], dim=2) * DOWN
-    appearances = F.normalize(at_cells(maps.appearance, cell), dim=2)
+    boxes = torch.stack([x + dx - left, y + dy - top, x + dx + right, y + dy + bottom], dim=2) * STRIDE
+    embeddings = F.normalize(at_cells(maps.appearance, cell), dim=2)
     kinds = torch.div(flat, cells, rounding_mode="floor")
     by_class = F.one_hot(kinds, classes).to(scores.dtype) * scores.unsqueeze(2)
-    return TrackedBoxes(by_class, boxes, appearances)
+    return TrackedBoxes(by_class, boxes, embeddings)
 
 
 def at_cells(maps: Tensor, cells: Tensor) -> Tensor:

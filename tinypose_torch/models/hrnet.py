@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tinypose_torch.hints import install_hint
 from tinypose_torch.models.layers import ConvNormAct
+from tinypose_torch.utils.hints import install_hint
 
 MODULES_PER_STAGE = (1, 4, 3)
 BLOCKS_PER_BRANCH = 4

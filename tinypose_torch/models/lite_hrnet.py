@@ -94,7 +94,7 @@ class SpatialWeighting(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
-        # The nested "conv" keeps the names of the original's parameters.
+        # The nested "conv" keeps the names of PaddleDetection's parameters.
         self.conv1 = nn.ModuleDict({"conv": nn.Conv2d(channels, channels // reduction, 1)})
         self.conv2 = nn.ModuleDict({"conv": nn.Conv2d(channels // reduction, channels, 1)})
 
@@ -179,7 +179,7 @@ class Fusion(nn.ModuleList):
         return self.get_submodule(f"{target}.{source}")
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        # The original adds the target branch where the identity already did, and overwrites branch 0
+        # PaddleDetection adds the target branch where the identity already did, and overwrites branch 0
         # before the others read it. Trained weights depend on both, so they are kept.
         xs = list(xs)
         first = xs[0] + xs[0]

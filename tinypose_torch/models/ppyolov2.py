@@ -25,8 +25,8 @@ ANCHORS = (
 )
 PER_CELL = 3
 CENTRE_SCALE = 1.05  # how far a centre can leave its cell
-_LEAST_OBJECT = 0.01
-_NARROWEST = 1e-7  # probabilities stay this far from 0 and 1
+_MIN_OBJECTNESS = 0.01
+_PROBABILITY_EPSILON = 1e-7  # probabilities stay this far from 0 and 1
 _POOLS = (5, 9, 13)
 
 
@@ -198,7 +198,7 @@ def level_boxes(prediction: Tensor, level: int) -> Tensor:
 def object_scores(iou_logits: Tensor, object_logits: Tensor) -> Tensor:
     """How sure it is that there is an object, and that the box fits it: the geometric mean of the two."""
     merged = iou_logits.sigmoid().sqrt() * object_logits.sigmoid().sqrt()
-    return merged.clamp(_NARROWEST, 1 - _NARROWEST)
+    return merged.clamp(_PROBABILITY_EPSILON, 1 - _PROBABILITY_EPSILON)
 
 
 def decode_yolo(levels: Sequence[Tensor]) -> DecodedBoxes:
@@ -210,7 +210,7 @@ def decode_yolo(levels: Sequence[Tensor]) -> DecodedBoxes:
     for level, raw in enumerate(levels):
         iou, prediction = split_level(raw)
         objects = object_scores(iou, prediction[:, :, 4])
-        objects = torch.where(objects < _LEAST_OBJECT, torch.zeros_like(objects), objects)
+        objects = torch.where(objects < _MIN_OBJECTNESS, torch.zeros_like(objects), objects)
         by_class = objects.unsqueeze(2) * prediction[:, :, 5:].sigmoid()
         scores.append(by_class.permute(0, 1, 3, 4, 2).flatten(1, 3))
         boxes.append(level_boxes(prediction, level).flatten(1, 3))

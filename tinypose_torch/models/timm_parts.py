@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.hints import install_hint
 
 
 def timm_module(name: str) -> Any:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from tinypose_torch.geometry.normalise import normalise
+from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.runtime.metadata import ExportMetadata
 
 
@@ -16,10 +16,10 @@ class Runner(ABC):
     Attributes:
         backend: Name of the backend.
         metadata: What it is: the model's catalogue entry, and what goes in and out.
-        any_size: Whether it takes images of other sizes than the entry's.
+        dynamic_shape: Whether it takes images of other sizes than the entry's.
     """
 
-    any_size = False
+    dynamic_shape = False
 
     backend: str
     metadata: ExportMetadata
@@ -40,7 +40,7 @@ class Runner(ABC):
         """
         metadata = self.metadata
         entry = metadata.entry
-        batch = images if metadata.takes_images else normalise(images, entry.mean, entry.std)
+        batch = images if metadata.takes_images else normalize(images, entry.mean, entry.std)
         size = metadata.batch
         if size is None or size == len(batch):
             return self.run(batch)

@@ -24,7 +24,7 @@ class EagerRunner(Runner):
     """
 
     backend = "eager"
-    any_size = True
+    dynamic_shape = True
 
     def __init__(self, network: nn.Module, device: str | torch.device = "cpu") -> None:
         self.metadata = ExportMetadata(entry_of(network), False, False, None, "fp32", {"torch": torch.__version__})

@@ -20,11 +20,11 @@ from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields
 from tinypose_torch.checkpoints.torch_files import open_archive, read_member
-from tinypose_torch.hints import install_hint
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
+from tinypose_torch.utils.hints import install_hint
 
 _BACKENDS = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
 TORCHSCRIPT_EXTRA = "tinypose.json"

@@ -9,13 +9,13 @@ import torch
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
-from tinypose_torch.defaults import AUTO, BACKENDS
 from tinypose_torch.factory import load_model
-from tinypose_torch.hints import command_line
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
 from tinypose_torch.runtime.exported import backend_of, open_exported
-from tinypose_torch.threads import check_threads
+from tinypose_torch.utils.defaults import AUTO, BACKENDS
+from tinypose_torch.utils.hints import command_line
+from tinypose_torch.utils.threads import check_threads
 
 
 def load_runner(

@@ -26,7 +26,7 @@ from tinypose_torch.checkpoints.descriptions import (
 from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
-from tinypose_torch.geometry.grouping import Grouping
+from tinypose_torch.codecs.associative_embedding import GroupingConfig
 
 FORMAT = "tinypose-torch export 1"
 
@@ -81,8 +81,8 @@ class ExportMetadata:
             facts["grouping"] = dataclasses.asdict(entry.grouping)
         elif isinstance(entry, DetectorEntry):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
-            if entry.appearances:
-                facts["output"] += "; appearances (N, A, 128)"
+            if entry.embeddings:
+                facts["output"] += "; embeddings (N, A, 128)"
             facts["letterbox"] = entry.letterbox
             facts["class_names"] = list(entry.class_names)
             facts["person_class"] = entry.person_class
@@ -169,8 +169,8 @@ def _task_facts(facts: dict[str, Any], official: ModelEntry) -> dict[str, Any]:
         }
         if not isinstance(official, BottomUpEntry):
             return shared
-        grouping = check_settings(Grouping, required(facts, "grouping"), "grouping")
-        check_count(grouping.most_people, "grouping.most_people", 1, MAX_PEOPLE)
+        grouping = check_settings(GroupingConfig, required(facts, "grouping"), "grouping")
+        check_count(grouping.max_people, "grouping.max_people", 1, MAX_PEOPLE)
         return {**shared, "grouping": grouping}
     names, person = check_class_names(required(facts, "class_names")), required(facts, "person_class")
     return {

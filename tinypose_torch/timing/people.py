@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinypose_torch.pipeline import PoseEstimator, crop_people, resize_for_detector
+from tinypose_torch.estimators.top_down import PoseEstimator, crop_people, resize_for_detector
 from tinypose_torch.timing.processes import Run
 
 SIZE = (480, 640)

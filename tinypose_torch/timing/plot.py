@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.atomic import replacing
-from tinypose_torch.hints import install_hint
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.hints import install_hint
 
 _FORMATS = (".svg", ".png", ".pdf")
 

@@ -20,17 +20,17 @@ class Smoothing:
     """How much is smoothed.
 
     Attributes:
-        least_cutoff: Of a still joint, Hz: less is steadier.
-        speed_factor: Hz by which the cutoff rises for every body height per second: more follows faster.
-        speed_cutoff: Of the estimate of the speed, Hz.
+        min_cutoff: Of a still joint, Hz: less is steadier.
+        beta: Hz by which the cutoff rises for every body height per second: more follows faster.
+        d_cutoff: Of the estimate of the speed, Hz.
     """
 
-    least_cutoff: float = 1.0
-    speed_factor: float = 8.0
-    speed_cutoff: float = 1.0
+    min_cutoff: float = 1.0
+    beta: float = 8.0
+    d_cutoff: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.least_cutoff, self.speed_cutoff) <= 0 or self.speed_factor < 0:
+        if min(self.min_cutoff, self.d_cutoff) <= 0 or self.beta < 0:
             raise ValueError(f"{self}: cutoffs above 0 and a factor of at least 0 are needed")
 
     def begin(self, image_size: tuple[int, int]) -> KeypointSmoother:
@@ -39,24 +39,24 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
-class OriginalSmoothing:
+class PaddleDetectionSmoothing:
     """The settings of PaddleDetection's deployment: it counts in frames and pixels, however long and large they are.
 
     Attributes:
-        least_cutoff: Of a still joint, per frame.
-        speed_factor: By which the cutoff rises for every pixel per frame, for x and y apart.
-        speed_cutoff: Of the estimate of the speed, per frame.
+        min_cutoff: Of a still joint, per frame.
+        beta: By which the cutoff rises for every pixel per frame, for x and y apart.
+        d_cutoff: Of the estimate of the speed, per frame.
         dead_zone: In shares of the image: a joint that moves less does not move; half of that for COCO's five in the face.
     """
 
-    least_cutoff: float = 0.1
-    speed_factor: float = 0.1
-    speed_cutoff: float = 0.1
+    min_cutoff: float = 0.1
+    beta: float = 0.1
+    d_cutoff: float = 0.1
     dead_zone: float = 0.003
 
-    def begin(self, image_size: tuple[int, int]) -> OriginalSmoother:
+    def begin(self, image_size: tuple[int, int]) -> PaddleDetectionSmoother:
         """For a person who begins to be followed in images of the given (width, height)."""
-        return OriginalSmoother(self, image_size)
+        return PaddleDetectionSmoother(self, image_size)
 
 
 class KeypointSmoother:
@@ -89,9 +89,9 @@ class KeypointSmoother:
         passed, settings = time - self._time, self.settings
         going_on = (self._known & found)[:, None]
         speeds = (keypoints - self._places) / passed
-        speeds = self._speeds + _share(settings.speed_cutoff, passed) * (speeds - self._speeds)
+        speeds = self._speeds + _share(settings.d_cutoff, passed) * (speeds - self._speeds)
         heights_per_second = np.linalg.norm(speeds, axis=1, keepdims=True) / max(height, 1e-6)
-        cutoffs = settings.least_cutoff + settings.speed_factor * heights_per_second
+        cutoffs = settings.min_cutoff + settings.beta * heights_per_second
         places = self._places + _share(cutoffs, passed) * (keypoints - self._places)
         self._places = np.where(going_on, places, keypoints)
         self._speeds = np.where(going_on, speeds, 0.0)
@@ -99,15 +99,15 @@ class KeypointSmoother:
         return self._places.copy()
 
 
-class OriginalSmoother:
-    """Smooths the keypoints of one person as the original does where exactly one is in view.
+class PaddleDetectionSmoother:
+    """Smooths the keypoints of one person as PaddleDetection does where exactly one is in view.
 
     Args:
         settings: How much.
         image_size: (width, height), pixels.
     """
 
-    def __init__(self, settings: OriginalSmoothing, image_size: tuple[int, int]) -> None:
+    def __init__(self, settings: PaddleDetectionSmoothing, image_size: tuple[int, int]) -> None:
         self.settings, self._size = settings, np.array(image_size, np.float64)
         self._places: Array | None = None
         self._speeds = np.zeros((0, 2))
@@ -122,8 +122,8 @@ class OriginalSmoother:
         dead_zone = np.full(len(keypoints), settings.dead_zone)
         if len(keypoints) == len(COCO17):
             dead_zone[:_FACE] /= 2
-        speeds = self._speeds + _share(settings.speed_cutoff, 1) * (keypoints - self._places - self._speeds)
-        cutoffs = settings.least_cutoff + settings.speed_factor * np.abs(speeds)
+        speeds = self._speeds + _share(settings.d_cutoff, 1) * (keypoints - self._places - self._speeds)
+        cutoffs = settings.min_cutoff + settings.beta * np.abs(speeds)
         places = self._places + _share(cutoffs, 1) * (keypoints - self._places)
         still = (moved < dead_zone)[:, None]
         self._places = np.where(still, self._places, places)

@@ -1,6 +1,6 @@
 """Who is who from frame to frame.
 
-With appearance (FairMOT's embeddings) as the original does it; with boxes alone after Zhang et al., "ByteTrack", ECCV 2022,
+With appearance (FairMOT's embeddings) as PaddleDetection does it; with boxes alone after Zhang et al., "ByteTrack", ECCV 2022,
 which gives weak detections to the people who are known already.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinypose_torch.geometry.assignment import least_cost_pairs
-from tinypose_torch.tracking import kalman
-from tinypose_torch.tracking.kalman import Beliefs
+from tinypose_torch.geometry.linear_assignment import linear_assignment
+from tinypose_torch.tracking import kalman_filter
+from tinypose_torch.tracking.kalman_filter import KalmanState
 
 Array = np.ndarray
 _GATE = 9.4877  # squared Mahalanobis distance that 95 % of four-dimensional measurements fall below
@@ -25,29 +25,29 @@ _IMPOSSIBLE = 1e6
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Thresholds; the defaults are the original's.
+    """Thresholds; the defaults are PaddleDetection's.
 
     Attributes:
         strong: Score from which a detection may go to any track, or begin one.
         weak: Score from which a detection may go on a track that nothing else fits; as ``strong`` to leave weak ones out.
-        greatest_distance: Of the first association: of appearances, or without them 1 - IoU with the predicted box.
-        greatest_overlap_distance: Of the second one: 1 - IoU.
-        greatest_newcomer_distance: 1 - IoU for tracks that were seen once.
-        patience: Frames that a track may be out of sight; the original gives it one more.
-        spare_crossing: Never take two tracks for one that were seen before the later of them was lost; the original drops
+        match_thresh: Of the first association: of embeddings, or without them 1 - IoU with the predicted box.
+        second_match_thresh: Of the second one: 1 - IoU.
+        unconfirmed_match_thresh: 1 - IoU for tracks that were seen once.
+        patience: Frames that a track may be out of sight; PaddleDetection gives it one more.
+        spare_crossing: Never take two tracks for one that were seen before the later of them was lost; PaddleDetection drops
             the shorter-lived of two at one place even so, for example of people who cross.
     """
 
     strong: float = 0.4
     weak: float = 0.4
-    greatest_distance: float = 0.4
-    greatest_overlap_distance: float = 0.5
-    greatest_newcomer_distance: float = 0.7
+    match_thresh: float = 0.4
+    second_match_thresh: float = 0.5
+    unconfirmed_match_thresh: float = 0.7
     patience: int = 30
     spare_crossing: bool = False
 
 
-BY_BOXES = TrackerSettings(strong=0.5, weak=0.1, greatest_distance=0.8, spare_crossing=True)
+BY_BOXES = TrackerSettings(strong=0.5, weak=0.1, match_thresh=0.8, spare_crossing=True)
 
 
 class Track:
@@ -59,7 +59,7 @@ class Track:
         detection: Its index in the last frame, if the person was seen there; else ``None``.
     """
 
-    def __init__(self, identity: int, frame: int, belief: Beliefs, score: float, appearance: Array | None) -> None:
+    def __init__(self, identity: int, frame: int, belief: KalmanState, score: float, appearance: Array | None) -> None:
         self.id, self.score, self.appearance = identity, score, appearance
         self.belief = belief
         self.begun = self.last_seen = frame
@@ -70,12 +70,12 @@ class Track:
     @property
     def box(self) -> Array:
         """x1, y1, x2, y2 in pixels."""
-        return kalman.boxes_of(self.belief.means)[0]
+        return kalman_filter.boxes_of(self.belief.means)[0]
 
     def see(self, box: Array, score: float, appearance: Array | None, frame: int, detection: int) -> None:
         """Go on with a detection."""
-        self.belief = kalman.correct(self.belief, box[None])
-        if not self.lost:  # as in the original, which leaves the score of one that is found again
+        self.belief = kalman_filter.correct(self.belief, box[None])
+        if not self.lost:  # as in PaddleDetection, which leaves the score of one that is found again
             self.score = score
         if appearance is not None and self.appearance is not None:
             mixed = _SMOOTHING * self.appearance + (1 - _SMOOTHING) * appearance
@@ -97,13 +97,13 @@ class Tracker:
         self.lost: list[Track] = []
         self._frame = self._given = 0
 
-    def update(self, boxes: Array, scores: Array, appearances: Array | None = None) -> list[Track]:
+    def update(self, boxes: Array, scores: Array, embeddings: Array | None = None) -> list[Track]:
         """The next frame.
 
         Args:
             boxes: ``(N, 4)`` x1, y1, x2, y2, pixels.
             scores: ``(N,)``.
-            appearances: ``(N, D)`` embeddings, or none in any frame.
+            embeddings: ``(N, D)`` embeddings, or none in any frame.
 
         Returns:
             The confirmed tracks of this frame. One begins to be confirmed when it was seen a second time, or in the very
@@ -111,8 +111,8 @@ class Tracker:
         """
         self._frame += 1
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        if appearances is not None:
-            appearances = appearances / np.linalg.norm(appearances, axis=1, keepdims=True).clip(1e-12)
+        if embeddings is not None:
+            embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
         strong = np.flatnonzero(scores > self.settings.strong)
         weak = np.flatnonzero((scores > self.settings.weak) & (scores <= self.settings.strong))
         known = [track for track in self.tracked if track.confirmed]
@@ -127,27 +127,25 @@ class Tracker:
             pairs = assign(cost, limit)
             for row, column in pairs:
                 index = int(detections[column])
-                appearance = None if appearances is None else appearances[index]
+                appearance = None if embeddings is None else embeddings[index]
                 tracks[row].see(boxes[index], float(scores[index]), appearance, self._frame, index)
             rows, columns = {row for row, _ in pairs}, [column for _, column in pairs]
             return [t for i, t in enumerate(tracks) if i not in rows], np.delete(detections, columns)
 
         settings = self.settings
-        cost = self._first_cost(candidates, boxes[strong], None if appearances is None else appearances[strong])
+        cost = self._first_cost(candidates, boxes[strong], None if embeddings is None else embeddings[strong])
         found_again = [track for track in candidates if track.lost]
-        left, strong = see(candidates, strong, cost, settings.greatest_distance)
+        left, strong = see(candidates, strong, cost, settings.match_thresh)
         found_again = [track for track in found_again if not track.lost]
         still = [track for track in left if not track.lost]
-        if appearances is None:  # to the boxes that the first association left, ByteTrack adds only weak ones
-            still, _ = see(still, weak, overlap_distances(still, boxes[weak]), settings.greatest_overlap_distance)
+        if embeddings is None:  # to the boxes that the first association left, ByteTrack adds only weak ones
+            still, _ = see(still, weak, overlap_distances(still, boxes[weak]), settings.second_match_thresh)
         else:
-            still, strong = see(
-                still, strong, overlap_distances(still, boxes[strong]), settings.greatest_overlap_distance
-            )
+            still, strong = see(still, strong, overlap_distances(still, boxes[strong]), settings.second_match_thresh)
         distances = overlap_distances(newcomers, boxes[strong])
-        gone, strong = see(newcomers, strong, distances, settings.greatest_newcomer_distance)
+        gone, strong = see(newcomers, strong, distances, settings.unconfirmed_match_thresh)
         begun = [
-            self._begin(boxes[i], float(scores[i]), None if appearances is None else appearances[i], int(i))
+            self._begin(boxes[i], float(scores[i]), None if embeddings is None else embeddings[i], int(i))
             for i in strong
         ]
         for track in still:
@@ -179,16 +177,16 @@ class Tracker:
 
     def _begin(self, box: Array, score: float, appearance: Array | None, detection: int) -> Track:
         self._given += 1
-        track = Track(self._given, self._frame, kalman.begin(box[None]), score, appearance)
+        track = Track(self._given, self._frame, kalman_filter.begin(box[None]), score, appearance)
         track.detection = detection
         return track
 
-    def _first_cost(self, tracks: Sequence[Track], boxes: Array, appearances: Array | None) -> Array:
-        if appearances is None or not tracks or not len(boxes):
+    def _first_cost(self, tracks: Sequence[Track], boxes: Array, embeddings: Array | None) -> Array:
+        if embeddings is None or not tracks or not len(boxes):
             return overlap_distances(tracks, boxes)
         own = np.stack([track.appearance for track in tracks if track.appearance is not None])
-        apart = np.maximum(0, 1 - own @ appearances.T)
-        motion = kalman.squared_distances(_joined(tracks), boxes)
+        apart = np.maximum(0, 1 - own @ embeddings.T)
+        motion = kalman_filter.gating_distance(_joined(tracks), boxes)
         cost = (1 - _MOTION_SHARE) * apart + _MOTION_SHARE * motion
         return np.where(motion > _GATE, np.inf, cost)
 
@@ -220,7 +218,7 @@ def assign(cost: Array, limit: float) -> list[tuple[int, int]]:
     extended = np.full((rows + columns, rows + columns), limit / 2)
     extended[:rows, :columns] = np.minimum(cost, _IMPOSSIBLE)
     extended[rows:, columns:] = 0
-    return [(row, column) for row, column in least_cost_pairs(extended) if row < rows and column < columns]
+    return [(row, column) for row, column in linear_assignment(extended) if row < rows and column < columns]
 
 
 def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
@@ -235,9 +233,9 @@ def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
     return 1 - overlap / (areas[0][:, None] + areas[1][None] - overlap)
 
 
-def _joined(tracks: Sequence[Track]) -> Beliefs:
+def _joined(tracks: Sequence[Track]) -> KalmanState:
     beliefs = [track.belief for track in tracks]
-    return Beliefs(np.concatenate([b.means for b in beliefs]), np.concatenate([b.covariances for b in beliefs]))
+    return KalmanState(np.concatenate([b.means for b in beliefs]), np.concatenate([b.covariances for b in beliefs]))
 
 
 def _predict(tracks: Sequence[Track]) -> None:
@@ -245,4 +243,4 @@ def _predict(tracks: Sequence[Track]) -> None:
     for track in tracks:
         if track.lost:
             track.belief.means[0, 7] = 0
-        track.belief = kalman.predict(track.belief)
+        track.belief = kalman_filter.predict(track.belief)

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.provenance import printable
+from tinypose_torch.utils.provenance import printable
 from tinypose_torch.video.times import FrameTimes
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))

@@ -23,12 +23,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.provenance import SOFTWARE
-from tinypose_torch.results import Poses
-from tinypose_torch.video.ahead import Look, LookAhead, SharedFrames
+from tinypose_torch.estimators.results import Poses
+from tinypose_torch.utils.provenance import SOFTWARE
 from tinypose_torch.video.channel import Channel, tell
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
+from tinypose_torch.video.lookahead_process import Look, LookAhead, SharedFrames
 
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there

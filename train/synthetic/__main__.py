@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.atomic import replacing
 from tinypose_torch.data.ai_challenger import coco_category, write_json
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.utils.atomic import replacing
 from train.synthetic.scenes import Annotation, draw_scene
 
 _HELD_OUT = 10  # one picture in so many

@@ -14,8 +14,8 @@ from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, bod
 Array = np.ndarray
 NAMES = COCO17.keypoint_names
 _FACE = frozenset(NAMES[:5])
-_LEAST_PIXELS = 150  # of a person, to be annotated
-_LEAST_VISIBLE = 6  # keypoints
+_MIN_PIXELS = 150  # of a person, to be annotated
+_MIN_VISIBLE = 6  # keypoints
 _HEIGHTS = (0.45, 1.05)
 _NEAR = 0.06  # of the height: how near its limb must be seen for a hidden joint to be guessed
 
@@ -179,7 +179,7 @@ def annotate(canvas: Canvas, owner: int, person: Painted) -> Annotation | None:
     height, width = canvas.image.shape[:2]
     mine = canvas.owner == owner
     area = int(mine.sum())
-    if area < _LEAST_PIXELS:
+    if area < _MIN_PIXELS:
         return None
     keypoints = np.zeros((len(NAMES), 3))
     for index, name in enumerate(NAMES):
@@ -193,7 +193,7 @@ def annotate(canvas: Canvas, owner: int, person: Painted) -> Annotation | None:
         holds = name in _FACE if part == HEAD_PART else name in person.parts[part].joints
         if holds or _limb_is_near(canvas, mine, name, (column, row), person):
             keypoints[index] = round(float(x), 2), round(float(y), 2), 2 if holds else 1
-    if (keypoints[:, 2] == 2).sum() < _LEAST_VISIBLE:
+    if (keypoints[:, 2] == 2).sum() < _MIN_VISIBLE:
         return None
     rows, columns = np.flatnonzero(mine.any(axis=1)), np.flatnonzero(mine.any(axis=0))
     x1, y1, x2, y2 = (int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))

@@ -128,7 +128,7 @@ std::vector<Person> PoseEstimator::detect(const cv::Mat& rgb) {
 std::vector<Keypoint> PoseEstimator::find_keypoints(const cv::Mat& rgb, const cv::Rect2f& box) {
     const Description& about = pose_->description;
     const cv::Rect region = crop_region(box, rgb.size());
-    // Isotropic: fits the crop's width, its centre in the middle. The points are float32, as in the original.
+    // Isotropic: fits the crop's width, its centre in the middle. The points are float32, as in PaddleDetection.
     const float cx = static_cast<float>(region.width / 2.0), cy = static_cast<float>(region.height / 2.0);
     const float above = static_cast<float>(cy - region.width * 0.5);
     const float left = cx - (cy - above);

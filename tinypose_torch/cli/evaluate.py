@@ -1,0 +1,210 @@
+"""`tinypose evaluate`: accuracy of a pose network, a detector, or both together, on annotated images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
+from tinypose_torch.checkpoints.identity import resolve_model
+from tinypose_torch.cli import evaluation_tasks as tasks
+from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.evaluation.tracking import score_files
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime import Runner, load_runner
+from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.defaults import AUTO
+from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.outputs import check_outputs
+from tinypose_torch.utils.table import format_table
+from tinypose_torch.utils.threads import check_threads
+
+_TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
+_POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate, save the predictions, print the table, write the figures."""
+    inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
+    outputs = {"--json": options.json, "--predictions": options.predictions}
+    check_outputs(outputs, [*inputs, options.tracks], options.images)
+    if options.tracks:
+        return _evaluate_tracks(options)
+    check_threads(options.threads, "--threads")
+    _check_options(options)
+    runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
+    if options.predictions:
+        _write_json(options.predictions, found.results)
+    if not found.results:
+        print("tinypose: warning: nothing was found in the images", file=sys.stderr)
+    accuracy = found.score() if found.score is not None else {}
+    entry = runner.metadata.entry
+    facts = {
+        **accuracy,
+        "images": found.num_images,
+        "model": entry.name,
+        "weights": options.weights or "official",
+        "backend": runner.backend,
+        "precision": runner.metadata.precision,
+        "flip": options.flip,
+        "shift": options.flip and options.shift,
+        "decoding": options.decoding or getattr(entry, "decoding", None),
+        "annotations": options.annotations,
+        "detections": options.detections,
+        **found.facts,
+    }
+    print(
+        f"images: {found.num_images}, {'boxes' if isinstance(entry, DetectorEntry) else 'people'} found: {len(found.results)}"
+    )
+    _report(accuracy, facts, options)
+    if options.weights and accuracy:
+        _print_next(runner, options)
+    return 0
+
+
+def _print_next(runner: Runner, options: argparse.Namespace) -> None:
+    """Print what comes after measuring: a file for an app, and then that file on images."""
+    weights, entry = str(options.weights), runner.metadata.entry
+    if runner.backend == "eager":
+        print_next(["tinypose", "export", entry.name, "--weights", weights])
+    else:
+        part = "detector" if entry.task == "detection" else "pose"
+        print_next(["tinypose", "predict", options.images, f"--{part}-weights", weights])
+
+
+def _check_flip(skeleton: Skeleton) -> None:
+    """Refuse a flip test that would not swap left and right keypoints."""
+    unpaired = skeleton.unpaired_names()
+    if unpaired:
+        raise ValueError(
+            f"--flip: the weights do not say which keypoints are the opposites of {', '.join(unpaired)}; leave out "
+            "--flip, or train with data.flip_pairs"
+        )
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is loaded."""
+    if not options.images:
+        raise ValueError("--images is missing: the folder of the annotated images")
+    for name in ("limit", "max_people"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"--{_dashed(name)} {getattr(options, name)}; at least 1 is needed")
+    if options.truth:
+        _refuse(
+            options,
+            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
+            "COCO files; MPII is evaluated on all its people",
+        )
+    if not options.shift and not options.flip:
+        raise ValueError("--no-shift is of the flip test; add --flip")
+    if options.with_detector:
+        if options.detector:
+            raise ValueError("--with-detector is for --pose NAME; --detector NAME evaluates a detector alone")
+        _refuse(options, ("flip", "detections"), "a pose network without a detector")
+    elif options.detector_weights:
+        raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
+    elif options.person_class:
+        raise ValueError("--person-class is for --with-detector; --detector is evaluated on all its classes")
+    if options.detection_threshold is not None:
+        if not (options.detections or options.with_detector):
+            raise ValueError("--detection-threshold is for the boxes of --detections or --with-detector")
+        if not 0 <= options.detection_threshold <= 1:
+            raise ValueError(f"--detection-threshold {options.detection_threshold}; expected 0 to 1")
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], kind: str) -> None:
+    """Refuse options that are for something else."""
+    for name in names:
+        if getattr(options, name):
+            raise ValueError(f"--{_dashed(name)} is for {kind}")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+    usage = "--detector NAME" if options.detector else "--pose NAME"
+    allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
+    name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
+    task = get_entry(name).task
+    if options.detector and task != "detection":
+        raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
+    if not options.detector and task == "detection" and options.pose != AUTO:
+        raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
+    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
+    entry = runner.metadata.entry
+    if isinstance(entry, DetectorEntry):
+        _refuse(options, _POSE_OPTIONS, "pose networks")
+        return runner, tasks.evaluate_boxes(runner, entry, options)
+    if options.flip:
+        _check_flip(entry.skeleton)
+    if isinstance(entry, BottomUpEntry):
+        _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} finds people itself")
+        if not options.shift:
+            raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
+        return runner, tasks.evaluate_bottom_up(runner, entry, options)
+    assert isinstance(entry, PoseEntry)
+    evaluate = tasks.evaluate_mpii if options.truth else tasks.evaluate_top_down
+    return runner, evaluate(runner, entry, options)
+
+
+def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+    name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
+    if get_entry(name).task == "bottom-up pose":
+        raise ValueError(f"--with-detector is for top-down networks; {name} finds people itself")
+    detector = resolve_model(
+        options.with_detector, options.detector_weights, ("detection",), "--with-detector NAME"
+    ).name
+    options.decoding = options.decoding or "dark"  # as deployed, whatever the network's own is
+    estimator = PoseEstimator(
+        detector,
+        name,
+        options.detector_weights,
+        options.weights,
+        options.backend,
+        options.device,
+        detection_threshold=options.detection_threshold,
+        person_class=options.person_class,
+        decoding=options.decoding,
+        threads=options.threads,
+    )
+    return estimator.pose_runner, tasks.evaluate_pipeline(estimator, options)
+
+
+def _evaluate_tracks(options: argparse.Namespace) -> int:
+    """People who were followed before, against MOTChallenge's annotations of the same video."""
+    used = ("detector", "weights", "images", "limit", "predictions")
+    boxes = ("detector_weights", "person_class", "detection_threshold")
+    for name in (*_POSE_OPTIONS, *used, *boxes):
+        if getattr(options, name):
+            raise ValueError(f"--{_dashed(name)} has no effect on --tracks, which are of a network that ran before")
+    scores = score_files(options.annotations, options.tracks)
+    accuracy = {_TRACKING_NAMES.get(name, name): value for name, value in scores._asdict().items()}
+    _report(accuracy, {**accuracy, "annotations": options.annotations, "tracks": options.tracks}, options)
+    return 0
+
+
+def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse.Namespace) -> None:
+    if accuracy:
+        print(format_table(tuple(accuracy), [tuple(map(_shown, accuracy.values()))], right=range(len(accuracy))))
+    if options.json:
+        _write_json(options.json, facts, indent=2)
+
+
+def _write_json(path: str, content: Any, indent: int | None = None) -> None:
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
+
+
+def _shown(value: float) -> str:
+    """A figure of the table; COCO's -1 means that there is nothing of a size."""
+    if isinstance(value, int):
+        return str(value)
+    if value < 0:
+        return "-"
+    return f"{value:.3f}" if value <= 1 else f"{value:.2f}"

@@ -1,0 +1,231 @@
+"""The networks of `tinypose evaluate` on annotated images: what each kind of them finds, and how it is scored."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
+from tinypose_torch.data.coco import CocoFile, read_coco, read_json
+from tinypose_torch.data.detection_annotations import load_detection_annotations
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.images import check_images
+from tinypose_torch.data.mpii import load_mpii_annotations
+from tinypose_torch.data.pose_annotations import PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.evaluation.bottom_up import find_in_images
+from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.images import ImageFile, select_images
+from tinypose_torch.evaluation.mpii import mpii_results, pckh_of_predictions, read_mpii_truth
+from tinypose_torch.evaluation.pipeline import pipeline_results
+from tinypose_torch.evaluation.top_down import predict_people
+from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime import Runner
+
+Results = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a network found in the images of a dataset.
+
+    Attributes:
+        results: What ``--predictions`` saves: records of COCO's result format, or of `mpii_results`.
+        num_images: Number of images that were evaluated.
+        score: Gives the accuracy by name; ``None`` without annotations.
+        facts: What else the figures' file tells.
+    """
+
+    results: Results
+    num_images: int
+    score: Callable[[], dict[str, float]] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Namespace) -> Found:
+    """A detector."""
+    content = _read_content(options)
+    truth = _completed(read_truth(options.annotations, content=content))
+    images, _ = load_detection_annotations(
+        options.annotations, entry.class_names, keep_empty=True, content=truth.content, allow_unannotated=True
+    )
+    items = images.items[: options.limit]
+    check_images(items, options.images)
+    _print_skipped(images.skipped)
+    with tqdm(total=len(items), unit="image", disable=None) as bar:
+        results = list(detect_in_images(runner, items, Path(options.images), images.category_ids, bar.update))
+
+    def score() -> dict[str, float]:
+        return box_accuracy(truth, results, images.category_ids, [item.image_id for item in items])
+
+    return Found(results, len(items), score if content["annotations"] else None)
+
+
+def evaluate_bottom_up(runner: Runner, entry: BottomUpEntry, options: argparse.Namespace) -> Found:
+    """A bottom-up network."""
+    coco, truth = _read_keypoints(entry, options)
+    images = _select(coco, options)[: options.limit]
+
+    def find(progress: Callable[[int], object]) -> Results:
+        folder = Path(options.images)
+        return list(find_in_images(runner, images, folder, coco.category_id, flip=options.flip, progress=progress))
+
+    return _on_whole_images(find, images, coco, truth, options)
+
+
+def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
+    """A detector and a top-down network together, with the crop and the decoding of the deployed pipeline."""
+    coco, truth = _read_keypoints(estimator.pose_entry, options)
+    images = _select(coco, options)[: options.limit]
+
+    def find(progress: Callable[[int], object]) -> Results:
+        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress))
+
+    assert estimator.detector_entry is not None
+    facts = {
+        "detector": estimator.detector_entry.name,
+        "detector_weights": options.detector_weights or "official",
+        "detection_threshold": estimator.detection_threshold,
+    }
+    return dataclasses.replace(_on_whole_images(find, images, coco, truth, options), facts=facts)
+
+
+def _on_whole_images(
+    find: Callable[[Callable[[int], object]], Results],
+    images: Sequence[ImageFile],
+    coco: CocoFile,
+    truth: Truth,
+    options: argparse.Namespace,
+) -> Found:
+    sigmas = _sigmas(coco.skeleton, options)
+    check_images(images, options.images)
+    with tqdm(total=len(images), unit="image", disable=None) as bar:
+        results = find(bar.update)
+
+    def score() -> dict[str, float]:
+        return keypoint_accuracy(truth, results, sigmas, [image.image_id for image in images])
+
+    return Found(results, len(images), score if coco.annotations else None)
+
+
+def evaluate_top_down(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> Found:
+    """A top-down network on annotated boxes, or on those of a detection file."""
+    coco, truth = _read_keypoints(entry, options)
+    sigmas = _sigmas(coco.skeleton, options)
+    people, image_ids = _people(coco, entry, options)
+    results = keypoint_results(_predict(runner, people, options), sigmas, category_id=coco.category_id)
+
+    def score() -> dict[str, float]:
+        return keypoint_accuracy(truth, results, sigmas, image_ids)
+
+    return Found(results, len(image_ids), score if coco.annotations else None)
+
+
+def evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> Found:
+    """A top-down network on MPII."""
+    people, truth = load_mpii_annotations(options.annotations), read_mpii_truth(options.truth)
+    if len(people.skeleton) != len(entry.skeleton):
+        raise DatasetError(f"MPII has {len(people.skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
+    if len(people) != len(truth.head_sizes):
+        raise DatasetError(
+            f"{options.truth} is of {len(truth.head_sizes)} people, {options.annotations} of {len(people)}"
+        )
+    predictions = _predict(runner, people, options)
+    images = {record.file_name for record in people.items}
+    return Found(mpii_results(predictions, people), len(images), lambda: pckh_of_predictions(predictions, truth))
+
+
+def _read_content(options: argparse.Namespace) -> dict[str, Any]:
+    """The annotation file; without annotations only where predictions are saved."""
+    path = Path(options.annotations)
+    content = read_json(path)
+    if content.get("annotations") in (None, []):
+        if not options.predictions:
+            raise DatasetError(f"{path}: no annotations; pass --predictions FILE to save what is found in the images")
+        print(f"{path} has no annotations: the predictions are saved, there is no accuracy")
+        return {**content, "annotations": []}
+    import_pycocotools()  # before the work, not after it
+    return content
+
+
+def _read_keypoints(entry: PoseEntry | BottomUpEntry, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
+    """The annotations, if they are of the network's keypoints; and the same for COCO's evaluation."""
+    content = _read_content(options)
+    coco = read_coco(options.annotations, entry.skeleton, content)
+    skeleton = coco.skeleton
+    if skeleton.keypoint_names != entry.skeleton.keypoint_names:
+        if len(skeleton) != len(entry.skeleton):
+            raise DatasetError(f"{coco.path} has {len(skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
+        raise DatasetError(
+            f"{coco.path} names its keypoints {', '.join(skeleton.keypoint_names)}; "
+            f"{entry.name} finds {', '.join(entry.skeleton.keypoint_names)}"
+        )
+    return coco, _completed(read_truth(coco.path, keypoint_category=coco.category_id, content=content))
+
+
+def _completed(truth: Truth) -> Truth:
+    """The truth, after a line on the fields that were derived."""
+    if truth.derived:
+        missing = ", ".join(f"{name} ({count})" for name, count in truth.derived.items())
+        print(f"{truth.path}: annotations without {missing}; derived as COCO defines them")
+    return truth
+
+
+def _select(coco: CocoFile, options: argparse.Namespace) -> list[ImageFile]:
+    """The images that the options choose."""
+    least, most = (1, 1) if options.single_person else (0, options.max_people)
+    if most is not None and not coco.annotations:
+        raise DatasetError(f"{coco.path}: no annotations, by which images are chosen for their number of people")
+    images = select_images(coco, least, most)
+    if not images:
+        number = "exactly 1 person" if options.single_person else f"at most {most} people"
+        raise DatasetError(f"{coco.path}: no image with {number}")
+    return images
+
+
+def _people(coco: CocoFile, entry: PoseEntry, options: argparse.Namespace) -> tuple[PoseAnnotations, list[int]]:
+    """The people in annotated or detected boxes, and the ids of the images that count."""
+    image_ids = [image.image_id for image in _select(coco, options)]
+    if options.detections:
+        threshold = options.detection_threshold or 0.0
+        people = load_detections(coco, options.detections, entry.input_size, threshold, allow_empty=True)
+        image_ids = image_ids[: options.limit]
+    elif coco.annotations:
+        people = load_pose_annotations(coco, entry.input_size)
+        if options.limit is not None:
+            with_people = {record.image_id for record in people.items}
+            image_ids = [identity for identity in image_ids if identity in with_people][: options.limit]
+    else:
+        raise DatasetError(f"{coco.path}: no annotated boxes; pass --detections FILE or --with-detector NAME")
+    chosen = set(image_ids)
+    return dataclasses.replace(people, items=[item for item in people.items if item.image_id in chosen]), image_ids
+
+
+def _predict(runner: Runner, people: PoseAnnotations, options: argparse.Namespace) -> list[KeypointPrediction]:
+    check_images(people.items, options.images)
+    _print_skipped(people.skipped)
+    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding}
+    with tqdm(total=len(people), unit="person", disable=None) as bar:
+        return list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
+
+
+def _print_skipped(skipped: dict[str, list[Any]]) -> None:
+    for reason, ids in skipped.items():
+        print(f"not used: {len(ids)} {reason}")
+
+
+def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
+    if options.sigmas is None:
+        return skeleton.sigmas
+    if len(options.sigmas) != len(skeleton) or not np.all(np.array(options.sigmas) > 0):
+        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed")
+    return tuple(options.sigmas)

@@ -1,0 +1,175 @@
+"""`tinypose export`: a network as a file that takes pixels and gives keypoints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
+from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
+from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.estimators.top_down import PoseEstimator, people_for_network
+from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
+from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
+from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
+from tinypose_torch.factory import load_model
+from tinypose_torch.runtime.exported import open_exported
+from tinypose_torch.utils.defaults import AUTO
+from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.images import find_inputs
+from tinypose_torch.utils.outputs import check_outputs
+
+Model = tuple[nn.Module, str | None]  # and its weight file
+SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export, run the file beside the eager networks, print and keep the receipt."""
+    if options.output:
+        _check_output(Path(options.output), options)  # before weights are read
+    sources = _resolve_models(options)
+    names = [source.name for source in sources]
+    output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
+    _check_output(output, options)
+    _check(options, names)
+    size = tuple(options.input_size) if options.input_size else None
+    if size and len(names) > 1:
+        raise ValueError("--input-size is for files of one network")
+    models: list[Model] = [
+        (load_model(source, input_size=size), file)
+        for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
+    ]
+    models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first
+    chosen = ExportOptions(
+        options.format,
+        images=not options.raw,
+        decode=not (options.raw or options.heatmaps),
+        batch=None if options.dynamic_batch else options.batch,
+        precision=options.precision,
+        error_budget=options.error_budget,
+    )
+    num_photos = len(find_inputs([options.images])[0]) if options.images else 0
+    networks = [network for network, _ in models]
+    stages = export_stages(
+        [entry_of(network).name for network in networks],
+        options.format,
+        options.precision,
+        num_photos=num_photos,
+        receipt=True,
+    )
+    print(f"exporting {' and '.join(names)} to {options.format}, {options.precision} ...", flush=True)
+    with show_progress("export", stages) as progress:
+        if num_photos:
+            progress(PHOTOS, 0)
+        images = [_images_for(network, file, options, models) for network, file in models]
+        made = _export(networks, output, chosen, images if options.images else None, progress)
+        compared = _compare(models, images, made, output, options, progress)
+    receipt = make_receipt(output, compared)
+    path = write_receipt(receipt, output)
+    print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
+    for facts in compared:
+        _print_comparison(facts)
+    parts = ["detector" if entry_of(network).task == "detection" else "pose" for network in networks]
+    print_next(["tinypose", "predict", options.images or "photo.jpg", *_weights_options(parts, output)])
+    return 0
+
+
+def _weights_options(parts: list[str], file: Path) -> list[str]:
+    return [word for part in parts for word in (f"--{part}-weights", str(file))]
+
+
+def _check_output(output: Path, options: argparse.Namespace) -> None:
+    inputs = (options.weights, options.with_weights, options.detector_weights)
+    outputs = {"--output": output, "the receipt": receipt_path(output)}
+    check_outputs(outputs, inputs, options.images, options.overwrite)
+
+
+def _resolve_models(options: argparse.Namespace) -> list[ModelSource]:
+    """The model, and the second one where there is one, with their weights."""
+    sources = [resolve_model(options.model, options.weights, usage="NAME")]
+    if options.with_model or options.with_weights:
+        sources.append(resolve_model(options.with_model, options.with_weights, usage="--with NAME"))
+    return sources
+
+
+def _export(
+    networks: list[nn.Module], output: Path, chosen: ExportOptions, photos: list[np.ndarray] | None, progress: Progress
+) -> list[Exported]:
+    """What was made of each network."""
+    calibration: list[np.ndarray | None] = [*photos] if photos else [None for _ in networks]
+    if len(networks) == 1:
+        return [export_model(networks[0], output, chosen, calibration[0], progress)]
+    pair = export_pair(networks[0], networks[1], output, chosen, (calibration[0], calibration[1]), progress)
+    return list(pair.values())
+
+
+def _compare(
+    models: list[Model],
+    images: list[np.ndarray],
+    made: list[Exported],
+    output: Path,
+    options: argparse.Namespace,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Facts of every network for the receipt."""
+    compared = []
+    kind = "photos" if options.images else "images of seeded noise"
+    for index, ((network, _), some, exported) in enumerate(zip(models, images, made, strict=True)):
+        progress(COMPARE, index / len(models))
+        runner = open_exported(output, options.format, task=entry_of(network).task)
+        compared.append(compare(runner, network, some, f"{len(some)} {kind}", exported.facts))
+    return compared
+
+
+def _check(options: argparse.Namespace, names: list[str]) -> None:
+    """Refuse options that need others, or have no effect on the models."""
+    tasks = {get_entry(name).task for name in names}
+    if options.precision == "int8" and not options.images:
+        raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
+    for name in ("detector", "detector_weights"):
+        if getattr(options, name) is not None and options.images is None:
+            raise ValueError(f"--{name.replace('_', '-')} needs --images, in which it finds the people")
+    detector = options.detector or options.detector_weights
+    if options.person_class is not None and not (options.images and (detector or "detection" in tasks)):
+        raise ValueError("--person-class needs --images, and a detector that finds the people in them")
+    if options.error_budget is not None and options.precision != "int8":
+        raise ValueError("--error-budget needs --precision int8")
+    if detector is not None and "pose" not in tasks:
+        option = "--detector" if options.detector else "--detector-weights"
+        raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
+
+
+def _print_comparison(facts: dict[str, Any]) -> None:
+    print(f"{facts['model']} beside the eager network, on {facts['images']}:")
+    for name, value in facts["differences"].items():
+        print(f"  {name}: {value:.3g}")
+    print(f"  time: {facts['latency_ratio_to_eager']:.2f} of eager")
+    for name, value in facts["made"].items():
+        if not isinstance(value, dict):
+            print(f"  {name}: {value}")
+        elif value:
+            print(f"  {name}:")
+            for item, detail in value.items():
+                shown = ", ".join(f"{k} {v}" for k, v in detail.items()) if isinstance(detail, dict) else detail
+                print(f"    {item}: {shown}")
+
+
+def _images_for(network: nn.Module, file: str | None, options: argparse.Namespace, models: list[Model]) -> np.ndarray:
+    """Photos, or the people in them, cut to the network's input; seeded noise without photos."""
+    entry = entry_of(network)
+    if options.images is None:
+        generator = np.random.default_rng(0)
+        return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
+    detector, weights = options.detector or (AUTO if options.detector_weights else None), options.detector_weights
+    for other, other_file in models:
+        if entry_of(other).task == "detection" and detector is None:
+            detector, weights = entry_of(other).name, other_file
+    if isinstance(entry, PoseEntry) and detector is not None:
+        estimator = PoseEstimator(detector, entry.name, weights, file, person_class=options.person_class)
+        return people_for_network(options.images, estimator, entry)
+    return photos_for_network(options.images, entry)

@@ -1,0 +1,170 @@
+"""The networks of `tinypose predict`: which, in what form, on which backend."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tinypose_torch.checkpoints.identity import resolve_model
+from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
+from tinypose_torch.runtime.exported import backend_of
+from tinypose_torch.utils import defaults
+from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.threads import count_cores
+from tinypose_torch.video import VideoReader, is_camera, is_video
+from tinypose_torch.video.lookahead import Lookahead, iter_lookahead
+
+Weights = str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Detector and pose network, to be built in one process or another; see `PoseEstimator`."""
+
+    detector: str | None
+    pose: str
+    detector_weights: Weights
+    pose_weights: Weights
+    backend: str
+    device: str
+    detection_threshold: float | None
+    person_class: str | None
+    crop: str
+    threads: int | None
+
+    def build(self) -> PoseEstimator:
+        return PoseEstimator(
+            self.detector,
+            self.pose,
+            self.detector_weights,
+            self.pose_weights,
+            self.backend,
+            self.device,
+            detection_threshold=self.detection_threshold,
+            person_class=self.person_class,
+            crop=self.crop,
+            threads=self.threads,
+        )
+
+    def build_look(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
+        """What finds the people in an RGB image, from a score on, and then their poses."""
+        return partial(iter_lookahead, estimator=self.build(), threshold=threshold)
+
+
+def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Networks:
+    """Detector and pose network for the sources, in their fastest form.
+
+    Raises:
+        ValueError: Options that do not go together.
+    """
+    detector = None
+    if options.detector != defaults.NO_DETECTOR:
+        detector = resolve_model(options.detector, options.detector_weights, ("detection",), "--detector NAME").name
+    else:
+        names = ("detector_weights", "detection_threshold", "person_class")
+        _refuse(options, names, f"with --detector {defaults.NO_DETECTOR}")
+        _refuse_intervals(options, f"--detector {defaults.NO_DETECTOR}")
+    backend = _backend(options)
+    weights = [options.detector_weights, options.pose_weights]
+    if backend == "auto" and options.device == "cpu" and can_export():
+        count = count_images(sources)
+        weights = [_form(name, file, count) for name, file in zip((detector, options.pose), weights, strict=True)]
+    return Networks(
+        detector,
+        options.pose,
+        weights[0],
+        weights[1],
+        backend,
+        options.device,
+        options.detection_threshold,
+        options.person_class,
+        options.crop or defaults.CROP_RULES[0],
+        _threads(options, weights if detector else weights[1:], sources),
+    )
+
+
+def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
+    """The estimator of a bottom-up network.
+
+    Raises:
+        ValueError: Options for detectors or their boxes.
+    """
+    if options.detector is not None:
+        raise ValueError(
+            f"--detector {options.detector} has no effect on --pose {options.pose}, which finds people itself; "
+            "leave one of them out"
+        )
+    names = ("detector_weights", "detection_threshold", "person_class", "crop")
+    _refuse(options, names, f"on {options.pose}, which finds people itself")
+    _refuse_intervals(options, f"--pose {options.pose}")
+    return BottomUpEstimator(
+        options.pose, options.pose_weights, _backend(options), options.device, threads=options.threads
+    )
+
+
+def say_what_runs(estimator: PoseEstimator, networks: Networks, sources: Sequence[str]) -> None:
+    """Print the backends, and how to get a faster one where that pays."""
+    runners = (estimator.detector_runner, estimator.pose_runner)
+    backends = sorted({runner.backend for runner in runners if runner is not None})
+    slow = networks.backend == "auto" and networks.device == "cpu" and backends == ["eager"] and not can_export()
+    pays = slow and count_images(sources) >= EXPORT_PAYS_FROM
+    hint = f"; faster on the CPU with: {install_hint('export')}" if pays else ""
+    print(f"running on {' and '.join(backends)}{hint}", file=sys.stderr)
+
+
+def count_images(sources: Iterable[str]) -> float:
+    """Photos, and frames of videos as their headers declare them; infinity with a camera or a video that does not."""
+    return sum(_count_frames(source) if is_video(source) else 1 for source in sources)
+
+
+def _count_frames(source: str) -> float:
+    if is_camera(source):
+        return float("inf")
+    try:
+        with VideoReader(source) as video:
+            return video.declared_frames or float("inf")
+    except (ValueError, OSError):
+        return 0  # reported when its turn comes
+
+
+def _form(name: str | None, weights: Weights, num_images: float) -> Weights:
+    """The exported file or the weights to run a network from."""
+    if name is None:
+        return None
+    try:
+        return fastest_form(name, weights, num_images)
+    except CacheError as error:
+        print(f"{name} runs on eager: {error}", file=sys.stderr)
+        return weights
+
+
+def _threads(options: argparse.Namespace, weights: Iterable[Weights], sources: Iterable[str]) -> int | None:
+    """As asked for; half of the cores for exported files in videos, where two processes run them."""
+    exported = all(file is not None and backend_of(Path(file)) for file in weights)
+    if options.threads is None and exported and any(map(is_video, sources)):
+        return max(1, count_cores() // 2)
+    return options.threads
+
+
+def _backend(options: argparse.Namespace) -> str:
+    return options.backend or os.environ.get("TINYPOSE_BACKEND") or "auto"
+
+
+def _refuse_intervals(options: argparse.Namespace, what: str) -> None:
+    if options.detect_every > 1:
+        raise ValueError(f"--detect-every {options.detect_every} has no effect: {what} uses no detector")
+
+
+def _refuse(options: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect {reason}")

@@ -1,0 +1,292 @@
+"""The `tinypose` command: its arguments. Torch is imported only once they are known to be right."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tinypose_torch import __version__, defaults
+from tinypose_torch.utils.collection import collection_paused
+from tinypose_torch.utils.hints import command_line
+
+EXIT_USAGE = 2
+EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `tinypose` and its subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="tinypose", description="PP-TinyPose in PyTorch: find people's poses in photos and videos."
+    )
+    parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_models(commands)
+    _add_evaluate(commands)
+    _add_export(commands)
+    _add_benchmark(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 141 if stdout was closed, as by head.
+    """
+    options = build_parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
+    try:
+        with collection_paused():
+            command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
+        status: int = command.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Nothing more can be printed, not even what Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        print(f"tinypose: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("tinypose: interrupted", file=sys.stderr)
+        return 130
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="find poses in photos and videos",
+        description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
+        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
+    named_by = "default: the model that the weights name; without weights"
+    add(
+        "--detector",
+        metavar="NAME",
+        help=f"person detector ({named_by} {defaults.DETECTOR}); none: the whole image is one person's box",
+    )
+    add("--pose", default=defaults.AUTO, metavar="NAME", help=f"pose network ({named_by} {defaults.POSE})")
+    kinds = (
+        ".pdparams, .safetensors, .pt, a deployed Paddle model (folder, .tar, .zip), an exported file, or a release of "
+        f"the official weights, which {command_line('tinypose models')} lists (default: the newest release)"
+    )
+    add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
+    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add(
+        "--output",
+        metavar="DIR",
+        help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
+    )
+    add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
+    _add_overwrite(add)
+    add(
+        "--view",
+        type=int,
+        nargs="?",
+        const=8765,
+        metavar="PORT",
+        help="show a video or camera in the browser while it runs, at http://127.0.0.1:PORT/ (8765; 0: a free one)",
+    )
+    add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
+    add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
+    add(
+        "--smoothing",
+        choices=("steady", "paddle", "off"),
+        default="steady",
+        help="with --track: how keypoints are smoothed; paddle: with PaddleDetection's settings (default: %(default)s)",
+    )
+    add("--no-smoothing", dest="smoothing", action="store_const", const="off", help="the same as --smoothing off")
+    add(
+        "--detection-threshold",
+        type=float,
+        metavar="S",
+        help="least score of a person (default: the detector's, 0.5)",
+    )
+    add(
+        "--keypoint-threshold",
+        type=float,
+        default=defaults.VISIBLE,
+        metavar="S",
+        help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
+    )
+    add(
+        "--person-class",
+        metavar="NAME",
+        help="class whose boxes get poses (default: person, or the detector's only one)",
+    )
+    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
+    add(
+        "--backend",
+        choices=defaults.BACKENDS,
+        help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "
+        "the networks were exported before, or there are 1000 photos and frames or more, for which they are exported "
+        "once; else eager, which is PyTorch)",
+    )
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="inference threads (default: the backend's own; for exported files in videos half as many as there are "
+        "cores)",
+    )
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+
+
+def _add_overwrite(add: Callable[..., Any]) -> None:
+    text = "replace existing files that are not earlier results of this program; inputs are never replaced"
+    add("--overwrite", action="store_true", help=text)
+
+
+def _add_models(commands: Any) -> None:
+    parser = commands.add_parser("models", help="list the models", description="The catalogue as a table.")
+    parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure accuracy on annotated images",
+        description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated boxes, those of a "
+        "detection file, or those that a detector finds (--with-detector); MPII's PCKh with --truth; COCO box AP of a "
+        "detector with --detector; MOTA and IDF1 of people whom predict --track followed with --tracks.",
+    )
+    add = parser.add_argument
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--pose",
+        default=defaults.AUTO,
+        metavar="NAME",
+        help=f"pose network (default: the model that --weights names; without weights {defaults.POSE})",
+    )
+    model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
+    add("--weights", metavar="FILE", help="weights, exported file, or release such as 2021 (default: official weights)")
+    model.add_argument(
+        "--tracks", metavar="FILE", help="evaluate what predict --track --json wrote of one video instead"
+    )
+    add(
+        "--annotations",
+        required=True,
+        metavar="FILE",
+        help="COCO keypoint file of the network's skeleton; MPII's JSON; MOTChallenge's gt.txt for --tracks",
+    )
+    add("--images", metavar="DIR", help="folder of the images")
+    add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
+    add("--device", default="cpu", help="default: %(default)s")
+    add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
+    add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
+    add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
+    add(
+        "--decoding",
+        choices=("dark", "plain"),
+        help="of heatmaps (default: the network's own; dark with --with-detector)",
+    )
+    boxes = parser.add_mutually_exclusive_group()
+    boxes.add_argument("--detections", metavar="FILE", help="COCO detection file: these boxes, not the annotated ones")
+    boxes.add_argument(
+        "--with-detector",
+        metavar="NAME",
+        help="find the boxes with this detector: the accuracy of both networks together, cropped and decoded as by predict",
+    )
+    add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
+    add("--person-class", metavar="NAME", help="class of --with-detector whose boxes get poses (default: person)")
+    add(
+        "--detection-threshold",
+        type=float,
+        metavar="S",
+        help="minimum score of a box (default: 0 with --detections, the detector's own with --with-detector)",
+    )
+    people = parser.add_mutually_exclusive_group()
+    people.add_argument("--max-people", type=int, metavar="N", help="only images with at most N annotated people")
+    people.add_argument("--single-person", action="store_true", help="only images with exactly one annotated person")
+    add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
+    add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
+    add("--limit", type=int, metavar="N", help="only the first N images")
+    add("--json", metavar="FILE", help="write the figures here")
+    add(
+        "--predictions",
+        metavar="FILE",
+        help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
+        "Needs no annotations: a file with images and categories is enough",
+    )
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="make a file for phones and other runtimes",
+        description="Export a model. By default the file takes uint8 RGB images of the model's size, one per call, "
+        "and gives keypoints (detectors: scores and boxes before suppression). A receipt compares it with the network.",
+    )
+    add = parser.add_argument
+    add(
+        "model",
+        nargs="?",
+        metavar="NAME",
+        help=f"the model; {command_line('tinypose models')} lists them (default: the model that --weights names)",
+    )
+    add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
+    add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
+    add("--weights", metavar="FILE", help="weights, or release such as 2021 (default: the official weights)")
+    add(
+        "--with",
+        dest="with_model",
+        metavar="NAME",
+        help="a second model in the same .pte: detector and pose network in one file",
+    )
+    add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
+    add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    _add_overwrite(add)
+    add(
+        "--input-size",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="multiples of 32 (default: the model's; bottom-up networks want the shape of the photos, such as 512 704)",
+    )
+    add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")
+    add("--heatmaps", action="store_true", help="images in, but heatmaps out")
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
+    batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
+    add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
+    add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
+    add("--detector-weights", metavar="FILE", help="weight file of that detector")
+    add("--person-class", metavar="NAME", help="its class that is a person (default: person, or its only one)")
+    add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")
+
+
+def _add_benchmark(commands: Any) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="compare backends on this machine",
+        description="Time the networks in every backend that is installed, side by side in one interleaved run.",
+    )
+    add = parser.add_argument
+    add("models", nargs="*", metavar="NAME", help=f"models (default: {' '.join(defaults.BENCHMARK_MODELS)})")
+    add(
+        "--weights",
+        metavar="PATH",
+        help="folder with NAME.pdparams or NAME.safetensors, weights of one model, or a release that all of them have "
+        "(default: random weights, which are as fast)",
+    )
+    add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
+    add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
+    add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")
+    add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
+    original = (
+        "folder with PaddleDetection's deployed models, NAME/model.pdmodel or .json (default: Paddle is left out)"
+    )
+    add("--paddle-model", metavar="DIR", help=original)
+    add("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
+    add("--json", metavar="FILE", help="write the figures here")
+    add("--plot", metavar="FILE", help="draw them here: .svg, .png or .pdf")

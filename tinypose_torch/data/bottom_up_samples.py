@@ -1,0 +1,111 @@
+"""Images with everybody in them: what a bottom-up network is trained on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.data.coco import CocoFile
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.geometry.skeletons import Skeleton
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class BottomUpSample:
+    """The people of an image: what the transforms change together with it.
+
+    Attributes:
+        joints: ``(P, K, 2)`` float32 x, y, pixels of the image.
+        visible: ``(P, K)`` float32, 1 where a keypoint is labelled.
+        masks: ``(h, w)`` bool each, where heatmaps of that size are learned; none before `BottomUpAffine`.
+    """
+
+    joints: Array
+    visible: Array
+    masks: tuple[Array, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+
+@dataclass(frozen=True)
+class BottomUpImage:
+    """An image and its people."""
+
+    file_name: str
+    image_id: int
+    people: BottomUpSample
+
+
+@dataclass(frozen=True)
+class BottomUpImages:
+    """The images of a dataset.
+
+    Attributes:
+        skipped: Annotation ids that are not used, by reason.
+        empty: Images that are not used, since nobody is annotated.
+    """
+
+    items: list[BottomUpImage]
+    skeleton: Skeleton
+    skipped: dict[str, list[Any]] = field(default_factory=dict)
+    empty: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def load_bottom_up_annotations(coco: CocoFile, keep_empty: bool = False) -> BottomUpImages:
+    """The images of a COCO keypoint file with the people who have keypoints.
+
+    An image whose people have none is kept, as in PaddleDetection: nobody shall be found there.
+
+    Args:
+        keep_empty: Keep images without any annotation, too, as evaluation does.
+
+    Raises:
+        DatasetError: Nobody can be used.
+    """
+    found: dict[int, list[Array]] = defaultdict(list)
+    annotated: set[int] = set()
+    skipped: dict[str, list[Any]] = defaultdict(list)
+    for annotation in coco.annotations:
+        reason = _reason_to_skip(annotation, coco)
+        if reason is None:
+            found[annotation["image_id"]].append(np.array(annotation["keypoints"], np.float32).reshape(-1, 3))
+        else:
+            skipped[reason].append(annotation.get("id"))
+        if not annotation.get("iscrowd"):
+            annotated.add(annotation["image_id"])
+    if not found:
+        reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
+        raise DatasetError(f"{coco.path}: nobody to use" + (f" ({reasons})" if reasons else ", the file is empty"))
+    items = [
+        BottomUpImage(facts["file_name"], identity, _sample(found[identity], len(coco.skeleton)))
+        for identity, facts in coco.images.items()
+        if keep_empty or identity in annotated
+    ]
+    return BottomUpImages(items, coco.skeleton, dict(skipped), len(coco.images) - len(items))
+
+
+def _reason_to_skip(annotation: dict[str, Any], coco: CocoFile) -> str | None:
+    if annotation["image_id"] not in coco.images:
+        return "of images that are not in the file"
+    if annotation.get("iscrowd"):
+        return "iscrowd"
+    if not np.isfinite(annotation["keypoints"]).all():
+        return "with NaN or infinite numbers"
+    labelled = sum(visible > 0 for visible in annotation["keypoints"][2::3])
+    if annotation.get("num_keypoints", labelled) <= 0:
+        return "without keypoints"
+    return None
+
+
+def _sample(people: list[Array], num_keypoints: int) -> BottomUpSample:
+    keypoints = np.stack(people) if people else np.zeros((0, num_keypoints, 3), np.float32)
+    return BottomUpSample(keypoints[..., :2].copy(), np.minimum(keypoints[..., 2], 1))

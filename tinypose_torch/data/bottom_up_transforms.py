@@ -1,0 +1,106 @@
+"""Augmentation of an image and everybody in it, as albumentations transforms with the distributions of HigherHRNet.
+
+They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``people``, a `BottomUpSample`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tinypose_torch.data.bottom_up_samples import BottomUpSample
+from tinypose_torch.data.pose_transforms import BasicTransform
+from tinypose_torch.geometry.crops import square_matrix
+from tinypose_torch.geometry.skeletons import Skeleton
+
+Array = np.ndarray
+BORDER = (114, 114, 114)
+MAP_STRIDES = (4, 2)
+
+
+class BottomUpTransform(BasicTransform):
+    """A transform of an image and the people in it; either may be left as it is."""
+
+    _targets = ()
+
+    @property
+    def targets(self) -> dict[str, Callable[..., Any]]:
+        return {"image": self.apply, "people": self.apply_to_sample}
+
+    def apply(self, img: Array, *args: Any, **params: Any) -> Array:
+        return img
+
+    def apply_to_sample(self, people: BottomUpSample, **params: Any) -> BottomUpSample:
+        """The people after the transform; ``params`` are those that were drawn."""
+        return people
+
+
+class BottomUpAffine(BottomUpTransform):
+    """Turn, scale and move the image and cut a square out: one warp, bilinear, grey outside.
+
+    Keypoints outside the square are no longer labelled. Heatmaps are not learned where the image does not reach.
+
+    Args:
+        size: Side of the square, pixels.
+        degrees: Greatest rotation either way.
+        scale: Least and greatest side of the square in the image, in shorter sides of it.
+        shift: Greatest way of the square's middle along each axis, in sides of it.
+    """
+
+    def __init__(
+        self, size: int, degrees: float = 30.0, scale: tuple[float, float] = (0.75, 1.5), shift: float = 0.2
+    ) -> None:
+        super().__init__(p=1.0)
+        self.size, self.degrees, self.scale, self.shift = size, degrees, scale, shift
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = data["image"].shape[:2]
+        generator = self.random_generator
+        degrees = generator.uniform(-self.degrees, self.degrees)
+        side = generator.uniform(*self.scale) * min(height, width)
+        # whole pixels, drawn as PaddleDetection draws them: towards zero below, short of the bound above
+        least, greatest = int(-self.shift * side), max(int(self.shift * side), int(-self.shift * side) + 1)
+        center = np.array([width, height]) / 2 + generator.integers(least, greatest, 2)
+        return {"matrix": square_matrix(center, side, degrees, self.size)}
+
+    def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
+        assert matrix is not None
+        size = (self.size, self.size)
+        return cv2.warpAffine(img, matrix, size, flags=cv2.INTER_LINEAR, borderValue=BORDER)
+
+    def apply_to_sample(
+        self, people: BottomUpSample, matrix: Array | None = None, shape: tuple[int, ...] = (), **params: Any
+    ) -> BottomUpSample:
+        assert matrix is not None
+        joints = people.joints @ matrix[:, :2].T + matrix[:, 2]
+        inside = ((joints >= 0) & (joints <= self.size)).all(axis=2)
+        joints = np.where(inside[..., None], joints, 0).astype(np.float32)
+        source = np.full(shape[:2], 255, np.uint8)
+        masks = tuple(_reached(source, matrix / stride, self.size // stride) for stride in MAP_STRIDES)
+        return BottomUpSample(joints, people.visible * inside, masks)
+
+
+class BottomUpRandomFlip(BottomUpTransform):
+    """Mirror the image and swap left and right keypoints. x becomes width - x, not width - 1 - x, as in PaddleDetection."""
+
+    def __init__(self, skeleton: Skeleton, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.order = skeleton.mirrored_order()
+
+    def apply(self, img: Array, *args: Any, **params: Any) -> Array:
+        return cv2.flip(img, 1)
+
+    def apply_to_sample(self, people: BottomUpSample, shape: Sequence[int] = (), **params: Any) -> BottomUpSample:
+        joints = people.joints[:, self.order]
+        joints[..., 0] = shape[1] - joints[..., 0]
+        masks = tuple(np.ascontiguousarray(mask[:, ::-1]) for mask in people.masks)
+        return dataclasses.replace(people, joints=joints, visible=people.visible[:, self.order], masks=masks)
+
+
+def _reached(source: Array, matrix: Array, size: int) -> Array:
+    """Which cells of a map of ``size`` squared are of the source, more than half."""
+    return cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_LINEAR) > 127

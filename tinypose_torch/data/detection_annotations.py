@@ -1,0 +1,146 @@
+"""COCO box files with any classes: checked, and read as PaddleDetection reads them."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinypose_torch.data.coco import are_numbers, check_unique, index_images, read_json
+from tinypose_torch.data.detection_sample import DetectionSample
+from tinypose_torch.data.errors import DatasetError
+
+_SMALLEST = 1e-5  # pixels
+
+
+@dataclass(frozen=True)
+class DetectionAnnotation:
+    """An image and its objects."""
+
+    file_name: str
+    image_id: int
+    size: tuple[int, int]
+    objects: DetectionSample
+
+
+@dataclass(frozen=True)
+class DetectionAnnotations:
+    """The images of a dataset.
+
+    Attributes:
+        path: Of the annotation file.
+        items: In ascending order of their ids.
+        category_ids: The file's category of each class.
+        skipped: Annotation ids that are not used, by reason.
+        empty: Images without an object.
+    """
+
+    path: Path
+    items: list[DetectionAnnotation]
+    category_ids: tuple[int, ...]
+    skipped: dict[str, list[Any]] = field(default_factory=dict)
+    empty: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def load_detection_annotations(
+    path: str | os.PathLike[str],
+    class_names: tuple[str, ...] | None = None,
+    keep_empty: bool = False,
+    content: dict[str, Any] | None = None,
+    allow_unannotated: bool = False,
+) -> tuple[DetectionAnnotations, tuple[str, ...]]:
+    """Read and check a COCO box file.
+
+    Args:
+        class_names: Which of the file's categories to use, in this order; all of them unless given.
+        keep_empty: Keep images without an object, as evaluation does.
+        content: The file's JSON object, if it was read before.
+        allow_unannotated: Accept an empty list of annotations.
+
+    Returns:
+        The images, and the class names.
+
+    Raises:
+        DatasetError: No such file, not of this form, a class that the file does not have, or nothing to use.
+    """
+    path = Path(path)
+    content = read_json(path) if content is None else content
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
+    images = index_images(path, content["images"])
+    names, category_ids = _classes(path, content["categories"], class_names)
+    index_of = {category: index for index, category in enumerate(category_ids)}
+    found: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
+    skipped: dict[str, list[Any]] = defaultdict(list)
+    annotations = content["annotations"]
+    check_unique(path, "annotation", [a["id"] for a in annotations if isinstance(a, dict) and "id" in a])
+    for annotation in annotations:
+        reason = _reason_to_skip(path, annotation, images, index_of)
+        if reason is None:
+            x, y, w, h = annotation["bbox"]
+            box = [round(value, 3) for value in (x, y, x + w, y + h)]
+            found[annotation["image_id"]].append((box, index_of[annotation["category_id"]]))
+        else:
+            skipped[reason].append(annotation.get("id"))
+    items = [_labelled(images[identity], found[identity]) for identity in sorted(images)]
+    kept = [item for item in items if keep_empty or len(item.objects)]
+    if not any(len(item.objects) for item in kept) and (annotations or not allow_unannotated):
+        reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
+        raise DatasetError(f"{path}: no object to use" + (f" ({reasons})" if reasons else ""))
+    empty = sum(len(item.objects) == 0 for item in items)
+    return DetectionAnnotations(path, kept, category_ids, dict(skipped), empty), names
+
+
+def _classes(
+    path: Path, categories: list[Any], wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    try:
+        by_name = {str(category["name"]): int(category["id"]) for category in categories}
+    except (KeyError, TypeError, ValueError):
+        raise DatasetError(f"{path}: a category without id or name") from None
+    names = wanted if wanted is not None else tuple(by_name)
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise DatasetError(f"{path}: no category {missing[0]!r} among {', '.join(by_name)}")
+    if not names:
+        raise DatasetError(f"{path}: no categories")
+    return tuple(names), tuple(by_name[name] for name in names)
+
+
+def _reason_to_skip(path: Path, annotation: Any, images: dict[int, Any], index_of: dict[int, int]) -> str | None:
+    if not isinstance(annotation, dict) or "image_id" not in annotation or "category_id" not in annotation:
+        raise DatasetError(f"{path}: an annotation without image_id or category_id")
+    bbox = annotation.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
+        raise DatasetError(f"{path}: annotation {annotation.get('id')}: bbox {bbox!r}; expected x, y, width, height")
+    if annotation["category_id"] not in index_of:
+        return "of other classes"
+    if annotation["image_id"] not in images:
+        return "of images that are not in the file"
+    if annotation.get("iscrowd") or annotation.get("ignore"):
+        return "crowds or to be ignored"
+    if not np.isfinite(bbox).all():
+        return "with NaN or infinite numbers"
+    if annotation.get("area", 1.0) <= 0 or min(bbox[2:]) <= _SMALLEST:
+        return "without area"
+    image = images[annotation["image_id"]]
+    x, y, w, h = bbox
+    if x >= image["width"] or y >= image["height"] or x + w <= 0 or y + h <= 0:
+        return "outside their image"
+    return None
+
+
+def _labelled(image: dict[str, Any], found: list[tuple[list[float], int]]) -> DetectionAnnotation:
+    boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
+    labels = np.array([label for _, label in found], np.int64)
+    return DetectionAnnotation(
+        image["file_name"], image["id"], (image["height"], image["width"]), DetectionSample(boxes, labels)
+    )

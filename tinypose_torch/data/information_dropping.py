@@ -1,0 +1,161 @@
+"""Information dropping (AID): parts of a person are blackened, so that a network learns to infer them.
+
+Huang et al., "AID: Pushing the Performance Boundary of Human Pose Estimation with Information Dropping Augmentation", 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose_transforms import PoseTransform, Shape, is_mirrored
+from tinypose_torch.geometry.crops import PIXEL_STD
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """The pixels of an image that lie in a disc.
+
+    Attributes:
+        x, y, radius: Pixels.
+        rows, columns: The part of the image that the disc is in.
+        inside: Which of that part's pixels are in it, ``(rows, columns)``.
+    """
+
+    x: float
+    y: float
+    radius: float
+    rows: slice
+    columns: slice
+    inside: Array
+
+    @classmethod
+    def of(cls, x: float, y: float, radius: float, shape: Shape) -> Disc:
+        """The disc in an image of the given ``(height, width, ...)``."""
+        rows, columns = _within(y, radius, shape[0]), _within(x, radius, shape[1])
+        dx, dy = (np.arange(*columns) - x) / radius, (np.arange(*rows) - y) / radius
+        inside = (dx * dx)[None] + (dy * dy)[:, None] <= 1
+        return cls(x, y, radius, slice(*rows), slice(*columns), inside)
+
+
+class Cutout(PoseTransform):
+    """Information dropping, PaddleDetection's kind: a black disc near one labelled keypoint.
+
+    Its place and radius are in pixels of the source image, relative to the network's input and not to the person.
+
+    Args:
+        input_width: Of the network, pixels.
+        offset: Standard deviation of the disc's place around the keypoint, in input widths.
+        radius: Least and greatest radius, in input widths.
+        in_place: Blacken the image that was given, not a copy: for callers that have no further use for it.
+    """
+
+    def __init__(
+        self,
+        input_width: int,
+        offset: float = 0.05,
+        radius: tuple[float, float] = (0.1, 0.2),
+        p: float = 0.5,
+        in_place: bool = False,
+    ) -> None:
+        super().__init__(p=p)
+        self.input_width, self.offset, self.radius, self.in_place = input_width, offset, radius, in_place
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: PoseSample = data["person"]
+        labelled = person.labelled
+        if not labelled:
+            return {"disc": None}
+        joint = self.py_random.choice(labelled)
+        (x, y), (dx, dy) = person.joints[joint].tolist(), self.random_generator.standard_normal(2).tolist()
+        spread = self.input_width * self.offset
+        radius = self.py_random.uniform(*self.radius) * self.input_width
+        return {"disc": Disc.of(x + dx * spread, y + dy * spread, radius, params["shape"])}
+
+    def apply(self, img: Array, *args: Any, disc: Disc | None = None, **params: Any) -> Array:
+        if disc is None:
+            return img
+        img = img if self.in_place else img.copy()
+        part, inside = img[disc.rows, disc.columns], disc.inside.view(np.uint8)
+        if inside.size:
+            if is_mirrored(part):
+                part, inside = part[:, ::-1], np.ascontiguousarray(inside[:, ::-1])
+            black = np.zeros(part.shape, np.uint8)
+            cv2.copyTo(black, inside, part)  # a tenth of the time of a masked assignment
+        return img
+
+
+def _within(center: float, radius: float, length: int) -> tuple[int, int]:
+    """The range of pixels of an axis that are at most ``radius`` from ``center``."""
+    first = min(max(math.ceil(center - radius), 0), length)
+    return first, max(min(math.floor(center + radius) + 1, length), first)
+
+
+class _BoxDropping(PoseTransform):
+    """Blackens parts of the person's box; the box is taken as upright."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        person: PoseSample = data["person"]
+        size = person.scale * PIXEL_STD
+        corner = person.center - size / 2
+        return {"patches": [(corner + start * size, corner + end * size) for start, end in self.draw_patches()]}
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        """Corners of what is dropped, (x, y), the box reaching from 0 to 1."""
+        raise NotImplementedError
+
+    def apply(self, img: Array, *args: Any, patches: Sequence[tuple[Array, Array]] = (), **params: Any) -> Array:
+        limit = np.array(img.shape[1::-1])
+        img = img.copy()
+        for start, end in patches:
+            x1, y1 = np.clip(np.round(start), 0, limit).astype(int)
+            x2, y2 = np.clip(np.round(end), 0, limit).astype(int)
+            img[y1:y2, x1:x2] = 0
+        return img
+
+
+class HideAndSeek(_BoxDropping):
+    """Information dropping after Singh and Lee, "Hide-and-Seek", ICCV 2017: cells of a grid are dropped at random.
+
+    Args:
+        cells: Of the grid, along each side of the person's box; one of them is drawn.
+        share: Probability with which each cell is dropped.
+    """
+
+    def __init__(self, cells: Sequence[int] = (4, 6, 8), share: float = 0.2, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.cells, self.share = tuple(cells), share
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        count = int(self.random_generator.choice(self.cells))
+        dropped = np.argwhere(self.random_generator.random((count, count)) < self.share)
+        return [(cell / count, (cell + 1) / count) for cell in dropped]
+
+
+class GridMask(_BoxDropping):
+    """Information dropping after Chen et al., "GridMask", 2020: a regular grid of squares at a random phase.
+
+    Args:
+        cells: Least and greatest number of squares along the box.
+        share: Side of a square relative to its period.
+    """
+
+    def __init__(self, cells: tuple[int, int] = (3, 7), share: float = 0.5, p: float = 0.5) -> None:
+        super().__init__(p=p)
+        self.cells, self.share = cells, share
+
+    def draw_patches(self) -> list[tuple[Array, Array]]:
+        count = int(self.random_generator.integers(self.cells[0], self.cells[1] + 1))
+        phase = self.random_generator.random(2)
+        corners = (
+            np.stack(np.meshgrid(np.arange(-1, count), np.arange(-1, count)), axis=-1).reshape(-1, 2) + phase
+        ) / count
+        return [(np.clip(corner, 0, 1), np.clip(corner + self.share / count, 0, 1)) for corner in corners]

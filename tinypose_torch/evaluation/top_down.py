@@ -1,0 +1,120 @@
+"""From heatmaps of cut-out people to keypoints in the image and accuracy, as PaddleDetection evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tinypose_torch.checkpoints.entries import PoseEntry
+from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.data.pose_annotations import PoseAnnotation
+from tinypose_torch.evaluation.coco import KeypointPrediction
+from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime import Runner
+
+Array = np.ndarray
+
+
+def cut_out(record: PoseAnnotation, folder: Path, entry: PoseEntry) -> Array:
+    """The person of a record as the network sees it when evaluated: ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        DatasetError: The image is missing or cannot be decoded.
+    """
+    image = read_or_fail(record, folder)
+    height, width = entry.input_size
+    person = record.person
+    crops = evaluation_crops(
+        person.center[None], person.scale[None], image.shape[:2], entry.input_size, heatmap_size(entry), entry.udp
+    )
+    return cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
+
+
+def to_predictions(
+    coordinates: Array, scores: Array, records: Sequence[PoseAnnotation], entry: PoseEntry
+) -> list[KeypointPrediction]:
+    """Decoded keypoints in image pixels.
+
+    Args:
+        coordinates: ``(N, K, 2)`` x, y in heatmap cells.
+        scores: ``(N, K)``.
+        records: Whose they are.
+    """
+    centers = np.stack([record.person.center for record in records])
+    scales = np.stack([record.person.scale for record in records])
+    crops = evaluation_crops(centers, scales, (0, 0), entry.input_size, heatmap_size(entry), entry.udp)
+    keypoints = np.concatenate([crops.to_image(coordinates), scores[..., None]], axis=2)
+    areas = np.prod(scales.astype(np.float64) * PIXEL_STD, axis=1)
+    return [
+        KeypointPrediction(record.image_id, triples, record.score, float(area), record.annotation_id)
+        for record, triples, area in zip(records, keypoints, areas, strict=True)
+    ]
+
+
+def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton, shift: bool = True) -> Array:
+    """Mean of heatmaps and those of the mirrored images, mirrored back.
+
+    Args:
+        plain, flipped: ``(N, K, h, w)``.
+        shift: Also move the mirrored ones one cell to the right, as PaddleDetection does: a cell's centre lies left of the
+            middle of its pixels, and on the other side when mirrored.
+    """
+    order = skeleton.mirrored_order()
+    back = flipped[:, order, :, ::-1].copy()
+    if shift:
+        back[..., 1:] = back[..., :-1].copy()
+    return (plain + back) * 0.5
+
+
+def predict_people(
+    runner: Runner,
+    records: Sequence[PoseAnnotation],
+    folder: Path,
+    flip: bool = False,
+    batch_size: int = 32,
+    progress: Callable[[int], object] | None = None,
+    *,
+    shift: bool = True,
+    decoding: str | None = None,
+) -> Iterator[KeypointPrediction]:
+    """Run a pose network, in whatever form, over records.
+
+    Args:
+        flip: Average with the mirrored people.
+        progress: Called with the number of people done since the last call.
+        shift: Of the flip test, see `average_with_flipped`.
+        decoding: ``"dark"`` or ``"plain"``; the network's own by default.
+
+    Raises:
+        DatasetError: An image is missing or cannot be decoded.
+        ValueError: A flip test or another decoding of a file that decodes inside.
+    """
+    entry = runner.metadata.entry
+    assert isinstance(entry, PoseEntry)
+    if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
+        wish = "a flip test" if flip else f"{decoding} decoding"
+        raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
+    for start in range(0, len(records), batch_size):
+        part = records[start : start + batch_size]
+        crops = np.stack([cut_out(record, folder, entry) for record in part])
+        (output,) = runner(crops)
+        if runner.metadata.decodes:
+            coordinates, scores = output[..., :2] / HEATMAP_STRIDE, output[..., 2]
+        else:
+            if flip:
+                (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
+                output = average_with_flipped(output, mirrored, entry.skeleton, shift)
+            coordinates, scores = decode_heatmaps(output, decoding or entry.decoding)
+        yield from to_predictions(coordinates, scores, part, entry)
+        if progress is not None:
+            progress(len(part))
+
+
+def heatmap_size(entry: PoseEntry) -> tuple[int, int]:
+    """(height, width) of the network's heatmaps, cells."""
+    return entry.input_size[0] // HEATMAP_STRIDE, entry.input_size[1] // HEATMAP_STRIDE

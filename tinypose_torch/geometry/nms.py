@@ -1,0 +1,134 @@
+"""From scored candidate boxes to detections: thresholds and non-maximum suppression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class NMSConfig:
+    """A rule of suppression.
+
+    Attributes:
+        score_threshold: Candidates must score more than this.
+        iou_threshold: Of two overlapping boxes of a class the worse goes if their IoU is more than this.
+        candidates_per_level: Best anchors of each pyramid level that take part; ``None`` for all.
+        candidates_per_class: Best candidates of each class that take part.
+        max_per_class, max_detections: Limits of what remains; ``None`` for none.
+        clip: Clip the boxes, while still in pixels of the network's input, to the size of the image. (Its use in
+            PaddleDetection is a slip that is kept for the sake of equal answers.)
+    """
+
+    score_threshold: float = 0.025
+    iou_threshold: float = 0.6
+    candidates_per_level: int | None = None
+    candidates_per_class: int = 1000
+    max_per_class: int | None = None
+    max_detections: int | None = 100
+    clip: bool = False
+
+
+class NMSResult(NamedTuple):
+    """Detections of one image.
+
+    Attributes:
+        boxes: ``(M, 4)`` x1, y1, x2, y2 in pixels of the image.
+        scores: ``(M,)``.
+        class_ids: ``(M,)``.
+        rows: ``(M,)``: which candidates they are.
+    """
+
+    boxes: Array
+    scores: Array
+    class_ids: Array
+    rows: Array
+
+
+# What the exported network itself does, and evaluation.
+GRAPH_NMS = NMSConfig()
+# The best of them, overlapping or not.
+NO_NMS = NMSConfig(score_threshold=0, iou_threshold=1, max_detections=None)
+# What PaddleDetection's deployment does after networks that were exported without post-processing.
+NUMPY_NMS = NMSConfig(
+    score_threshold=0.4,
+    iou_threshold=0.5,
+    candidates_per_level=1000,
+    candidates_per_class=200,
+    max_per_class=100,
+    max_detections=None,
+    clip=True,
+)
+
+
+def multiclass_nms(
+    scores: Array,
+    boxes: Array,
+    rule: NMSConfig,
+    scale_factor: tuple[float, float] = (1.0, 1.0),
+    image_size: tuple[int, int] | None = None,
+    level_sizes: tuple[int, ...] = (),
+) -> NMSResult:
+    """Choose detections among the candidates of one image.
+
+    Args:
+        scores: ``(A, C)`` in [0, 1].
+        boxes: ``(A, 4)`` x1, y1, x2, y2 in pixels of the network's input.
+        scale_factor: (y, x) input pixels per image pixel; the results are divided by it.
+        image_size: (height, width), needed for ``rule.clip``.
+        level_sizes: Number of anchors per pyramid level, needed for ``rule.candidates_per_level``.
+
+    Returns:
+        By class, then by falling score.
+    """
+    keep = _level_candidates(scores, rule, level_sizes)
+    scores, boxes = scores[keep], np.asarray(boxes[keep], np.float32)
+    scale = np.array([scale_factor[1], scale_factor[0]] * 2, np.float32)
+    scaled = boxes if rule.clip else boxes / scale
+    chosen: list[Array] = []
+    classes: list[Array] = []
+    for index in np.flatnonzero((scores > rule.score_threshold).any(axis=0)):
+        rows = _class_nms(scores[:, index], scaled, rule)
+        chosen.append(rows)
+        classes.append(np.full(len(rows), index))
+    rows = np.concatenate([np.zeros(0, np.int64), *chosen])
+    labels = np.concatenate([np.zeros(0, np.int64), *classes])
+    values = scores[rows, labels]
+    if rule.max_detections is not None and len(rows) > rule.max_detections:
+        best = np.sort(np.argsort(-values, kind="stable")[: rule.max_detections])
+        rows, labels, values = rows[best], labels[best], values[best]
+    results = scaled[rows]
+    if rule.clip and image_size is not None:
+        height, width = image_size
+        results = np.clip(results, 0, np.array([width, height] * 2, np.float32)) / scale
+    return NMSResult(results, values, labels, keep[rows])
+
+
+def _level_candidates(scores: Array, rule: NMSConfig, level_sizes: tuple[int, ...]) -> Array:
+    if rule.candidates_per_level is None or max(level_sizes, default=0) <= rule.candidates_per_level:
+        return np.arange(len(scores))
+    best = scores.max(axis=1)
+    kept, start = [], 0
+    for size in level_sizes:
+        order = np.argsort(-best[start : start + size], kind="stable")
+        kept.append(start + order[: rule.candidates_per_level])
+        start += size
+    return np.concatenate(kept)
+
+
+def _class_nms(scores: Array, boxes: Array, rule: NMSConfig) -> Array:
+    """Rows that remain of one class, by falling score."""
+    rows = np.flatnonzero(scores > rule.score_threshold)
+    rows = rows[np.argsort(-scores[rows], kind="stable")[: rule.candidates_per_class]]
+    if len(rows) < 2:
+        return rows[: rule.max_per_class]
+    # OpenCV's suppression equals torchvision's, whose import would take longer than torch's.
+    corner_and_size = boxes[rows].astype(np.float64)
+    corner_and_size[:, 2:] -= corner_and_size[:, :2]
+    kept = cv2.dnn.NMSBoxes(corner_and_size, scores[rows], 0.0, rule.iou_threshold)  # type: ignore[arg-type]
+    return rows[np.asarray(kept, np.int64).reshape(-1)][: rule.max_per_class]
