@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.entries import BottomUpEntry, entry_of
+from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
 from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
 from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -25,7 +26,6 @@ from tinypose_torch.estimators.bottom_up import find_people
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
 from tinypose_torch.evaluation.truth import Truth, read_truth
-from tinypose_torch.geometry.crowd_encoding import MISSING, encode_joint_heatmaps, tag_places
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.losses.associative_embedding import AssociativeEmbeddingTargets, associative_embedding_loss

@@ -9,6 +9,7 @@ from conftest import REFERENCE
 
 pytest.importorskip("albumentations")
 
+from tinypose_torch.codecs.heatmap import encode_dark, encode_standard, encode_udp
 from tinypose_torch.data.information_dropping import Cutout, Disc, GridMask, HideAndSeek
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.data.pose_transforms import (
@@ -22,7 +23,6 @@ from tinypose_torch.data.pose_transforms import (
     TopDownAffine,
 )
 from tinypose_torch.geometry.crops import person_matrix
-from tinypose_torch.geometry.encoding import encode_dark, encode_standard, encode_udp
 from tinypose_torch.geometry.skeletons import COCO17
 
 TRANSFORMS = REFERENCE / "transforms"

@@ -16,7 +16,7 @@ import tinypose_torch.estimators.bottom_up
 from tinypose_torch import BottomUpEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
-from tinypose_torch.codecs.associative_embedding import GroupingConfig, find_peaks, group
+from tinypose_torch.codecs.associative_embedding import GroupingConfig, find_peaks, group_joints
 from tinypose_torch.estimators.bottom_up import find_people, full_size_maps, resized_size, whole_image
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
@@ -40,10 +40,10 @@ def test_recorded_groups(case):
     heatmaps, tags = doubled(heatmaps)[0], np.stack([doubled(one)[0] for one in tags])
     peaks = find_peaks(heatmaps, 30)
     real = places[0] >= 0
-    assert np.array_equal(peaks.heats[real], heats[0][real])
+    assert np.array_equal(peaks.scores[real], heats[0][real])
     strong = heats[0] > GroupingConfig().score_threshold  # among the weak ones there are ties
     assert np.array_equal(peaks.places[strong], places[0][strong])
-    poses, scores = group(heatmaps, tags)
+    poses, scores = group_joints(heatmaps, tags)
     assert len(poses) == len(expected)
     if len(poses):
         crop = whole_image(np.zeros((int(height), int(width), 3), np.uint8), heatmaps.shape[1:])
@@ -113,20 +113,20 @@ def test_more_people_than_the_limit():
     """Later people are found, but only the first ones get more joints."""
     people = [(float(5 * number), {0: (3 * number, 5), 1: (3 * number, 20)}) for number in range(4)]
     heatmaps, tags = maps_of(people)
-    assert [int((pose[:, 2] > 0.5).sum()) for pose in group(heatmaps, tags)[0]][:4] == [2, 2, 2, 2]
-    few, _ = group(heatmaps, tags, GroupingConfig(max_people=2))
+    assert [int((pose[:, 2] > 0.5).sum()) for pose in group_joints(heatmaps, tags)[0]][:4] == [2, 2, 2, 2]
+    few, _ = group_joints(heatmaps, tags, GroupingConfig(max_people=2))
     assert len(few) == 2, "no more peaks than people of each joint"
 
 
 def test_weak_peaks_and_nothing():
     heatmaps, tags = maps_of([(0.0, {0: (5, 5)})])
-    assert len(group(heatmaps * 0.1, tags)[0]) == 0
-    assert group(np.zeros_like(heatmaps), tags)[0].shape == (0, 3, 3)
+    assert len(group_joints(heatmaps * 0.1, tags)[0]) == 0
+    assert group_joints(np.zeros_like(heatmaps), tags)[0].shape == (0, 3, 3)
 
 
 def test_two_people_whose_joints_are_mixed():
     heatmaps, tags = maps_of([(0.0, {0: (5, 5), 1: (50, 30)}), (3.0, {0: (50, 5), 1: (5, 30)})])
-    (one, two), scores = group(heatmaps, tags)
+    (one, two), scores = group_joints(heatmaps, tags)
     assert np.allclose(one[:2, :2], [[5.25, 5.25], [50.25, 30.25]], atol=0.26)
     assert np.allclose(two[:2, :2], [[50.25, 5.25], [5.25, 30.25]], atol=0.26)
     assert scores == pytest.approx([0.6, 0.6])
@@ -136,7 +136,7 @@ def test_two_people_whose_joints_are_mixed():
 def weights(tmp_path):
     torch.manual_seed(0)
     network = create_model(NAME)
-    with torch.no_grad():  # enough heat everywhere that there are peaks
+    with torch.no_grad():  # high values everywhere, so that there are peaks
         network.fine.bias.fill_(0.5)
     path = tmp_path / "w.safetensors"
     save_safetensors(network, path, {"model": NAME})
@@ -193,9 +193,9 @@ def test_exported_file_of_one_size(tmp_path, monkeypatch):
 
     def record(heatmaps, tags, options):
         grouped.append((heatmaps, tags))
-        return group(*grouped[0], options)
+        return group_joints(*grouped[0], options)
 
-    monkeypatch.setattr(tinypose_torch.estimators.bottom_up, "group", record)
+    monkeypatch.setattr(tinypose_torch.estimators.bottom_up, "group_joints", record)
     torch.manual_seed(0)
     weights, exported = tmp_path / "w.safetensors", tmp_path / "x.torchscript"
     network = create_model("higherhrnet_w16_192")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import REFERENCE
 
-from tinypose_torch.geometry.crowd_encoding import MISSING
+from tinypose_torch.codecs.associative_embedding import MISSING
 from tinypose_torch.losses.associative_embedding import (
     AssociativeEmbeddingTargets,
     associative_embedding_loss,

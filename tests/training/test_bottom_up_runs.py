@@ -9,7 +9,7 @@ pytest.importorskip("timm")
 
 from tinypose_torch import create_model
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.geometry.crowd_encoding import MISSING
+from tinypose_torch.codecs.associative_embedding import MISSING
 from tinypose_torch.losses.associative_embedding import AssociativeEmbeddingTargets, associative_embedding_loss
 from train.__main__ import main
 from train.bottom_up import bottom_up_job, collate_bottom_up

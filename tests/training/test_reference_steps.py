@@ -15,7 +15,7 @@ from conftest import REFERENCE
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.load import load_strictly
 from tinypose_torch.checkpoints.renaming import rename_state
-from tinypose_torch.geometry.encoding import encode_dark
+from tinypose_torch.codecs.heatmap import encode_dark
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from train.batch_norm import use_training_batch_norm
 from train.config import Optimisation, load_config

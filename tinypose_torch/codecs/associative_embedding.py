@@ -1,7 +1,7 @@
-"""From heatmaps and tags of everybody to people.
+"""Associative embedding codec: keypoints of all people to training targets, and heatmaps with tags to people.
 
-Newell et al., "Associative Embedding", NeurIPS 2017, in the form that HigherHRNet gave it: peaks are taken joint by
-joint and given to the person whose mean tag is nearest, by the Hungarian method.
+Newell et al., "Associative Embedding", NeurIPS 2017; Cheng et al., "HigherHRNet", CVPR 2020. Decoding assigns the peaks of
+one joint after the other to the person with the nearest mean tag, by the Hungarian method.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from tinypose_torch.geometry.linear_assignment import linear_assignment
 Array = np.ndarray
 _PEAK_WINDOW = np.ones((5, 5), np.uint8)
 _QUARTER = 0.25
-_WARM = 0.02
-_NO_PERSON = 1e-10  # cost of a peak that is given to nobody
+_MIN_CELL_SCORE = 0.02  # cells below are searched only if no other cell can be better
+_NO_PERSON_COST = 1e-10  # of a peak that is assigned to no existing person
+_SIGMA = 2.0
+MISSING = -1
 
 
 @dataclass(frozen=True)
 class GroupingConfig:
-    """How peaks become people.
+    """Options of grouping peaks into people.
 
     Attributes:
-        max_people: Peaks of each joint, and people among whom they are divided. More people than that can be found,
-            since a peak that fits nobody begins another one, but none of the later peaks joins those.
-        score_threshold: Heat that a peak must exceed.
-        tag_threshold: Distance of tags below which a peak fits a person.
+        max_people: Peaks per joint, and people that peaks are assigned to. More people can result, since a peak without a
+            matching person starts a new one, but later peaks are not assigned to people beyond this number.
+        score_threshold: Score that a peak must exceed.
+        tag_threshold: Distance of tags below which a peak matches a person.
     """
 
     max_people: int = 30
@@ -37,59 +39,101 @@ class GroupingConfig:
     tag_threshold: float = 1.0
 
 
+def encode_joint_heatmaps(joints: Array, visible: Array, size: int) -> Array:
+    """Encode the keypoints of all people as Gaussians, one map per joint, with the maximum where they overlap.
+
+    A Gaussian is centred at the keypoint's cell, has standard deviation 2 and is cut off beyond 7 cells along either axis,
+    regardless of the person's size.
+
+    Args:
+        joints: ``(P, K, 2)`` x, y in cells.
+        visible: ``(P, K)``, above 0 where a keypoint is labelled.
+        size: Side of the maps.
+
+    Returns:
+        ``(K, size, size)`` float32.
+    """
+    reach = int(3 * _SIGMA + 1)
+    maps = np.zeros((joints.shape[1], size, size), np.float32)
+    offsets = np.arange(-reach, reach + 1)
+    bell = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    gaussian = np.outer(bell, bell).astype(np.float32)
+    for person, kind in np.argwhere(_in_maps(joints, visible, size)):
+        x, y = joints[person, kind].astype(np.int64)
+        rows, columns = slice(max(y - reach, 0), y + reach + 1), slice(max(x - reach, 0), x + reach + 1)
+        part = maps[kind, rows, columns]
+        top, left = rows.start - (y - reach), columns.start - (x - reach)
+        np.maximum(part, gaussian[top : top + part.shape[0], left : left + part.shape[1]], out=part)
+    return maps
+
+
+def tag_places(joints: Array, visible: Array, size: int) -> Array:
+    """Cell of every labelled keypoint, row * size + column, ``(P, K)``; `MISSING` for the others.
+
+    See `encode_joint_heatmaps` for arguments.
+    """
+    cells = joints.astype(np.int64)
+    return np.where(_in_maps(joints, visible, size), cells[..., 1] * size + cells[..., 0], MISSING)
+
+
+def _in_maps(joints: Array, visible: Array, size: int) -> Array:
+    cells = joints.astype(np.int64)
+    return (visible > 0) & ((cells >= 0) & (cells < size)).all(axis=2)
+
+
 @dataclass(frozen=True)
 class Peaks:
-    """The strongest peaks of every joint.
+    """The highest peaks of every joint.
 
     Attributes:
-        heats: ``(K, M)``, descending; 0 where there are fewer.
+        scores: ``(K, M)``, descending; 0 where there are fewer.
         places: ``(K, M)`` row * width + column.
     """
 
-    heats: Array
+    scores: Array
     places: Array
 
 
 def find_peaks(heatmaps: Array, count: int) -> Peaks:
-    """Cells that are the greatest of the 5 x 5 around them.
+    """Return the cells that are the maximum of the 5 x 5 window around them.
 
     Args:
         heatmaps: ``(K, h, w)`` float32.
-        count: Most peaks per joint, M.
+        count: Maximum number of peaks per joint, M.
     """
     shape = (len(heatmaps), count)
-    heats, places = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+    scores, places = np.zeros(shape, np.float32), np.zeros(shape, np.int64)
     for joint, heatmap in enumerate(heatmaps):
         found = np.flatnonzero((heatmap == cv2.dilate(heatmap, _PEAK_WINDOW)) & (heatmap > 0))
         values = heatmap.reshape(-1)[found]
         order = np.argsort(-values, kind="stable")[:count]
-        heats[joint, : len(order)], places[joint, : len(order)] = values[order], found[order]
-    return Peaks(heats, places)
+        scores[joint, : len(order)], places[joint, : len(order)] = values[order], found[order]
+    return Peaks(scores, places)
 
 
-def group(heatmaps: Array, tags: Array, options: GroupingConfig | None = None) -> tuple[Array, Array]:
-    """People in the maps of one image.
+def group_joints(heatmaps: Array, tags: Array, options: GroupingConfig | None = None) -> tuple[Array, Array]:
+    """Group the peaks of one image into people.
 
     Args:
         heatmaps: ``(K, h, w)`` float32.
         tags: ``(T, K, h, w)`` float32: one value per joint and cell, or more.
 
     Returns:
-        Poses ``(P, K, 3)`` float32: x, y in cells and heat; and scores ``(P,)`` float64: the mean heat of the joints
-        that were grouped, those that were not counting 0.
+        Poses ``(P, K, 3)`` float32: x, y in cells and score; and person scores ``(P,)`` float64: the mean score of the
+        grouped joints, where missing joints count as 0.
     """
     options = options or GroupingConfig()
     people = _people(heatmaps, tags, options)
     poses = np.zeros((len(people), len(heatmaps), 3), np.float32)
     for pose, person in zip(poses, people, strict=True):
-        for joint, (place, heat) in person.joints.items():
-            pose[joint] = *divmod(place, heatmaps.shape[2])[::-1], heat
+        for joint, (place, score) in person.joints.items():
+            pose[joint] = *divmod(place, heatmaps.shape[2])[::-1], score
     scores = poses[..., 2].mean(axis=1, dtype=np.float64)
-    warm = [_WarmCells.of(heatmap, tags[:, joint]) for joint, heatmap in enumerate(heatmaps)] if people else []
+    cells = [_ScoredCells.of(heatmap, tags[:, joint]) for joint, heatmap in enumerate(heatmaps)] if people else []
     for pose, person in zip(poses, people, strict=True):
         found = np.array(list(person.joints))
         pose[found, :2] = _adjusted(heatmaps, found, pose[found, :2])
-        _fill(pose, found, heatmaps, tags, warm)
+        _fill(pose, found, heatmaps, tags, cells)
     return poses, scores
 
 
@@ -97,7 +141,7 @@ class _Person:
     """Peaks that belong together.
 
     Attributes:
-        joints: Joint to the place and heat of its peak.
+        joints: Place and score of the peak, by joint.
         tags: Of the peaks.
     """
 
@@ -108,31 +152,31 @@ class _Person:
 
 def _people(heatmaps: Array, tags: Array, options: GroupingConfig) -> Sequence[_Person]:
     peaks = find_peaks(heatmaps, options.max_people)
-    people: dict[float, _Person] = {}  # by the first value of their first tag, as PaddleDetection keeps them
+    people: dict[float, _Person] = {}  # by the first value of their first tag, as in PaddleDetection
     for joint in range(len(heatmaps)):
-        strong = peaks.heats[joint] > options.score_threshold
-        heats, places = peaks.heats[joint][strong], peaks.places[joint][strong]
+        kept = peaks.scores[joint] > options.score_threshold
+        scores, places = peaks.scores[joint][kept], peaks.places[joint][kept]
         values = tags[:, joint].reshape(len(tags), -1)[:, places].T
-        chosen = _assign(list(people.values())[: options.max_people], heats, values, options)
-        for place, heat, tag, person in zip(places.tolist(), heats.tolist(), values, chosen, strict=True):
+        chosen = _assign(list(people.values())[: options.max_people], scores, values, options)
+        for place, score, tag, person in zip(places.tolist(), scores.tolist(), values, chosen, strict=True):
             if person is None:
                 person = people.setdefault(float(tag[0]), _Person())
                 person.tags = []
-            person.joints[joint] = (place, heat)
+            person.joints[joint] = (place, score)
             person.tags.append(tag)
     return list(people.values())
 
 
-def _assign(people: Sequence[_Person], heats: Array, tags: Array, options: GroupingConfig) -> list[_Person | None]:
-    """For every peak of a joint the person whose it is; ``None`` for nobody's."""
-    chosen: list[_Person | None] = [None] * len(heats)
-    if not people or not len(heats):
+def _assign(people: Sequence[_Person], scores: Array, tags: Array, options: GroupingConfig) -> list[_Person | None]:
+    """Person of every peak of a joint; ``None`` for a peak that matches no person."""
+    chosen: list[_Person | None] = [None] * len(scores)
+    if not people or not len(scores):
         return chosen
     means = np.stack([np.mean(person.tags, axis=0) for person in people])
     distances = np.linalg.norm(tags[:, None] - means[None], axis=2)
-    cost = np.round(distances) * 100 - heats[:, None]
-    spare = max(0, len(heats) - len(people))
-    cost = np.concatenate([cost, np.full((len(heats), spare), _NO_PERSON)], axis=1)
+    cost = np.round(distances) * 100 - scores[:, None]
+    spare = max(0, len(scores) - len(people))
+    cost = np.concatenate([cost, np.full((len(scores), spare), _NO_PERSON_COST)], axis=1)
     for peak, number in linear_assignment(cost):
         if number < len(people) and distances[peak, number] < options.tag_threshold:
             chosen[peak] = people[number]
@@ -140,7 +184,7 @@ def _assign(people: Sequence[_Person], heats: Array, tags: Array, options: Group
 
 
 def _adjusted(heatmaps: Array, joints: Array, places: Array) -> Array:
-    """Places moved by a quarter of a cell towards the greater neighbour, from a cell's corner to its middle.
+    """Places moved by a quarter of a cell towards the greater neighbour, and from a cell's corner to its centre.
 
     Args:
         joints: ``(M,)``.
@@ -157,54 +201,54 @@ def _adjusted(heatmaps: Array, joints: Array, places: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _WarmCells:
-    """The cells of a joint's map with some heat: few, among whom most searches end.
+class _ScoredCells:
+    """The cells of a joint's map above a minimum score; most searches need only these.
 
     Attributes:
         places: ``(M,)``, ascending.
-        heats: ``(M,)``, all above `_WARM`.
+        scores: ``(M,)``, all above `_MIN_CELL_SCORE`.
         tags: ``(T, M)``.
-        hottest: Of the whole map.
+        maximum: Highest score of the whole map.
     """
 
     places: Array
-    heats: Array
+    scores: Array
     tags: Array
-    hottest: float
+    maximum: float
 
     @classmethod
-    def of(cls, heatmap: Array, tags: Array) -> _WarmCells:
+    def of(cls, heatmap: Array, tags: Array) -> _ScoredCells:
         flat = heatmap.reshape(-1)
-        places = np.flatnonzero(flat > _WARM)
+        places = np.flatnonzero(flat > _MIN_CELL_SCORE)
         return cls(places, flat[places], tags.reshape(len(tags), -1)[:, places], float(flat.max()))
 
     def best(self, mean: Array) -> tuple[int, float] | None:
-        """The hottest cell whose tag is within a half of ``mean`` ``(T,)`` and its heat, if no other can be better."""
+        """Cell with the highest score whose tag rounds to ``mean`` ``(T,)``; ``None`` if a cell elsewhere can be better."""
         near = np.round(np.sqrt(np.square(self.tags - mean[:, None]).sum(axis=0))) == 0
-        index = int(np.where(near, self.heats, -np.inf).argmax()) if len(near) else 0
-        if not near.any() or self.heats[index] <= self.hottest - 1:
+        index = int(np.where(near, self.scores, -np.inf).argmax()) if len(near) else 0
+        if not near.any() or self.scores[index] <= self.maximum - 1:
             return None
-        return int(self.places[index]), float(self.heats[index])
+        return int(self.places[index]), float(self.scores[index])
 
 
-def _fill(pose: Array, found: Array, heatmaps: Array, tags: Array, warm: Sequence[_WarmCells]) -> None:
-    """Give a person the missing joints: for each the cell with the most heat whose tag is like the person's."""
+def _fill(pose: Array, found: Array, heatmaps: Array, tags: Array, cells: Sequence[_ScoredCells]) -> None:
+    """Add the missing joints of a person: the cell with the highest score whose tag matches the person's."""
     width = heatmaps.shape[2]
     columns, rows = pose[found, :2].astype(np.int64).T
     mean = tags[:, found, rows, columns].mean(axis=1)
     filled, places = [], []
     for joint in np.setdiff1d(np.arange(len(heatmaps)), found).tolist():
-        place, heat = warm[joint].best(mean) or _best_of_all(heatmaps[joint], tags[:, joint], mean)
-        if heat > 0:
+        place, score = cells[joint].best(mean) or _best_cell(heatmaps[joint], tags[:, joint], mean)
+        if score > 0:
             filled.append(joint)
             places.append((place % width, place // width))
-            pose[joint, 2] = heat
+            pose[joint, 2] = score
     if filled:
         pose[filled, :2] = _adjusted(heatmaps, np.array(filled), np.array(places))
 
 
-def _best_of_all(heatmap: Array, tags: Array, mean: Array) -> tuple[int, float]:
-    """The cell with the most heat, less the rounded distance of its tag, and that difference."""
+def _best_cell(heatmap: Array, tags: Array, mean: Array) -> tuple[int, float]:
+    """Cell with the highest score minus the rounded distance of its tag, and that difference."""
     likely = heatmap - np.round(np.sqrt(np.square(tags - mean[:, None, None]).sum(axis=0)))
     place = int(likely.argmax())
     return place, float(likely.reshape(-1)[place])

@@ -1,27 +1,31 @@
-"""Heatmaps to keypoints: plain quarter-cell refinement and DARK.
+"""Heatmap codec: keypoints to training heatmaps, and predicted heatmaps to keypoints.
 
-DARK: Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020. The details
-follow PaddleDetection, on whose answers the published accuracies rest; they are noted where they are unusual.
+DARK: Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020. UDP: Huang et al.,
+"The Devil Is in the Details: Delving into Unbiased Data Processing", CVPR 2020. Rounding and border cases follow
+PaddleDetection, since the published accuracies depend on them. Comments mark where it differs from the papers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 
 Array = np.ndarray
+Size = tuple[int, int]
+Encoder = Callable[[Array, Array, Size, Size, float], tuple[Array, Array]]
 
-# Pixels of the network's input per heatmap cell, of every top-down network here.
-HEATMAP_STRIDE = 4
+HEATMAP_STRIDE = 4  # input pixels per heatmap cell, of every top-down network in the package
 
-# A DARK step is computed from the blurred logarithm within two cells of the peak; blurring reaches one cell further.
+# A DARK step reads the blurred logarithm within two cells of the peak; blurring reads one more cell.
 _REACH = 3
 _PATCH = np.arange(-_REACH, _REACH + 1)
-# Steps longer than this are sensitive to rounding, and are computed with PaddleDetection's float32 intermediates.
-_LONG_STEP = 1.0
+_LONG_STEP = 1.0  # cells; longer steps are sensitive to rounding and repeat PaddleDetection's float32 arithmetic
 
 
 def decode_heatmaps(heatmaps: Array, method: str = "dark") -> tuple[Array, Array]:
-    """Locate the peak of every heatmap.
+    """Return the peak of every heatmap with subpixel refinement.
 
     Args:
         heatmaps: ``(N, K, h, w)`` float32.
@@ -64,15 +68,15 @@ def _add_quarter_steps(coordinates: Array, maps: Array, x: Array, y: Array) -> N
 
 
 def _add_dark_steps(coordinates: Array, maps: Array, x: Array, y: Array, peak: Array) -> None:
-    """One Newton step on the logarithm of the blurred map, from the peak of the original map."""
+    """One Newton step on the logarithm of the blurred map, from the peak of the map before blurring."""
     _, h, w = maps.shape
     rows = np.flatnonzero((x > 1) & (x < w - 2) & (y > 1) & (y < h - 2))
     if len(rows) == 0:
         return
     blurred = _blurred_patches(maps, rows, x[rows], y[rows])
     steps = _newton_steps(_log(blurred, np.float32(1)))
-    # PaddleDetection rescales the blurred map to the old maximum before it takes the logarithm. That adds a constant,
-    # which no derivative sees, unless values are clamped or rounding is amplified; only then is it worth its price.
+    # PaddleDetection rescales the blurred map to the maximum before blurring. In the logarithm this adds a constant, which
+    # changes the step only if values are clamped or rounding is amplified. The rescaling is computed in those cases only.
     delicate = (blurred < 1e-10).any(axis=(1, 2)) | (np.abs(steps).max(axis=1) > _LONG_STEP)
     again = np.flatnonzero(delicate)
     if len(again):
@@ -115,7 +119,7 @@ def _log(blurred: Array, factor: Array | np.float32) -> Array:
 def _newton_steps(log_patch: Array) -> Array:
     """-(Hessian)^-1 gradient at the middle of 5 x 5 patches, by central differences: ``(n, 2)`` (x, y).
 
-    There is no limit on the step, as in PaddleDetection: flat maps can jump by many cells.
+    The step is not limited, as in PaddleDetection: on flat maps it can span many cells.
     """
     p = log_patch.astype(np.float64)
     dx = 0.5 * (p[:, 2, 3] - p[:, 2, 1])
@@ -128,3 +132,101 @@ def _newton_steps(log_patch: Array) -> Array:
     divisor = np.where(regular, determinant, 1.0)
     steps = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=1) / divisor[:, None]
     return np.where(regular[:, None], steps, 0.0)
+
+
+def encode_dark(
+    joints: Array, visible: Array, input_size: Size, heatmap_size: Size, sigma: float
+) -> tuple[Array, Array]:
+    """Encode keypoints as Gaussians over the whole map, centred at the exact position (DARK).
+
+    Args:
+        joints: ``(..., K, 2)`` x, y in pixels of the network's input.
+        visible: ``(..., K)``, above 0.5 where a keypoint is labelled.
+        input_size, heatmap_size: (height, width).
+        sigma: Standard deviation, heatmap cells.
+
+    Returns:
+        Heatmaps ``(..., K, h, w)`` and weights ``(..., K)``, float32. A keypoint has weight 0 and an empty map if it is not
+        labelled or lies more than three sigma outside the map.
+    """
+    places = joints.astype(np.float32) / _stride(input_size, heatmap_size)
+    weights = _weights(places, visible, heatmap_size, sigma)
+    return _gaussians(_distances(places, heatmap_size), weights, sigma), weights
+
+
+def encode_standard(
+    joints: Array, visible: Array, input_size: Size, heatmap_size: Size, sigma: float
+) -> tuple[Array, Array]:
+    """Encode keypoints as Gaussians cut off at three sigma, centred at the nearest cell (HRNet).
+
+    See `encode_dark` for arguments.
+    """
+    places = joints.astype(np.float32) / _stride(input_size, heatmap_size)
+    weights = _weights(places, visible, heatmap_size, sigma)
+    cells = np.trunc(places + np.float32(0.5))
+    maps = _gaussians(_distances(cells, heatmap_size), weights, sigma)
+    return _windowed(maps, cells, heatmap_size, sigma), weights
+
+
+def encode_udp(
+    joints: Array, visible: Array, input_size: Size, heatmap_size: Size, sigma: float
+) -> tuple[Array, Array]:
+    """Encode keypoints as Gaussians cut off at three sigma, centred at the exact position, in UDP's coordinates.
+
+    Sizes are measured between pixel centres. See `encode_dark` for arguments.
+    """
+    stride = [(i - 1) / (h - 1) for i, h in zip(input_size[::-1], heatmap_size[::-1], strict=True)]
+    places = joints / np.array(stride)
+    weights = _weights(places, visible, heatmap_size, sigma)
+    cells, reach = np.trunc(places + 0.5), 3 * sigma
+    # PaddleDetection measures from the window's first cell, and rounds to float32 there.
+    window = (reach + (places - cells)).astype(np.float32)
+    maps = _gaussians(_distances(window, heatmap_size, cells - reach), weights, sigma)
+    return _windowed(maps, cells, heatmap_size, sigma), weights
+
+
+ENCODERS: dict[str, Encoder] = {"dark": encode_dark, "standard": encode_standard, "udp": encode_udp}
+
+
+def _stride(input_size: Size, heatmap_size: Size) -> Array:
+    return np.array([i / h for i, h in zip(input_size[::-1], heatmap_size[::-1], strict=True)], np.float32)
+
+
+def _weights(places: Array, visible: Array, heatmap_size: Size, sigma: float) -> Array:
+    """Visibility; 0 where the window of three sigma around a keypoint is outside the map."""
+    reach = 3 * sigma
+    cells = np.trunc(places + np.float32(0.5))
+    width_height = np.array(heatmap_size[::-1])
+    outside = ((cells - reach >= width_height) | (cells + reach + 1 < 0)).any(axis=-1)
+    return np.where(outside | (visible <= 0.5), 0, visible).astype(np.float32)
+
+
+def _distances(places: Array, heatmap_size: Size, first: Array | None = None) -> tuple[Array, Array]:
+    """Distances of the map's columns ``(..., K, w)`` and rows ``(..., K, h)`` from the keypoints, in cells.
+
+    Args:
+        places: ``(..., K, 2)``, relative to the map's first cell, or to ``first``.
+    """
+    columns, rows = (np.arange(length, dtype=np.float32) for length in heatmap_size[::-1])
+    if first is not None:
+        columns = (columns - first[..., 0, None]).astype(np.float32)
+        rows = (rows - first[..., 1, None]).astype(np.float32)
+    return columns - places[..., 0, None], rows - places[..., 1, None]
+
+
+def _gaussians(distances: tuple[Array, Array], weights: Array, sigma: float) -> Array:
+    """``exp(-d^2 / 2 sigma^2)`` of every cell; empty maps where the weight is 0."""
+    factor = np.float32(-2 * sigma**2)
+    x, y = (distance * distance / factor for distance in distances)
+    y[weights == 0] = -np.inf
+    # PyTorch's broadcast addition takes a quarter of NumPy's time; its exp takes twice NumPy's.
+    exponents = (torch.from_numpy(x[..., None, :]) + torch.from_numpy(y[..., :, None])).numpy()
+    return np.exp(exponents, out=exponents)
+
+
+def _windowed(maps: Array, cells: Array, heatmap_size: Size, sigma: float) -> Array:
+    """Set cells further than three sigma from the centre along either axis to zero."""
+    reach = 3 * sigma
+    x = np.abs(np.arange(heatmap_size[1]) - cells[..., 0, None]) <= reach
+    y = np.abs(np.arange(heatmap_size[0]) - cells[..., 1, None]) <= reach
+    return maps * (x[..., None, :] & y[..., :, None])

@@ -20,13 +20,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.checkpoints.entries import PoseEntry
-from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
+from tinypose_torch.codecs.heatmap import ENCODERS, HEATMAP_STRIDE
 from tinypose_torch.data.images import ImageReader, read_or_next
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.data.pose_transforms import Compose, PoseCompose, SampledTransforms, TopDownAffine
 from tinypose_torch.data.sample_rng import SampleRNG
-from tinypose_torch.geometry.encoding import ENCODERS
 from tinypose_torch.geometry.normalize import normalize
 
 Array = np.ndarray

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tinypose_torch.checkpoints.entries import BottomUpEntry
-from tinypose_torch.codecs.associative_embedding import group
+from tinypose_torch.codecs.associative_embedding import group_joints
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops, warp
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -71,7 +71,7 @@ class BottomUpEstimator:
             image: A path, an array ``(H, W, 3)`` uint8 RGB, a PIL image, or a list of them.
 
         Returns:
-            People with their scores: the mean heat of their keypoints. A box is the extent of a person's keypoints.
+            People with their scores: the mean score of their keypoints. A box is the extent of a person's keypoints.
 
         Raises:
             ImageError, FileNotFoundError: See `load_image`.
@@ -105,7 +105,7 @@ def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
 
     Returns:
         Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are
-        at what (0, 0) of the maps is in the image, with heat 0.
+        at what (0, 0) of the maps is in the image, with score 0.
     """
     entry = runner.metadata.entry
     assert isinstance(entry, BottomUpEntry)
@@ -115,7 +115,7 @@ def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
     views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
     coarse_heatmaps, coarse_tags = runner(views)
     heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, entry.skeleton)
-    poses, scores = group(heatmaps, tags, entry.grouping)
+    poses, scores = group_joints(heatmaps, tags, entry.grouping)
     poses[..., :2] = poses[..., :2] * crop.scales[0] + crop.offsets[0]
     return poses, scores
 

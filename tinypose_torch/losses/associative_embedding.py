@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tinypose_torch.geometry.crowd_encoding import MISSING
+from tinypose_torch.codecs.associative_embedding import MISSING
 from tinypose_torch.models.higher_hrnet import BottomUpStages
 
 TAG_WEIGHT = 1e-3
