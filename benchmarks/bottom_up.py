@@ -71,7 +71,7 @@ def _estimators(folder: Path, weights: Path) -> dict[str, Any]:
     bottom_up = BottomUpEstimator(BOTTOM_UP, people, flip=False, threads=1)
 
     def with_true_boxes(image: np.ndarray, boxes: np.ndarray) -> Poses:
-        top_down.find_people(image)
+        top_down.detect_people(image)
         return top_down.estimate_keypoints(image, boxes)
 
     return {

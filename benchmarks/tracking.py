@@ -23,7 +23,7 @@ from tinypose_torch.geometry.linear_assignment import linear_assignment
 from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
-from tinypose_torch.tracking.tracker import BY_BOXES, Tracker
+from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker
 from train.synthetic.scenes import Annotation
 from train.synthetic.videos import draw_video
 
@@ -128,7 +128,7 @@ def _lag(ways: dict[int, dict[int, Any]]) -> float:
 
 def _with_true_boxes(truth: Frames) -> float:
     """IDF1 of the tracker where the detector finds everybody who can be seen, and nobody else."""
-    tracker = Tracker(BY_BOXES)
+    tracker = Tracker(BYTETRACK_SETTINGS)
     true = [People(np.array(list(people)), _boxes(people)) for people in truth]
     found = []
     for people in true:

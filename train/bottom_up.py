@@ -22,7 +22,7 @@ from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.pose_dataset import Sample, collate
 from tinypose_torch.data.pose_transforms import Compose
 from tinypose_torch.data.sample_rng import SampleRNG
-from tinypose_torch.estimators.bottom_up import find_people
+from tinypose_torch.estimators.bottom_up import group_poses
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
 from tinypose_torch.evaluation.truth import Truth, read_truth
@@ -139,7 +139,7 @@ class BottomUpTraining(Training):
         runner = EagerRunner(self.network, self.device)
         records: list[Any] = []
         for image, index in zip(batch["image"].cpu().numpy(), batch["index"].tolist(), strict=True):
-            poses, scores = find_people(runner, image, flip=self.config.flip_test)
+            poses, scores = group_poses(runner, image, flip=self.config.flip_test)
             records += bottom_up_results(self.val[index].image_id, poses, scores, self.category_id)
         return records
 

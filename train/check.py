@@ -27,7 +27,7 @@ from train.bottom_up import BottomUpDataset, WholeImages, bottom_up_job, read_pe
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.init_model import source_of_weights, training_entry
-from train.pose import build_dataset, find_people
+from train.pose import build_dataset, load_annotations
 
 SHEET = "samples.png"
 NO_OPPOSITE = "no opposite"
@@ -52,7 +52,7 @@ def check_data(config: Config) -> int:
 def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
     entry = training_entry(config)
     assert isinstance(entry, PoseEntry)
-    people = find_people(config, entry)
+    people = load_annotations(config, entry)
     entry = dataclasses.replace(entry, skeleton=people.skeleton)
     _print_people("training", people.train)
     _print_keypoints(config, people.skeleton, np.stack([record.person.visible for record in people.train.items]))

@@ -63,7 +63,7 @@ class People:
     annotations: Truth | None = None
 
 
-def find_people(config: Config, entry: PoseEntry) -> People:
+def load_annotations(config: Config, entry: PoseEntry) -> People:
     """Read and check everything that training needs.
 
     Raises:
@@ -228,7 +228,7 @@ def pose_job(config: Config) -> Job:
     """
     entry = training_entry(config)
     assert isinstance(entry, PoseEntry)
-    people = find_people(config, entry)
+    people = load_annotations(config, entry)
     check_flip_pairs(config, people.skeleton)
     network, weights = start_network(config, skeleton=people.skeleton)
     entry = entry_of(network)

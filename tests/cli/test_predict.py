@@ -146,7 +146,7 @@ def test_person_class_in_python(weights):
     estimator = PoseEstimator(
         DETECTOR, POSE, weights / "several.safetensors", weights / "pose.safetensors", person_class="worker"
     )
-    people = estimator.find_people(gradient_image())
+    people = estimator.detect_people(gradient_image())
     assert len(people) > 0
     assert set(people.class_ids.tolist()) == {1}
 

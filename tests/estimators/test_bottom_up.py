@@ -17,7 +17,7 @@ from tinypose_torch import BottomUpEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.codecs.associative_embedding import GroupingConfig, find_peaks, group_joints
-from tinypose_torch.estimators.bottom_up import find_people, full_size_maps, resized_size, whole_image
+from tinypose_torch.estimators.bottom_up import full_size_maps, group_poses, resized_size, whole_image
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
 from tinypose_torch.export import ExportOptions, export_model
@@ -209,8 +209,8 @@ def test_exported_file_of_one_size(tmp_path, monkeypatch):
     assert fixed.runner.backend == "torchscript"
     assert fixed.runner.metadata.entry == wide.entry
     eager = BottomUpEstimator("higherhrnet_w16_192", weights, flip=False)
-    expected = find_people(eager.runner, images[0], flip=False)
-    same, tall = (find_people(fixed.runner, image, flip=False) for image in images)
+    expected = group_poses(eager.runner, images[0], flip=False)
+    same, tall = (group_poses(fixed.runner, image, flip=False) for image in images)
     for found, wanted in zip(grouped[1], grouped[0], strict=True):
         assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert len(same[0]) == len(expected[0]) > 0

@@ -329,7 +329,7 @@ def test_server_systems_find_boxes(name, tmp_path):
         if name == "ppyolov2_r50vd_dcn":  # which clips
             assert (found.boxes >= 0).all()
             assert (found.boxes <= [size[1] - 1, size[0] - 1] * 2).all()
-        people = estimator.find_people(image, 0.02)
+        people = estimator.detect_people(image, 0.02)
         person = found.class_ids == estimator.detector_entry.person_class
         same = found[person & (found.scores > 0.02)]
         assert np.allclose(np.sort(people.scores), np.sort(same.scores), atol=1e-6)

@@ -146,7 +146,7 @@ def test_followed_by_appearance(monkeypatch):
     frames = [[0, 1], [0, 1], [1, 0]]
     monkeypatch.setattr(
         estimator,
-        "find_people",
+        "detect_people",
         lambda image, threshold: Detections(
             boxes,
             np.array([0.9, 0.9, 0.9]),

@@ -54,7 +54,7 @@ def test_time_that_stands_still_begins_anew():
 
 def test_the_originals_settings():
     """Frame by frame: a dead zone of 0.3 % of the image, half of it for the face, and cutoffs for x and y apart."""
-    smoother = PaddleDetectionSmoothing().begin((1000, 500))
+    smoother = PaddleDetectionSmoothing().create_smoother((1000, 500))
     first = np.tile([100.0, 200.0], (17, 1))
     everybody = np.ones(17, bool)
     assert np.array_equal(smoother(first, everybody, HEIGHT, 0), first)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import REFERENCE
 
-from tinypose_torch.tracking.tracker import BY_BOXES, Tracker, TrackerSettings
+from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker, TrackerSettings
 from tinypose_torch.utils.hints import install_hint
 
 
@@ -16,8 +16,8 @@ from tinypose_torch.utils.hints import install_hint
 @pytest.mark.parametrize("sequence", ["seq0", "seq1"])
 def test_recorded_sequences(sequence):
     arrays = np.load(REFERENCE / "postprocess/jde_tracker.npz")
-    patience = json.loads(str(arrays[f"{sequence}.settings"]))["max_time_lost"]
-    tracker = Tracker(TrackerSettings(patience=patience))
+    track_buffer = json.loads(str(arrays[f"{sequence}.settings"]))["max_time_lost"]
+    tracker = Tracker(TrackerSettings(track_buffer=track_buffer))
     for frame in range(20):
         detections, embeddings, ids, tlwh, scores, lost = (
             arrays[f"{sequence}.frame{frame:02}.{key}"]
@@ -54,7 +54,7 @@ def test_people_who_cross_keep_their_ids():
     boxes = walk(60, [(0, 0), (300, 6)], [(5, 0), (-5, 0)])
     seen = np.ones((60, 2), bool)
     seen[28:31, 1] = False  # behind the other one
-    given = ids_by_person(Tracker(BY_BOXES), boxes, seen=seen)
+    given = ids_by_person(Tracker(BYTETRACK_SETTINGS), boxes, seen=seen)
     assert set(given[:, 0]) == {1}
     assert set(given[seen[:, 1], 1]) == {2}
 
@@ -64,7 +64,7 @@ def test_hidden_for_a_while_and_for_too_long():
     for hidden, ids in ((20, {1}), (40, {1, 2})):
         seen = np.ones((120, 1), bool)
         seen[30 : 30 + hidden] = False
-        given = ids_by_person(Tracker(BY_BOXES), boxes, seen=seen)
+        given = ids_by_person(Tracker(BYTETRACK_SETTINGS), boxes, seen=seen)
         assert set(given[given > 0]) == ids
 
 
@@ -73,14 +73,14 @@ def test_weak_detections_go_on_a_track_but_begin_none():
     scores = np.full((20, 2), 0.9)
     scores[5:15, 0] = 0.2
     scores[:, 1] = 0.2
-    given = ids_by_person(Tracker(BY_BOXES), boxes, scores)
+    given = ids_by_person(Tracker(BYTETRACK_SETTINGS), boxes, scores)
     assert set(given[:, 0]) == {1}
     assert not given[:, 1].any()
 
 
 def test_one_false_detection_is_nobody():
     boxes = walk(10, [(0, 0)], [(2, 0)])
-    tracker = Tracker(BY_BOXES)
+    tracker = Tracker(BYTETRACK_SETTINGS)
     for frame, people in enumerate(boxes):
         extra = np.array([[400.0, 50, 440, 140]]) if frame == 4 else np.zeros((0, 4))
         tracks = tracker.update(np.concatenate([people, extra]), np.full(1 + len(extra), 0.9))
@@ -88,7 +88,7 @@ def test_one_false_detection_is_nobody():
 
 
 def test_empty_frames():
-    tracker = Tracker(BY_BOXES)
+    tracker = Tracker(BYTETRACK_SETTINGS)
     for _ in range(3):
         assert tracker.update(np.zeros((0, 4)), np.zeros(0)) == []
     assert len(tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))) == 0, "confirmed when seen again"
@@ -97,7 +97,7 @@ def test_empty_frames():
 
 def test_without_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    tracker = Tracker(BY_BOXES)
+    tracker = Tracker(BYTETRACK_SETTINGS)
     tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))
     with pytest.raises(RuntimeError, match=re.escape(install_hint("track"))):
         tracker.update(np.array([[0, 0, 10.0, 30]]), np.array([0.9]))

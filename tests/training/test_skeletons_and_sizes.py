@@ -18,7 +18,7 @@ from tinypose_torch.data.pose_transforms import RandomHalfBody
 from train.__main__ import main
 from train.config import ConfigError, load_config
 from train.init_model import build_network, training_entry
-from train.pose import build_dataset, build_transform, find_people
+from train.pose import build_dataset, build_transform, load_annotations
 
 
 def test_rate_and_size_of_a_run(arguments, tmp_path, capsys):
@@ -129,7 +129,7 @@ def flip_of(options, *overrides):
     """The mirroring transform of a pose run."""
     config = load_config("demo_pose", [*options, *overrides])
     entry = training_entry(config)
-    people = find_people(config, entry)
+    people = load_annotations(config, entry)
     dataset = build_dataset(config, people, create_model(config.model, skeleton=people.skeleton).entry)
     (flip,) = [transform for transform in dataset.transform.transforms if hasattr(transform, "pairs")]
     return flip
@@ -142,7 +142,7 @@ def swapped(flip):
 def test_weights_say_that_no_keypoints_swap(people, tmp_path):
     """So that the flip test takes them."""
     config = load_config("demo_pose", [*renamed(people, tmp_path, UNPAIRED), "data.flip_pairs=[]"])
-    skeleton = find_people(config, training_entry(config)).skeleton
+    skeleton = load_annotations(config, training_entry(config)).skeleton
     assert skeleton.unpaired_names() == ()
     assert skeleton.mirrored_order() == list(range(17))
     assert Skeleton.from_json(json.loads(json.dumps(dataclasses.asdict(skeleton)))) == skeleton

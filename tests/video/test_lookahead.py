@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinypose_torch import COCO17, Detections, Poses
-from tinypose_torch.video.lookahead import Lookahead, complete, iter_lookahead
+from tinypose_torch.video.lookahead import Lookahead, complete_poses, iter_lookahead
 
 BOXES = np.arange(16, dtype=np.float32).reshape(4, 4)
 SCORES = np.float32([0.9, 0.7, 0.6, 0.2])
@@ -18,7 +18,7 @@ class Stub:
     def __init__(self):
         self.asked = []
 
-    def find_people(self, image, threshold):
+    def detect_people(self, image, threshold):
         found = threshold < SCORES
         return Detections(BOXES[found], SCORES[found], np.zeros(found.sum()))
 
@@ -40,7 +40,7 @@ def test_completed(ahead, rows):
     sights = iter_lookahead(None, estimator, 0.1)
     for _ in range(ahead + 1):
         seen = next(sights)
-    found = complete(None, estimator, seen, rows)
+    found = complete_poses(None, estimator, seen, rows)
     assert np.array_equal(found.boxes, BOXES[rows])
     assert np.array_equal(found.scores, SCORES[rows])
     assert np.array_equal(found.keypoints[:, 0], BOXES[rows][:, :2])
@@ -49,4 +49,4 @@ def test_completed(ahead, rows):
 
 def test_nobody():
     nobody = Lookahead(Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0)), [])
-    assert len(complete(None, Stub(), nobody, [])) == 0
+    assert len(complete_poses(None, Stub(), nobody, [])) == 0

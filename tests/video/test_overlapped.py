@@ -180,12 +180,12 @@ def closer_looks():
 
 @pytest.mark.parametrize(("pause", "expected"), [(0.0, 1), (0.8, 5)])
 def test_a_closer_look_while_nobody_waits(pause, expected, clip):
-    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=closer_looks) as video:
+    with OverlappedVideo(str(clip), None, 0.2, create_lookahead=closer_looks) as video:
         frames = iter(video)
         counts = []
         for _ in range(4):
             next(frames)
-            counts.append(video.seen)
+            counts.append(video.lookahead)
             time.sleep(pause)
         video.finish()
     assert counts[2:] == [expected] * 2, "the second frame was handed over when it was asked for"
@@ -205,17 +205,17 @@ def look_that_fails():
 
 
 def test_what_was_seen_ahead_belongs_to_the_frame(clip):
-    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=mean_colours) as video:
+    with OverlappedVideo(str(clip), None, 0.2, create_lookahead=mean_colours) as video:
         count = 0
         for frame in video:
-            assert np.allclose(video.seen, frame.mean(axis=(0, 1)))
+            assert np.allclose(video.lookahead, frame.mean(axis=(0, 1)))
             count += 1
         video.finish()
     assert count == 40
 
 
 def test_left_in_the_middle_with_a_look_ahead(clip):
-    with OverlappedVideo(str(clip), None, 0.2, prepare_to_look=mean_colours) as video:
+    with OverlappedVideo(str(clip), None, 0.2, create_lookahead=mean_colours) as video:
         assert next(iter(video)).shape == (120, 160, 3)
         video.finish()
 
@@ -226,6 +226,6 @@ def test_left_in_the_middle_with_a_look_ahead(clip):
 def test_errors_of_the_look_arrive(prepare, message, clip):
     with (
         pytest.raises(ValueError, match=message),
-        OverlappedVideo(str(clip), None, 0.2, prepare_to_look=prepare) as video,
+        OverlappedVideo(str(clip), None, 0.2, create_lookahead=prepare) as video,
     ):
         list(video)

@@ -55,7 +55,7 @@ class Networks:
             threads=self.threads,
         )
 
-    def build_look(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
+    def build_lookahead(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
         """What finds the people in an RGB image, from a score on, and then their poses."""
         return partial(iter_lookahead, estimator=self.build(), threshold=threshold)
 

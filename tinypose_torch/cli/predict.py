@@ -32,7 +32,7 @@ from tinypose_torch.utils.threads import check_threads
 from tinypose_torch.video import is_camera, is_video
 from tinypose_torch.video.frames import find_sources, why_nothing
 from tinypose_torch.video.live_view import HOST
-from tinypose_torch.video.lookahead import complete
+from tinypose_torch.video.lookahead import complete_poses
 from tinypose_torch.video.overlapped import OverlappedVideo
 
 Estimator = PoseEstimator | BottomUpEstimator
@@ -157,8 +157,8 @@ def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     path = wanted.overlays[source] if wanted.overlays is not None else None
     follower = wanted.following.begin(estimator) if wanted.following is not None else None
-    least_score = follower.least_score if follower is not None else None
-    ahead = partial(wanted.ahead.build_look, least_score) if wanted.ahead is not None else None
+    min_score = follower.min_score if follower is not None else None
+    ahead = partial(wanted.ahead.build_lookahead, min_score) if wanted.ahead is not None else None
     with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
         if video.view is not None:
             tqdm.write(f"live view: http://{HOST}:{video.view}/", file=sys.stderr)
@@ -186,9 +186,9 @@ def _predict_frame(
     estimator: Estimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
 ) -> Poses:
     if follower is not None:
-        return _checked(follower(frame, video.time, video.seen))
-    if isinstance(estimator, PoseEstimator) and video.seen is not None:
-        return _checked(complete(frame, estimator, video.seen, range(len(video.seen.people))))
+        return _checked(follower(frame, video.time, video.lookahead))
+    if isinstance(estimator, PoseEstimator) and video.lookahead is not None:
+        return _checked(complete_poses(frame, estimator, video.lookahead, range(len(video.lookahead.people))))
     return _checked(estimator(frame))
 
 

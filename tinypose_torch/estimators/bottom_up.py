@@ -92,7 +92,7 @@ class BottomUpEstimator:
 
     @image_errors()
     def _estimate(self, image: Array) -> Poses:
-        poses, scores = find_people(self.runner, image, flip=self.flip)
+        poses, scores = group_poses(self.runner, image, flip=self.flip)
         found = poses[..., 2:] > 0
         low = np.where(found, poses[..., :2], np.inf).min(axis=1, initial=np.inf)
         high = np.where(found, poses[..., :2], -np.inf).max(axis=1, initial=-np.inf)
@@ -100,8 +100,8 @@ class BottomUpEstimator:
         return Poses(boxes, scores, poses[..., :2], poses[..., 2], self.entry.skeleton)
 
 
-def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Array]:
-    """People in an RGB image, as PaddleDetection evaluates.
+def group_poses(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Array]:
+    """People in an RGB image, as the original evaluates.
 
     Returns:
         Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are

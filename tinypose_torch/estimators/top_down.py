@@ -179,11 +179,11 @@ class PoseEstimator:
         if self.detector_runner is None:
             crops = whole_image_crops(image, self.pose_entry, self.crop)
             return self._estimate_in_crops(image, crops, _whole_image_box(image), np.ones(1, np.float32))
-        people = self.find_people(image)
+        people = self.detect_people(image)
         return self.estimate_keypoints(image, people.boxes, people.scores)
 
     @image_errors()
-    def find_people(self, image: Array, threshold: float | None = None) -> Detections:
+    def detect_people(self, image: Array, threshold: float | None = None) -> Detections:
         """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
 
         Raises:
@@ -315,7 +315,7 @@ def people_for_network(
     entry = entry or estimator.pose_entry
 
     def prepare(image: Array) -> Array | None:
-        boxes = estimator.find_people(image).boxes
+        boxes = estimator.detect_people(image).boxes
         return crop_people(image, crops_of(image, boxes, entry, estimator.crop), entry) if len(boxes) else None
 
     people = [found for found in map_images(folder, prepare) if found is not None]

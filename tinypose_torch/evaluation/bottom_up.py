@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.estimators.bottom_up import find_people
+from tinypose_torch.estimators.bottom_up import group_poses
 from tinypose_torch.evaluation.images import ImageFile, read_images
 from tinypose_torch.runtime import Runner
 
@@ -57,5 +57,5 @@ def find_in_images(
         DatasetError: An image is missing or cannot be decoded.
     """
     for image_id, image in read_images(images, folder, progress):
-        poses, scores = find_people(runner, image, flip=flip)
+        poses, scores = group_poses(runner, image, flip=flip)
         yield from bottom_up_results(image_id, poses, scores, category_id)

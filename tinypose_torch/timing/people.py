@@ -36,7 +36,7 @@ def prepare_pipeline(names: tuple[str, str], files: tuple[Path, Path], threads: 
     crops = [crop_people(image, estimator.make_crops(image, some), estimator.pose_entry) for some in boxes]
 
     def whole(some: np.ndarray) -> None:
-        estimator.find_people(image)
+        estimator.detect_people(image)
         estimator.estimate_keypoints(image, some)
 
     def run() -> list[float]:

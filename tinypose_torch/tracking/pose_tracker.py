@@ -1,4 +1,4 @@
-"""Poses through time: who is who, steady keypoints, and a detector that need not look at every frame."""
+"""Pose tracking in videos: identities, temporal smoothing, and detection in every n-th frame only."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from tinypose_torch.tracking.smoothing import (
     PaddleDetectionSmoothing,
     Smoothing,
 )
-from tinypose_torch.tracking.tracker import BY_BOXES, Track, Tracker, TrackerSettings
+from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Track, Tracker, TrackerSettings
 from tinypose_torch.utils.defaults import VISIBLE
-from tinypose_torch.video.lookahead import Lookahead, complete
+from tinypose_torch.video.lookahead import Lookahead, complete_poses
 
 Array = np.ndarray
-_GROWN = 0.15  # of the keypoints' extent, on every side: the head and the feet reach beyond them
-_MIN_FOUND_SHARE = 0.25  # share of keypoints that a person must show to be followed
-_SAME_POSE = 0.5  # similarity above which two poses are one person's
-_LEAST_AREA, _WIDEST = 200, 1.6  # square pixels, and width to height: what PaddleDetection shows of FairMOT's tracks
-_MIN_BOTTOM_UP_SCORE = 0.2  # of bottom-up people, whose score is their mean heat, to begin a track
+_BOX_MARGIN = 0.15  # fraction of the keypoints' extent on every side, since head and feet reach beyond the keypoints
+_MIN_FOUND_SHARE = 0.25  # minimum fraction of keypoints found for tracking without detection
+_DUPLICATE_OKS = 0.5  # object keypoint similarity above which two poses belong to one person
+_MIN_AREA, _MAX_ASPECT = 200, 1.6  # square pixels, width / height: PaddleDetection's filter of FairMOT's tracks
+_MIN_BOTTOM_UP_SCORE = 0.2  # mean keypoint score from which a bottom-up pose starts a track
 
 
 class PoseTracker:
-    """Follows the people of one video, frame by frame.
+    """Tracks the people of one video, frame by frame.
 
     Args:
-        estimator: What finds them.
-        detect_every: The detector looks at every so manyth frame; in between, boxes follow from the poses of the frame
-            before. More than 1 needs a `PoseEstimator` with a detector.
-        tracking: Thresholds; unless given those for boxes, or for what tells people apart by their appearance the
-            original's, with the estimator's own least score of a person.
-        smoothing: How much keypoints are smoothed; ``None``: not at all.
+        estimator: Estimator of the poses of a frame.
+        detect_every: Run the detector in every n-th frame. In between, boxes are derived from the poses of the frame before.
+            Values above 1 need a `PoseEstimator` with a detector.
+        tracking: Thresholds of the tracker. Default: ByteTrack's, or PaddleDetection's for detectors with embeddings, with
+            the estimator's detection threshold.
+        smoothing: Options of keypoint smoothing; ``None`` for no smoothing.
 
     Raises:
         ValueError: ``detect_every`` below 1, or above it without a detector.
@@ -65,17 +65,17 @@ class PoseTracker:
         self._tracks: list[Track] = []
 
     @property
-    def least_score(self) -> float:
-        """Score from which detections matter."""
-        return self._tracking.weak
+    def min_score(self) -> float:
+        """Minimum score of detections that are used."""
+        return self._tracking.low_thresh
 
-    def __call__(self, image: Array, time: float, seen: Lookahead | None = None) -> Poses:
-        """People of the next frame with their ``ids``; whoever comes later than the first frame appears a frame late.
+    def __call__(self, image: Array, time: float, lookahead: Lookahead | None = None) -> Poses:
+        """Return the people of the next frame with their ``ids``. New people appear one frame late, except in the first frame.
 
         Args:
             image: ``(H, W, 3)`` uint8 RGB.
-            time: Seconds, later than the frame's before.
-            seen: What `iter_lookahead` gives for this frame and ``least_score``, if somebody has looked already.
+            time: Seconds, greater than that of the frame before.
+            lookahead: Result of `iter_lookahead` for this frame with ``min_score``, if available.
         """
         estimator = self.estimator
         tracker = self._tracker
@@ -85,8 +85,8 @@ class PoseTracker:
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
             poses = poses[[track.detection for track in self._tracks]]
         else:
-            people, rows = self._follow(estimator, image, seen)
-            poses = complete(image, estimator, people, rows)
+            people, rows = self._follow(estimator, image, lookahead)
+            poses = complete_poses(image, estimator, people, rows)
             poses.scores = np.array([track.score for track in self._tracks], np.float32)
         poses.ids = np.array([track.id for track in self._tracks], np.int64)
         self._frame, self._before = self._frame + 1, poses
@@ -95,8 +95,10 @@ class PoseTracker:
             self._smooth(known, time, self.smoothing, (image.shape[1], image.shape[0]))
         return known
 
-    def _follow(self, estimator: PoseEstimator, image: Array, seen: Lookahead | None) -> tuple[Lookahead, list[int]]:
-        """Who is in the next frame: detected, or carried on from the poses of the frame before; and which of them are followed."""
+    def _follow(
+        self, estimator: PoseEstimator, image: Array, lookahead: Lookahead | None
+    ) -> tuple[Lookahead, list[int]]:
+        """Detections of the next frame, or boxes from the poses of the frame before; and the rows of tracked people."""
         tracker = self._tracker
         if self._frame % self.detect_every:
             boxes = self._carried((image.shape[1], image.shape[0]))
@@ -105,18 +107,19 @@ class PoseTracker:
             count = len(self._tracks)
             carried = np.array([boxes[track.id] for track in self._tracks])
             return Lookahead(Detections(carried, np.ones(count), np.zeros(count)), []), list(range(count))
-        seen = Lookahead(estimator.find_people(image, self.least_score), []) if seen is None else seen
-        people = seen.people
+        if lookahead is None:
+            lookahead = Lookahead(estimator.detect_people(image, self.min_score), [])
+        people = lookahead.people
         tracker.update(people.boxes, people.scores, people.embeddings)
         self._tracks = [track for track in tracker.tracked if track.detection is not None]
         if people.embeddings is not None:
             self._tracks = [track for track in self._tracks if _upright(track.box)]
-        return seen, [track.detection for track in self._tracks if track.detection is not None]
+        return lookahead, [track.detection for track in self._tracks if track.detection is not None]
 
     def _carried(self, image_size: tuple[int, int]) -> dict[int, Array]:
-        """Boxes of those who are still in the picture, by id.
+        """Boxes of the people who are still in the image, by id.
 
-        Whose pose shows too little, or is somebody else's who hides them, goes on as before.
+        The box is predicted by the Kalman filter if too few keypoints were found, or if the pose duplicates another one.
         """
         assert self._before is not None
         poses = self._before
@@ -125,7 +128,7 @@ class PoseTracker:
         carried = {}
         for row, track in enumerate(self._tracks):
             trusted = shown[row] and row in own
-            box = boxes[row] if trusted else kalman_filter.boxes_of(kalman_filter.predict(track.belief).means)[0]
+            box = boxes[row] if trusted else kalman_filter.means_to_boxes(kalman_filter.predict(track.state).means)[0]
             if (box[2:] > 0).all() and (box[:2] < image_size).all():
                 carried[track.id] = box
         return carried
@@ -138,7 +141,7 @@ class PoseTracker:
         assert poses.ids is not None
         for row, identity in enumerate(poses.ids.tolist()):
             if identity not in self._smoothers:
-                self._smoothers[identity] = smoothing.begin(image_size)
+                self._smoothers[identity] = smoothing.create_smoother(image_size)
             smoother = self._smoothers[identity]
             height = float(poses.boxes[row, 3] - poses.boxes[row, 1])
             found = poses.keypoint_scores[row] > VISIBLE
@@ -146,7 +149,7 @@ class PoseTracker:
 
 
 def _own_poses(poses: Poses) -> set[int]:
-    """Rows of the poses that are not too similar to a better one."""
+    """Rows of the poses that do not duplicate one with a higher score."""
     if not len(poses):
         return set()
     triples = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
@@ -154,20 +157,22 @@ def _own_poses(poses: Poses) -> set[int]:
     people = [KeypointPrediction(0, one, 1.0, float(area)) for one, area in zip(triples, areas, strict=True)]
     sigmas = poses.skeleton.sigmas or (DEFAULT_SIGMA,) * len(poses.skeleton)
     scores = np.array([rescore(person) for person in people])
-    return set(oks_nms(people, scores, np.asarray(sigmas), _SAME_POSE))
+    return set(oks_nms(people, scores, np.asarray(sigmas), _DUPLICATE_OKS))
 
 
 def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
     if isinstance(estimator, BottomUpEstimator):
-        strong = _MIN_BOTTOM_UP_SCORE
+        threshold = _MIN_BOTTOM_UP_SCORE
     elif estimator.detector_entry is None:
-        return BY_BOXES
+        return BYTETRACK_SETTINGS
     else:
         assert estimator.detection_threshold is not None
-        strong = estimator.detection_threshold
+        threshold = estimator.detection_threshold
         if estimator.detector_entry.embeddings:
-            return TrackerSettings(strong=strong, weak=strong)
-    return dataclasses.replace(BY_BOXES, strong=strong, weak=min(BY_BOXES.weak, strong))
+            return TrackerSettings(high_thresh=threshold, low_thresh=threshold)
+    return dataclasses.replace(
+        BYTETRACK_SETTINGS, high_thresh=threshold, low_thresh=min(BYTETRACK_SETTINGS.low_thresh, threshold)
+    )
 
 
 def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
@@ -175,24 +180,25 @@ def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
 
 
 def _upright(box: Array) -> bool:
-    """Whether a box x1, y1, x2, y2 is large and narrow enough for somebody who walks."""
+    """Whether a box x1, y1, x2, y2 is large and narrow enough for a pedestrian."""
     width, height = box[2:] - box[:2]
-    return bool(width * height > _LEAST_AREA and width <= _WIDEST * height)
+    return bool(width * height > _MIN_AREA and width <= _MAX_ASPECT * height)
 
 
 def boxes_around(keypoints: Array, found: Array) -> tuple[Array, Array]:
-    """Boxes for the next frame from the poses of this one.
+    """Boxes for the next frame from the poses of this frame.
 
     Args:
         keypoints: ``(N, K, 2)`` x, y, pixels.
-        found: ``(N, K)`` bool: those that count.
+        found: ``(N, K)`` bool: keypoints that are used.
 
     Returns:
-        Boxes ``(N, 4)`` x1, y1, x2, y2: the extent of the keypoints, grown; and ``(N,)`` bool: who shows enough of them.
+        Boxes ``(N, 4)`` x1, y1, x2, y2: the extent of the keypoints with a margin; and ``(N,)`` bool: whether enough
+        keypoints were found.
     """
     shown = found.mean(axis=1) >= _MIN_FOUND_SHARE
     low = np.where(found[..., None], keypoints, np.inf).min(axis=1, initial=np.inf)
     high = np.where(found[..., None], keypoints, -np.inf).max(axis=1, initial=-np.inf)
     low[~shown], high[~shown] = 0, 1
-    margin = _GROWN * (high - low).max(axis=1, keepdims=True)
+    margin = _BOX_MARGIN * (high - low).max(axis=1, keepdims=True)
     return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32), shown

@@ -1,7 +1,7 @@
-"""Who is who from frame to frame.
+"""Multi-object tracking: association of detections with tracks, frame by frame.
 
-With appearance (FairMOT's embeddings) as PaddleDetection does it; with boxes alone after Zhang et al., "ByteTrack", ECCV 2022,
-which gives weak detections to the people who are known already.
+With embeddings (FairMOT), the association follows PaddleDetection's JDETracker. With boxes alone it follows Zhang et al.,
+"ByteTrack", ECCV 2022, which also associates detections of low score with existing tracks.
 """
 
 from __future__ import annotations
@@ -16,53 +16,55 @@ from tinypose_torch.tracking import kalman_filter
 from tinypose_torch.tracking.kalman_filter import KalmanState
 
 Array = np.ndarray
-_GATE = 9.4877  # squared Mahalanobis distance that 95 % of four-dimensional measurements fall below
-_MOTION_SHARE = 0.02
-_SMOOTHING = 0.9  # of a track's appearance
-_SAME = 0.15  # IoU distance below which two tracks are one
-_IMPOSSIBLE = 1e6
+_GATING_THRESHOLD = 9.4877  # 0.95 quantile of the chi-square distribution with 4 degrees of freedom
+_MOTION_WEIGHT = 0.02
+_EMBEDDING_MOMENTUM = 0.9
+_DUPLICATE_DISTANCE = 0.15  # 1 - IoU below which two tracks are duplicates
+_MAX_COST = 1e6
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Thresholds; the defaults are PaddleDetection's.
+    """Thresholds of `Tracker`; the defaults are PaddleDetection's.
 
     Attributes:
-        strong: Score from which a detection may go to any track, or begin one.
-        weak: Score from which a detection may go on a track that nothing else fits; as ``strong`` to leave weak ones out.
-        match_thresh: Of the first association: of embeddings, or without them 1 - IoU with the predicted box.
-        second_match_thresh: Of the second one: 1 - IoU.
-        unconfirmed_match_thresh: 1 - IoU for tracks that were seen once.
-        patience: Frames that a track may be out of sight; PaddleDetection gives it one more.
-        spare_crossing: Never take two tracks for one that were seen before the later of them was lost; PaddleDetection drops
-            the shorter-lived of two at one place even so, for example of people who cross.
+        high_thresh: Score from which a detection can match any track or start a new one.
+        low_thresh: Score from which a detection can match a track that the first association left unmatched. Equal to
+            ``high_thresh``: no second association of low scores.
+        match_thresh: Maximum cost of the first association: embedding distance, or without embeddings 1 - IoU with the
+            predicted box.
+        second_match_thresh: Maximum 1 - IoU of the second association.
+        unconfirmed_match_thresh: Maximum 1 - IoU for tracks that were detected once.
+        track_buffer: Frames that a lost track is kept; one more is added, as in PaddleDetection.
+        keep_crossing: Keep two overlapping tracks if both were detected before the later of them was lost, for example
+            people who cross. PaddleDetection removes the shorter one.
     """
 
-    strong: float = 0.4
-    weak: float = 0.4
+    high_thresh: float = 0.4
+    low_thresh: float = 0.4
     match_thresh: float = 0.4
     second_match_thresh: float = 0.5
     unconfirmed_match_thresh: float = 0.7
-    patience: int = 30
-    spare_crossing: bool = False
+    track_buffer: int = 30
+    keep_crossing: bool = False
 
 
-BY_BOXES = TrackerSettings(strong=0.5, weak=0.1, match_thresh=0.8, spare_crossing=True)
+BYTETRACK_SETTINGS = TrackerSettings(high_thresh=0.5, low_thresh=0.1, match_thresh=0.8, keep_crossing=True)
 
 
 class Track:
-    """A person through time.
+    """One tracked person.
 
     Attributes:
-        id: From 1, never used again.
-        score: Of the last detection.
-        detection: Its index in the last frame, if the person was seen there; else ``None``.
+        id: Unique in the video, from 1.
+        score: Score of the last detection.
+        detection: Index of the matched detection in the last frame; ``None`` if there is none.
     """
 
-    def __init__(self, identity: int, frame: int, belief: KalmanState, score: float, appearance: Array | None) -> None:
-        self.id, self.score, self.appearance = identity, score, appearance
-        self.belief = belief
-        self.begun = self.last_seen = frame
+    def __init__(self, identity: int, frame: int, state: KalmanState, score: float, embedding: Array | None) -> None:
+        self.id, self.score, self.embedding = identity, score, embedding
+        self.state = state
+        self.start_frame = self.last_frame = frame
         self.confirmed = frame == 1
         self.lost = False
         self.detection: int | None = None
@@ -70,96 +72,96 @@ class Track:
     @property
     def box(self) -> Array:
         """x1, y1, x2, y2 in pixels."""
-        return kalman_filter.boxes_of(self.belief.means)[0]
+        return kalman_filter.means_to_boxes(self.state.means)[0]
 
-    def see(self, box: Array, score: float, appearance: Array | None, frame: int, detection: int) -> None:
-        """Go on with a detection."""
-        self.belief = kalman_filter.correct(self.belief, box[None])
-        if not self.lost:  # as in PaddleDetection, which leaves the score of one that is found again
+    def update(self, box: Array, score: float, embedding: Array | None, frame: int, detection: int) -> None:
+        """Extend the track by a detection of the next frame."""
+        self.state = kalman_filter.update(self.state, box[None])
+        if not self.lost:  # PaddleDetection keeps the old score of a track that is found again
             self.score = score
-        if appearance is not None and self.appearance is not None:
-            mixed = _SMOOTHING * self.appearance + (1 - _SMOOTHING) * appearance
-            self.appearance = mixed / np.linalg.norm(mixed)
-        self.last_seen, self.detection = frame, detection
+        if embedding is not None and self.embedding is not None:
+            mixed = _EMBEDDING_MOMENTUM * self.embedding + (1 - _EMBEDDING_MOMENTUM) * embedding
+            self.embedding = mixed / np.linalg.norm(mixed)
+        self.last_frame, self.detection = frame, detection
         self.confirmed, self.lost = True, False
 
 
 class Tracker:
-    """Gives detections of one frame after the other to tracks.
+    """Associates the detections of successive frames with tracks.
 
     Args:
-        settings: Thresholds.
+        settings: Thresholds; see `TrackerSettings`.
     """
 
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self.settings = settings or TrackerSettings()
         self.tracked: list[Track] = []
         self.lost: list[Track] = []
-        self._frame = self._given = 0
+        self._frame = self._num_ids = 0
 
     def update(self, boxes: Array, scores: Array, embeddings: Array | None = None) -> list[Track]:
-        """The next frame.
+        """Process the detections of the next frame.
 
         Args:
             boxes: ``(N, 4)`` x1, y1, x2, y2, pixels.
             scores: ``(N,)``.
-            embeddings: ``(N, D)`` embeddings, or none in any frame.
+            embeddings: ``(N, D)``; ``None`` in all frames or in none.
 
         Returns:
-            The confirmed tracks of this frame. One begins to be confirmed when it was seen a second time, or in the very
-            first frame.
+            The confirmed tracks of this frame. A track is confirmed by its second detection, or by one in the first frame.
         """
         self._frame += 1
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if embeddings is not None:
             embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
-        strong = np.flatnonzero(scores > self.settings.strong)
-        weak = np.flatnonzero((scores > self.settings.weak) & (scores <= self.settings.strong))
+        high = np.flatnonzero(scores > self.settings.high_thresh)
+        low = np.flatnonzero((scores > self.settings.low_thresh) & (scores <= self.settings.high_thresh))
         known = [track for track in self.tracked if track.confirmed]
-        newcomers = [track for track in self.tracked if not track.confirmed]
+        unconfirmed = [track for track in self.tracked if not track.confirmed]
         for track in (*self.tracked, *self.lost):
             track.detection = None
         candidates = known + self.lost
         _predict(candidates)
 
-        def see(tracks: Sequence[Track], detections: Array, cost: Array, limit: float) -> tuple[list[Track], Array]:
-            """Associate; gives the tracks and detections that are left."""
-            pairs = assign(cost, limit)
+        def match(
+            tracks: Sequence[Track], detections: Array, cost: Array, max_cost: float
+        ) -> tuple[list[Track], Array]:
+            """Match tracks with detections; return the unmatched tracks and detections."""
+            pairs = assign(cost, max_cost)
             for row, column in pairs:
                 index = int(detections[column])
-                appearance = None if embeddings is None else embeddings[index]
-                tracks[row].see(boxes[index], float(scores[index]), appearance, self._frame, index)
+                embedding = None if embeddings is None else embeddings[index]
+                tracks[row].update(boxes[index], float(scores[index]), embedding, self._frame, index)
             rows, columns = {row for row, _ in pairs}, [column for _, column in pairs]
             return [t for i, t in enumerate(tracks) if i not in rows], np.delete(detections, columns)
 
         settings = self.settings
-        cost = self._first_cost(candidates, boxes[strong], None if embeddings is None else embeddings[strong])
+        cost = self._first_cost(candidates, boxes[high], None if embeddings is None else embeddings[high])
         found_again = [track for track in candidates if track.lost]
-        left, strong = see(candidates, strong, cost, settings.match_thresh)
+        unmatched, high = match(candidates, high, cost, settings.match_thresh)
         found_again = [track for track in found_again if not track.lost]
-        still = [track for track in left if not track.lost]
-        if embeddings is None:  # to the boxes that the first association left, ByteTrack adds only weak ones
-            still, _ = see(still, weak, overlap_distances(still, boxes[weak]), settings.second_match_thresh)
+        still = [track for track in unmatched if not track.lost]
+        if embeddings is None:  # ByteTrack's second association uses only the detections of low score
+            still, _ = match(still, low, iou_distances(still, boxes[low]), settings.second_match_thresh)
         else:
-            still, strong = see(still, strong, overlap_distances(still, boxes[strong]), settings.second_match_thresh)
-        distances = overlap_distances(newcomers, boxes[strong])
-        gone, strong = see(newcomers, strong, distances, settings.unconfirmed_match_thresh)
-        begun = [
-            self._begin(boxes[i], float(scores[i]), None if embeddings is None else embeddings[i], int(i))
-            for i in strong
+            still, high = match(still, high, iou_distances(still, boxes[high]), settings.second_match_thresh)
+        distances = iou_distances(unconfirmed, boxes[high])
+        gone, high = match(unconfirmed, high, distances, settings.unconfirmed_match_thresh)
+        started = [
+            self._start(boxes[i], float(scores[i]), None if embeddings is None else embeddings[i], int(i)) for i in high
         ]
         for track in still:
             track.lost = True
-        self.tracked = [t for t in self.tracked if not t.lost and t not in gone] + begun + found_again
-        self.lost = [t for t in self.lost if t.lost and self._frame - t.last_seen <= settings.patience + 1] + still
+        self.tracked = [t for t in self.tracked if not t.lost and t not in gone] + started + found_again
+        self.lost = [t for t in self.lost if t.lost and self._frame - t.last_frame <= settings.track_buffer + 1] + still
         self._drop_duplicates()
         return [track for track in self.tracked if track.confirmed]
 
     def carry(self, boxes: Mapping[int, Array]) -> None:
-        """The next frame, in which nobody looked: tracks go on where they are said to be, and no new ones begin.
+        """Process a frame without detection: tracks continue at the given boxes, and no track starts.
 
         Args:
-            boxes: ``(4,)`` x1, y1, x2, y2, by id. Tracks of no box are lost. A newcomer is not confirmed by this.
+            boxes: ``(4,)`` x1, y1, x2, y2, by id. Tracks without a box are lost. Unconfirmed tracks are not confirmed.
         """
         self._frame += 1
         for track in self.lost:
@@ -168,46 +170,44 @@ class Tracker:
         for index, track in enumerate(self.tracked):
             confirmed = track.confirmed
             if track.id in boxes:
-                track.see(np.asarray(boxes[track.id], np.float64), track.score, None, self._frame, index)
+                track.update(np.asarray(boxes[track.id], np.float64), track.score, None, self._frame, index)
                 track.confirmed = confirmed
             else:
                 track.detection, track.lost = None, True
         self.lost += [track for track in self.tracked if track.lost and track.confirmed]
         self.tracked = [track for track in self.tracked if not track.lost]
 
-    def _begin(self, box: Array, score: float, appearance: Array | None, detection: int) -> Track:
-        self._given += 1
-        track = Track(self._given, self._frame, kalman_filter.begin(box[None]), score, appearance)
+    def _start(self, box: Array, score: float, embedding: Array | None, detection: int) -> Track:
+        self._num_ids += 1
+        track = Track(self._num_ids, self._frame, kalman_filter.initiate(box[None]), score, embedding)
         track.detection = detection
         return track
 
     def _first_cost(self, tracks: Sequence[Track], boxes: Array, embeddings: Array | None) -> Array:
         if embeddings is None or not tracks or not len(boxes):
-            return overlap_distances(tracks, boxes)
-        own = np.stack([track.appearance for track in tracks if track.appearance is not None])
+            return iou_distances(tracks, boxes)
+        own = np.stack([track.embedding for track in tracks if track.embedding is not None])
         apart = np.maximum(0, 1 - own @ embeddings.T)
         motion = kalman_filter.gating_distance(_joined(tracks), boxes)
-        cost = (1 - _MOTION_SHARE) * apart + _MOTION_SHARE * motion
-        return np.where(motion > _GATE, np.inf, cost)
+        cost = (1 - _MOTION_WEIGHT) * apart + _MOTION_WEIGHT * motion
+        return np.where(motion > _GATING_THRESHOLD, np.inf, cost)
 
     def _drop_duplicates(self) -> None:
-        """Of a tracked and a lost one at the same place the younger goes."""
+        """Remove the shorter of a tracked and a lost track at the same place."""
         dropped: set[int] = set()
-        distances = overlap_distances(
-            self.tracked, np.stack([t.box for t in self.lost]) if self.lost else np.zeros((0, 4))
-        )
-        for row, column in np.argwhere(distances < _SAME):
+        distances = iou_distances(self.tracked, np.stack([t.box for t in self.lost]) if self.lost else np.zeros((0, 4)))
+        for row, column in np.argwhere(distances < _DUPLICATE_DISTANCE):
             one, two = self.tracked[row], self.lost[column]
-            if self.settings.spare_crossing and one.begun <= two.last_seen:
+            if self.settings.keep_crossing and one.start_frame <= two.last_frame:
                 continue
-            older = one.last_seen - one.begun > two.last_seen - two.begun
+            older = one.last_frame - one.start_frame > two.last_frame - two.start_frame
             dropped.add(two.id if older else one.id)
         self.tracked = [track for track in self.tracked if track.id not in dropped]
         self.lost = [track for track in self.lost if track.id not in dropped]
 
 
-def assign(cost: Array, limit: float) -> list[tuple[int, int]]:
-    """Pairs of rows and columns of least cost in all, where one that stays alone costs half the limit.
+def assign(cost: Array, max_cost: float) -> list[tuple[int, int]]:
+    """Pairs of rows and columns with the minimum total cost, where an unmatched row or column costs ``max_cost / 2``.
 
     Args:
         cost: ``(N, M)``; infinite where a pair is impossible.
@@ -215,14 +215,14 @@ def assign(cost: Array, limit: float) -> list[tuple[int, int]]:
     rows, columns = cost.shape
     if not rows or not columns:
         return []
-    extended = np.full((rows + columns, rows + columns), limit / 2)
-    extended[:rows, :columns] = np.minimum(cost, _IMPOSSIBLE)
+    extended = np.full((rows + columns, rows + columns), max_cost / 2)
+    extended[:rows, :columns] = np.minimum(cost, _MAX_COST)
     extended[rows:, columns:] = 0
     return [(row, column) for row, column in linear_assignment(extended) if row < rows and column < columns]
 
 
-def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
-    """1 - IoU of tracks and boxes, ``(N, M)``, a box reaching to the end of its last pixel."""
+def iou_distances(tracks: Sequence[Track], boxes: Array) -> Array:
+    """1 - IoU of tracks and boxes, ``(N, M)``; boxes include their last pixel."""
     if not tracks or not len(boxes):
         return np.zeros((len(tracks), len(boxes)))
     own = np.stack([track.box for track in tracks])
@@ -234,13 +234,13 @@ def overlap_distances(tracks: Sequence[Track], boxes: Array) -> Array:
 
 
 def _joined(tracks: Sequence[Track]) -> KalmanState:
-    beliefs = [track.belief for track in tracks]
-    return KalmanState(np.concatenate([b.means for b in beliefs]), np.concatenate([b.covariances for b in beliefs]))
+    states = [track.state for track in tracks]
+    return KalmanState(np.concatenate([s.means for s in states]), np.concatenate([s.covariances for s in states]))
 
 
 def _predict(tracks: Sequence[Track]) -> None:
-    """One frame later; the height of one that is out of sight no longer changes."""
+    """Predict the tracks for the next frame; the height of lost tracks stays constant."""
     for track in tracks:
         if track.lost:
-            track.belief.means[0, 7] = 0
-        track.belief = kalman_filter.predict(track.belief)
+            track.state.means[0, 7] = 0
+        track.state = kalman_filter.predict(track.state)

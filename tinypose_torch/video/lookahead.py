@@ -1,4 +1,4 @@
-"""What is found in a frame ahead of time: its people, and as many of their poses as there was time for."""
+"""Look-ahead estimation: detections of a video frame, and the poses computed before the frame was requested."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tinypose_torch.estimators.top_down import PoseEstimator
 
 @dataclass(frozen=True)
 class Lookahead:
-    """What was found in one frame.
+    """Look-ahead results of one video frame.
 
     Attributes:
-        people: Everybody, best first.
-        poses: One each of the first of them.
+        people: All detections, highest score first.
+        poses: The poses computed so far: one `Poses` of one person each, for the first detections.
     """
 
     people: Detections
@@ -25,25 +25,26 @@ class Lookahead:
 
 
 def iter_lookahead(image: np.ndarray, estimator: PoseEstimator, threshold: float | None) -> Iterator[Lookahead]:
-    """The people of an RGB image, then with one pose more every time.
+    """Yield successively more complete results for an RGB image: the detections, then one more pose each time.
 
     Args:
-        threshold: Score from which people matter; poses are found of those whom the estimator itself would keep.
+        image: ``(H, W, 3)`` uint8 RGB.
+        threshold: Minimum score of detections. Poses are estimated above the estimator's own threshold only.
     """
-    people = estimator.find_people(image, threshold)
-    seen = Lookahead(people, [])
-    yield seen
+    people = estimator.detect_people(image, threshold)
+    lookahead = Lookahead(people, [])
+    yield lookahead
     assert estimator.detection_threshold is not None
     for row in range(int((people.scores > estimator.detection_threshold).sum())):
-        seen.poses.append(estimator.estimate_keypoints(image, people.boxes[[row]], people.scores[[row]]))
-        yield seen
+        lookahead.poses.append(estimator.estimate_keypoints(image, people.boxes[[row]], people.scores[[row]]))
+        yield lookahead
 
 
-def complete(image: np.ndarray, estimator: PoseEstimator, seen: Lookahead, rows: Sequence[int]) -> Poses:
-    """The poses of the people in these rows, those that are missing found now."""
-    missing = [row for row in rows if row >= len(seen.poses)]
-    found = estimator.estimate_keypoints(image, seen.people.boxes[missing], seen.people.scores[missing])
+def complete_poses(image: np.ndarray, estimator: PoseEstimator, lookahead: Lookahead, rows: Sequence[int]) -> Poses:
+    """Return the poses of the detections in ``rows``; estimate those that the look-ahead did not reach."""
+    missing = [row for row in rows if row >= len(lookahead.poses)]
+    found = estimator.estimate_keypoints(image, lookahead.people.boxes[missing], lookahead.people.scores[missing])
     if len(missing) == len(rows):
         return found
-    late = {row: found[[place]] for place, row in enumerate(missing)}
-    return Poses.joined([seen.poses[row] if row not in late else late[row] for row in rows], found.skeleton)
+    added = {row: found[[index]] for index, row in enumerate(missing)}
+    return Poses.joined([lookahead.poses[row] if row not in added else added[row] for row in rows], found.skeleton)

@@ -1,7 +1,7 @@
-"""Something that looks at the frames of a video ahead of this process, in one of its own: the networks.
+"""Look-ahead estimation in a separate process.
 
-It says at once what it has seen when this process waits for it; otherwise it takes a closer look first. So both processes
-are busy, whatever there is to see.
+The process estimates frames before they are requested. It returns the results computed so far as soon as they are requested,
+and otherwise continues with the same frame, which keeps both processes busy.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ import numpy as np
 from tinypose_torch.video.channel import Channel, tell
 from tinypose_torch.video.files import VideoError
 
-Look = Callable[[np.ndarray], Iterator[Any]]  # of a frame: what is seen in it, more and more
-_ASKED = "asked"
+LookaheadFunction = Callable[[np.ndarray], Iterator[Any]]  # frame to successively more complete results
+_REQUEST = "request"
 
 
 @dataclass(frozen=True)
 class SharedFrames:
-    """Frames in memory that several processes see.
+    """Frames in shared memory.
 
     Attributes:
-        memory: Its name.
-        count: How many frames it holds.
-        shape: Of each, uint8.
+        memory: Name of the shared memory.
+        count: Number of frames.
+        shape: Shape of a frame, uint8.
     """
 
     memory: str
@@ -40,94 +40,94 @@ class SharedFrames:
     shape: tuple[int, ...]
 
     def views(self, memory: SharedMemory) -> list[np.ndarray]:
-        """The frames; they must be gone before the memory is closed."""
+        """The frames as arrays, which must be deleted before the memory is closed."""
         size = int(np.prod(self.shape))
         return [np.ndarray(self.shape, np.uint8, memory.buf, index * size) for index in range(self.count)]
 
 
-class LookAhead:
-    """The process that looks. What is seen in frames comes in the order in which they were handed over.
+class LookaheadProcess:
+    """A process that estimates frames ahead; results are returned in the order of `submit`.
 
     Args:
-        prepare: Called in the process, gives what looks at a frame, and of which the last is taken for which there is time;
-            at least the first. It can be pickled, and so can what is seen.
+        create_function: Called in the process. Factory of a generator that yields successively more complete results for a
+            frame; the latest one is used, at least the first. It and the results must be picklable.
     """
 
-    def __init__(self, prepare: Callable[[], Look]) -> None:
+    def __init__(self, create_function: Callable[[], LookaheadFunction]) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True, name="look ahead")
+        self._process = context.Process(target=_serve, args=(theirs, create_function), daemon=True, name="look-ahead")
         self._process.start()
         theirs.close()
-        self._channel = Channel(ours, "the process that looks at the frames")
+        self._channel = Channel(ours, "the look-ahead process")
 
-    def begin(self, frames: SharedFrames) -> None:
-        """Say where the frames are; before the first of them."""
+    def set_frames(self, frames: SharedFrames) -> None:
+        """Set the shared memory that holds the frames, before the first `submit`."""
         self._channel.send(frames)
 
-    def hand_over(self, index: int) -> None:
-        """Have a frame looked at, which stays as it is until it was seen."""
+    def submit(self, index: int) -> None:
+        """Submit a frame. It must not change until its result was received."""
         self._channel.send(index)
 
-    def seen(self) -> Any:
-        """What was seen in the next frame.
+    def receive(self) -> Any:
+        """Return the result for the next frame.
 
         Raises:
-            VideoError: The process ended, or looking failed.
-            ValueError, OSError: What looks could not be prepared, or refused the frame.
+            VideoError: The process ended or failed.
+            ValueError, OSError: ``create_function`` or the estimation of the frame failed.
         """
-        self._channel.send(_ASKED)
+        self._channel.send(_REQUEST)
         return self._channel.receive()
 
     def close(self) -> None:
-        """End the process, at once: it has nothing to complete, and may still be getting ready."""
+        """Terminate the process immediately, including during start-up."""
         self._channel.close()
         self._process.kill()
         self._process.join()
 
 
-def _serve(pipe: Connection, prepare: Callable[[], Look]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
+def _serve(pipe: Connection, create_function: Callable[[], LookaheadFunction]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it and terminates this one
     cv2.setNumThreads(1)
     try:
-        look = prepare()
+        function = create_function()
         shared = pipe.recv()
         memory = SharedMemory(shared.memory)
         frames = shared.views(memory)
         try:
-            _look_at_all(pipe, look, frames)
+            _process_frames(pipe, function, frames)
         finally:
             del frames
             memory.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the first process has done with it
+        pass  # the parent process closed the pipe
     except (ValueError, OSError) as error:
         tell(pipe, error)
-    except Exception as error:  # whatever it is, the first process waits to hear of it
+    except Exception as error:  # the parent process waits for a result or an error
         tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
-def _look_at_all(pipe: Connection, look: Look, frames: list[np.ndarray]) -> None:
-    """Until the other end of the pipe is closed."""
-    waiting: deque[int] = deque()  # frames
-    asked = sent = 0
+def _process_frames(pipe: Connection, function: LookaheadFunction, frames: list[np.ndarray]) -> None:
+    """Process submitted frames until the other end of the pipe is closed."""
+    submitted: deque[int] = deque()  # frame indices
+    requested = sent = 0
 
-    def hear() -> None:
-        nonlocal asked
+    def receive_message() -> None:
+        nonlocal requested
         message = pipe.recv()
-        if message == _ASKED:
-            asked += 1
+        if message == _REQUEST:
+            requested += 1
         else:
-            waiting.append(message)
+            submitted.append(message)
 
     while True:
-        while not waiting:
-            hear()
-        closest: Any = None
-        for closest in look(frames[waiting.popleft()]):  # noqa: B007 - the last one is sent
+        while not submitted:
+            receive_message()
+        latest: Any = None
+        for latest in function(frames[submitted.popleft()]):  # noqa: B007 - the last one is sent
             while pipe.poll():
-                hear()
-            if asked > sent:
+                receive_message()
+            if requested > sent:
                 break
-        pipe.send(closest)
+        pipe.send(latest)
         sent += 1

@@ -1,8 +1,8 @@
-"""A video decoded ahead and its overlay written behind, in a second process, while this one finds the poses.
+"""Video processing in parallel: one process decodes frames and encodes the overlay while this one estimates poses.
 
-A third one looks at the frames before, if there is something that can. Processes, not threads: ExecuTorch lets
-no other thread of Python run while it computes. Frames lie in memory that all of them see, a handful of slots whatever the
-length of the video. A slot goes from the decoder to this process, back for the overlay, and to the decoder again.
+A third process optionally estimates frames ahead. Processes are used instead of threads, since ExecuTorch holds Python's
+global interpreter lock. Frames are stored in shared memory with a fixed number of slots. A slot passes from the decoder to
+this process, back for the overlay, and to the decoder again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tinypose_torch.utils.provenance import SOFTWARE
 from tinypose_torch.video.channel import Channel, tell
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
-from tinypose_torch.video.lookahead_process import Look, LookAhead, SharedFrames
+from tinypose_torch.video.lookahead_process import LookaheadFunction, LookaheadProcess, SharedFrames
 
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there
@@ -38,7 +38,7 @@ _Slots = tuple[list[np.ndarray], list[float]]  # frames and their times
 
 @dataclass(frozen=True)
 class _Opened:
-    """What the other process says first."""
+    """First message of the video process."""
 
     fps: float
     declared_frames: int | None
@@ -48,14 +48,14 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _End:
-    """What the other process says after the last frame."""
+    """Message of the video process after the last frame."""
 
     ended_early: bool
 
 
 @dataclass(frozen=True)
 class _Output:
-    """What becomes of the frames; see `OverlappedVideo`."""
+    """Outputs of the video process; see `OverlappedVideo`."""
 
     overlay: Path | None
     keypoint_threshold: float
@@ -67,17 +67,17 @@ class OverlappedVideo:
 
     Args:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
-        overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
+        overlay: The MP4 file to write; ``None`` for none. An older file is replaced at the first frame.
         keypoint_threshold: Score from which a keypoint is drawn.
-        view: Port of a page that shows the overlay while it is made, 0 for a free one; ``None`` for none. See `LiveView`.
-        prepare_to_look: Of what looks at every frame ahead; see `LookAhead`.
+        view: Port of the live view, 0 for a free port; ``None`` for no live view. See `LiveView`.
+        create_lookahead: Factory of the look-ahead function; see `LookaheadProcess`.
 
     Attributes:
         fps, declared_frames: See `VideoReader`.
-        frames_read: Number of frames given so far.
-        time: Presentation time of the frame that was given last, in seconds; see `VideoReader`.
+        frames_read: Number of frames yielded so far.
+        time: Presentation time of the last frame, seconds; see `VideoReader`.
         ended_early: Whether the frames end before the number and the duration that the file declares.
-        seen: What was seen in the frame that was given last; ``None`` if nothing looks.
+        lookahead: Look-ahead result of the last frame; ``None`` without look-ahead.
         view: Port of the page; ``None`` if there is none.
 
     Raises:
@@ -91,13 +91,13 @@ class OverlappedVideo:
         overlay: Path | None,
         keypoint_threshold: float,
         view: int | None = None,
-        prepare_to_look: Callable[[], Look] | None = None,
+        create_lookahead: Callable[[], LookaheadFunction] | None = None,
     ) -> None:
         self.source = source
         self.frames_read = 0
         self.time = 0.0
         self.ended_early = False
-        self.seen: Any = None
+        self.lookahead: Any = None
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(
@@ -109,14 +109,14 @@ class OverlappedVideo:
         self._slot: int | None = None
         self._decoded: deque[tuple[int, float]] = deque()  # slots, and times of their frames
         self._memory: SharedMemory | None = None
-        self._looker = LookAhead(prepare_to_look) if prepare_to_look is not None else None
+        self._lookahead = LookaheadProcess(create_lookahead) if create_lookahead is not None else None
         try:
             opened = self._channel.receive()
             assert isinstance(opened, _Opened)
             self.fps, self.declared_frames, self.view = opened.fps, opened.declared_frames, opened.view
             self._memory = SharedMemory(opened.frames.memory)
-            if self._looker is not None:
-                self._looker.begin(opened.frames)
+            if self._lookahead is not None:
+                self._lookahead.set_frames(opened.frames)
         except BaseException:
             self.close()
             raise
@@ -130,26 +130,26 @@ class OverlappedVideo:
                 try:
                     message = self._channel.receive()
                 except VideoError as error:
-                    end = error  # told after the frames that were decoded before
+                    end = error  # raised after the frames decoded before it
                     break
                 if isinstance(message, _End):
                     end, self.ended_early = True, message.ended_early
                     break
                 self._decoded.append(message)
-                if self._looker is not None:
-                    self._looker.hand_over(message[0])
+                if self._lookahead is not None:
+                    self._lookahead.submit(message[0])
             if not self._decoded:
                 if isinstance(end, VideoError):
                     raise end
                 return
-            if self._looker is not None:
-                self.seen = self._looker.seen()
+            if self._lookahead is not None:
+                self.lookahead = self._lookahead.receive()
             self._slot, self.time = self._decoded.popleft()
             self.frames_read += 1
             yield self._frames[self._slot].copy()
 
     def draw(self, poses: Poses) -> None:
-        """Append the frame that was given last to the overlay, with its people."""
+        """Append the last frame to the overlay, with its poses."""
         self._give_back(poses)
 
     def finish(self) -> None:
@@ -160,9 +160,9 @@ class OverlappedVideo:
             pass  # frames that were decoded ahead
 
     def close(self) -> None:
-        """End the other processes; the overlay holds what was written."""
-        if self._looker is not None:
-            self._looker.close()
+        """Terminate the other processes. The overlay contains the frames written so far."""
+        if self._lookahead is not None:
+            self._lookahead.close()
         self._channel.close()
         self._process.join(10)
         if self._process.is_alive():
@@ -186,8 +186,8 @@ class OverlappedVideo:
 
 
 def _serve(pipe: Connection, source: str, output: _Output) -> None:
-    """The other process: decode in a thread, write in this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and ends this one
+    """Run the video process: decode in a thread, encode in the main thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it and terminates this one
     cv2.setNumThreads(1)
     try:
         with VideoReader(source) as video:
@@ -195,7 +195,7 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
     except (VideoError, OSError) as error:
         tell(pipe, error)
     except EOFError:
-        pass  # the first process is gone; what was written is complete
+        pass  # the parent process ended; the overlay is complete up to here
 
 
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
