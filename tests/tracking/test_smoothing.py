@@ -75,7 +75,7 @@ def test_the_originals_settings():
 
 
 def test_settings():
-    with pytest.raises(ValueError, match="cutoffs above 0"):
+    with pytest.raises(ValueError, match="must be above 0"):
         Smoothing(min_cutoff=0)
     places = np.random.default_rng(0).normal(0, 1, (100, 2))
     assert jitter(smoothed(places, Smoothing(min_cutoff=0.5))) < jitter(smoothed(places))

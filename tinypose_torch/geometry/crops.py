@@ -1,4 +1,4 @@
-"""From a person's box to the crop that the pose network sees, and back.
+"""Crops: affine transforms from a person's box to the pose network's input, and back.
 
 Three rules exist. PaddleDetection's deployment and its evaluation cut differently, and each maps keypoints back a
 little differently from the way it cut; their published answers and accuracies include that. The third is consistent.
@@ -25,15 +25,15 @@ PIXEL_STD = 200.0
 EVALUATION_MARGIN = 1.25
 DEPLOY_MARGIN = 1.3
 DEPLOY_ASPECT = 4 / 3
-MAX_SIDE = 32766  # pixels of an image that OpenCV warps
+MAX_SIDE = 32766  # pixels; OpenCV's warps do not accept larger images
 
 
 @dataclass(frozen=True)
 class Crops:
-    """How N persons are cut out of one image.
+    """Transforms of N crops of one image.
 
     Attributes:
-        regions: ``(N, 4)`` integers x1, y1, x2, y2, end-exclusive: the part of the image that may be seen.
+        regions: ``(N, 4)`` integers x1, y1, x2, y2, end-exclusive: the part of the image that the crop may read.
         matrices: ``(N, 2, 3)``: pixels of the region to pixels of the network's input.
         scales, offsets: ``(N, 2)``: image pixel = scale * heatmap cell + offset, per axis.
     """
@@ -49,7 +49,7 @@ class Crops:
 
 
 def warp(image: Array, matrix: Array, size: Size) -> Array:
-    """The part of an image that an affine transform takes to an input, interpolated linearly.
+    """Warp an image to the network's input by an affine transform with bilinear interpolation.
 
     Args:
         image: ``(H, W, 3)`` uint8.
@@ -66,7 +66,7 @@ def warp(image: Array, matrix: Array, size: Size) -> Array:
 
 
 def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: Size, rule: str, udp: bool) -> Crops:
-    """Cut out boxes by one of the rules above.
+    """Return the crops of boxes by one of the rules above.
 
     Args:
         boxes: ``(N, 4)`` x1, y1, x2, y2, pixels of the image.
@@ -86,7 +86,7 @@ def make_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size: S
 
 
 def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:
-    """Centre and size of boxes, widened to the network's aspect ratio and grown by 25 %.
+    """Centre and size of boxes, extended to the network's aspect ratio and enlarged by 25 %.
 
     Returns:
         Centres ``(N, 2)`` in pixels and scales ``(N, 2)`` in units of 200 pixels, both (x, y) and float32, which is
@@ -103,7 +103,7 @@ def center_and_scale(boxes: Array, input_size: Size) -> tuple[Array, Array]:
 
 
 def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Array:
-    """Isotropic ``(N, 2, 3)`` transforms that fit the width and put the centre in the middle of the input.
+    """Isotropic ``(N, 2, 3)`` transforms that scale the width to the input's and map the centre to the input's centre.
 
     Three points define them: the centre, the point half a width above it, and the point half a width to the left of
     that one. PaddleDetection holds the points in float32, which a warp of large images shows; so does this.
@@ -119,7 +119,7 @@ def three_point_matrices(centers: Array, widths: Array, input_size: Size) -> Arr
 
 
 def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
-    """UDP's ``(N, 2, 3)`` transforms: box edges on the centres of the input's outermost pixels.
+    """UDP's ``(N, 2, 3)`` transforms, which map the box's edges to the centres of the input's outermost pixels.
 
     Computed in float32, as PaddleDetection does; the warp shows it.
     """
@@ -131,7 +131,7 @@ def udp_matrices(centers: Array, scales: Array, input_size: Size) -> Array:
 
 
 def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size, udp: bool) -> Array:
-    """The ``(2, 3)`` transform of one turned box to the network's input, as PaddleDetection's training warps it.
+    """The ``(2, 3)`` transform of one rotated box to the network's input, as in PaddleDetection's training.
 
     UDP turns the image counter-clockwise by ``degrees``, the other transform clockwise.
 
@@ -143,7 +143,7 @@ def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size,
     cos, sin = np.cos(angle), np.sin(angle)
     size = scale * np.float32(PIXEL_STD)
     if not udp:
-        # Three points define it, held in float32 as PaddleDetection does: a warp of large images shows that.
+        # PaddleDetection computes it from three float32 points; in large images the rounding changes pixels.
         half = np.float64(size[0]) * 0.5
         points = np.zeros((3, 2), np.float32)
         points[0], points[1] = center, center + half * np.array([sin, -cos])
@@ -161,7 +161,7 @@ def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size,
 
 
 def mirrored_inverse(matrix: Array, width: int) -> Array:
-    """The way back from the network's input to an image that is not mirrored, for a transform of the mirrored one.
+    """The inverse of a transform of the mirrored image, with respect to the unmirrored image.
 
     OpenCV counts places in 1024ths of a pixel and rounds them to 32nds, upwards from the middle. Upwards is the other way
     in the mirrored image; a 1024th less makes up for it, so that a warp with this gives the very pixels that one of the
@@ -181,14 +181,14 @@ def mirrored_inverse(matrix: Array, width: int) -> Array:
 
 
 def square_matrix(center: Array, side: float, degrees: float, size: int) -> Array:
-    """The ``(2, 3)`` transform of a turned square of an image to one of ``size`` pixels, the image turned clockwise.
+    """The ``(2, 3)`` transform of a rotated square of an image to a square of ``size`` pixels; the image rotates clockwise.
 
     Args:
         center: x, y of the square's middle in the image.
         side: Of the square in the image, pixels.
     """
     angle = np.deg2rad(degrees)
-    # Shift, scale and turn are held in float32, as PaddleDetection does: a warp of large images shows that.
+    # PaddleDetection stores shift, scale and rotation in float32; in large images the rounding changes pixels.
     factor = float(np.float32(size / side))
     shift = (size * (0.5 - np.asarray(center, np.float64) / side)).astype(np.float32).astype(np.float64)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -197,7 +197,7 @@ def square_matrix(center: Array, side: float, degrees: float, size: int) -> Arra
 
 
 def _third_corner(one: Array, two: Array) -> Array:
-    """The point to the left of ``two``, seen from ``one``, as far away from it as ``one`` is."""
+    """The third corner of an isosceles right triangle: ``two`` plus the vector from ``one`` to ``two``, rotated by 90 degrees."""
     across = one - two
     return two + np.array([-across[1], across[0]], np.float32)
 
@@ -211,7 +211,7 @@ def evaluation_crops(
     udp: bool,
     consistent: bool = False,
 ) -> Crops:
-    """Cut out by centre and scale, as evaluation does. See `center_and_scale` for the units."""
+    """Crops from centre and scale, as in PaddleDetection's evaluation. See `center_and_scale` for units."""
     count = len(centers)
     heatmap_wh = np.array([heatmap_size[1], heatmap_size[0]])
     regions = np.tile([0, 0, image_size[1], image_size[0]], (count, 1))
@@ -253,7 +253,7 @@ def _deploy_crops(boxes: Array, image_size: Size, input_size: Size, heatmap_size
 
 
 def region_crops(regions: Array, input_size: Size, heatmap_size: Size) -> Crops:
-    """Regions of an image, fitted to the network's width, as PaddleDetection's deployment warps them.
+    """Crops of regions of an image, scaled to the network's width, as in PaddleDetection's deployment.
 
     Args:
         regions: ``(N, 4)`` integers x1, y1, x2, y2, end-exclusive.
@@ -263,7 +263,7 @@ def region_crops(regions: Array, input_size: Size, heatmap_size: Size) -> Crops:
     matrices = three_point_matrices(size / 2, size[:, 0], input_size)
     heatmap_wh = np.array([heatmap_size[1], heatmap_size[0]])
     per_cell = np.repeat((size[:, 0] / heatmap_wh[0])[:, None], 2, axis=1)
-    # The way back starts from the rounded centre of the crop: up to half a pixel beside the way there.
+    # The inverse uses the crop's rounded centre, which differs from the exact one by up to half a pixel.
     offsets = regions[:, :2] + np.rint(size / 2) - per_cell * heatmap_wh * 0.5
     return Crops(regions, matrices, per_cell, offsets)
 

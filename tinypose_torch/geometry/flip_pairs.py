@@ -1,4 +1,4 @@
-"""Left and right in keypoint names: which keypoints swap when an image is mirrored.
+"""Flip pairs from keypoint names: left and right keypoints that are swapped in a mirrored image.
 
 A name's side is a word of its own (``left_knee``, ``kneeLeft``, ``R_Wrist``, ``hip.L``, ``LShoulder``) or the beginning of a word
 (``lefteye``). Other fused forms (``lsho``, ``LASI``, ``kneeleft``) have a side only where the opposite keypoint exists, because
@@ -22,7 +22,7 @@ _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\dA-Z_]+\d*|[A-Z]+\d*|\d+")
 
 
 class SidedName(NamedTuple):
-    """A keypoint name, its sides taken out.
+    """A keypoint name without its words for left and right.
 
     Attributes:
         sides: ``"left"`` and ``"right"`` in the order in which the name has them; empty for names without a side.
@@ -38,7 +38,7 @@ class SidedName(NamedTuple):
 
 
 class FlipPairs(NamedTuple):
-    """What keypoint names say about mirroring.
+    """Flip pairs found in keypoint names.
 
     Attributes:
         pairs: Indices (left, right) that swap.
@@ -50,7 +50,7 @@ class FlipPairs(NamedTuple):
 
 
 def find_flip_pairs(names: Sequence[str]) -> FlipPairs:
-    """Pair left and right keypoints by their names, whatever the naming style, also a mixture of styles."""
+    """Pair left and right keypoints by their names, in any mixture of naming styles."""
     sided = {index: _parse(name) for index, name in enumerate(names)}
     certain = {index: name for index, name in sided.items() if name.sides}
     pairs = _opposites(certain)
@@ -69,7 +69,7 @@ def side_of(name: str) -> str | None:
 
 
 def _opposites(names: dict[int, SidedName]) -> list[tuple[int, int]]:
-    """Pairs whose two names each occur once, the one that begins with left first."""
+    """Pairs of names that each occur once, left first."""
     places: dict[SidedName, list[int]] = {}
     for index, name in names.items():
         places.setdefault(name, []).append(index)
@@ -97,7 +97,7 @@ def _parse(name: str) -> SidedName:
 
 
 def _parse_fused(name: str) -> SidedName:
-    """The side that a name would have if it were fused with other letters."""
+    """The side of a name that is written together with its word for left or right."""
     words = [word.lower() for word in _WORD.findall(name)]
     for index, word in enumerate(words):
         ending = next((side for side in (LEFT, RIGHT) if word.endswith(side)), None)

@@ -1,4 +1,4 @@
-"""Who belongs to whom, at least cost."""
+"""Linear assignment: the matching with the minimum total cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tinypose_torch.utils.hints import install_hint
 
 
 def linear_assignment(cost: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of rows and columns of a matrix ``(N, M)``, min(N, M) of them, that cost least together.
+    """Pairs of rows and columns of a matrix ``(N, M)``, min(N, M) of them, with the minimum total cost.
 
     Raises:
         RuntimeError: scipy, which solves this, is not installed.

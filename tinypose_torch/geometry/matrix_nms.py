@@ -1,4 +1,4 @@
-"""Matrix non-maximum suppression: overlapped boxes lose score instead of going.
+"""Matrix NMS: scores decay with overlap instead of boxes being removed.
 
 Wang et al., "SOLOv2: Dynamic and Fast Instance Segmentation", NeurIPS 2020.
 """
@@ -12,12 +12,12 @@ import numpy as np
 from tinypose_torch.geometry.nms import NMSResult
 
 Array = np.ndarray
-_BLOCK = 256  # candidates at once, so that thousands of them need little memory
+_BLOCK = 256  # candidates per step, which limits memory
 
 
 @dataclass(frozen=True)
 class MatrixNMSConfig:
-    """A rule of suppression.
+    """Options of matrix NMS.
 
     Attributes:
         score_threshold: Candidates must score more than this,
@@ -38,14 +38,14 @@ class MatrixNMSConfig:
 
 
 def matrix_nms(scores: Array, boxes: Array, rule: MatrixNMSConfig) -> NMSResult:
-    """Choose detections among the candidates of one image.
+    """Apply matrix NMS to the candidates of one image.
 
     Args:
         scores: ``(A, C)`` in [0, 1].
         boxes: ``(A, 4)`` x1, y1, x2, y2 in pixels of the image.
 
     Returns:
-        By falling score.
+        Detections by descending score.
     """
     rows, labels, values = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for index in np.flatnonzero((scores > rule.score_threshold).any(axis=0)):
@@ -81,14 +81,14 @@ def in_image(boxes: Array, input_size: tuple[int, int], scale_factor: tuple[floa
 
 
 def _decay(boxes: Array, rule: MatrixNMSConfig) -> Array:
-    """What is left ``(A,)`` of the scores of one class's candidates, by falling score."""
+    """Factors ``(A,)`` by which the scores of one class's candidates decay, candidates by descending score."""
     blocks = range(0, len(boxes), _BLOCK)
     suppressed = np.concatenate([_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks])
     return np.concatenate([_decay_of_block(boxes, start, suppressed, rule) for start in blocks])
 
 
 def _decay_of_block(boxes: Array, start: int, suppressed: Array, rule: MatrixNMSConfig) -> Array:
-    """The same of some of the candidates, from what all are suppressed by."""
+    """Decay factors of a block of candidates."""
     overlap = _overlap_with_betters(boxes, start, rule)
     betters = suppressed[: len(overlap), None]
     if rule.gaussian_sigma is None:
@@ -100,14 +100,14 @@ def _decay_of_block(boxes: Array, start: int, suppressed: Array, rule: MatrixNMS
 
 
 def _overlap_with_betters(boxes: Array, start: int, rule: MatrixNMSConfig) -> Array:
-    """IoU of a block of candidates, the columns, with all before its end, the rows; 0 where the row is no better."""
+    """IoU of a block of candidates (columns) with all candidates before its end (rows); 0 where the row's score is not higher."""
     end = min(start + _BLOCK, len(boxes))
     overlap = _pairwise_overlap(boxes[:end], boxes[start:end], 1 if rule.pixel_boxes else 0)
     return np.triu(overlap, k=1 - start)
 
 
 def _pairwise_overlap(one: Array, two: Array, extra: int) -> Array:
-    """IoU ``(N, M)``; 0 between boxes that do not touch, however little is between them."""
+    """IoU ``(N, M)``; 0 for boxes that do not touch."""
     sides = np.minimum(one[:, None, 2:], two[None, :, 2:]) - np.maximum(one[:, None, :2], two[None, :, :2])
     shared = np.where((sides >= 0).all(axis=2), (sides + extra).prod(axis=2), 0)
     areas = [(boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1) for boxes in (one, two)]

@@ -1,4 +1,4 @@
-"""From scored candidate boxes to detections: thresholds and non-maximum suppression."""
+"""Detections from scored candidate boxes: score thresholds and multi-class NMS."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class NMSConfig:
-    """A rule of suppression.
+    """Options of `multiclass_nms`.
 
     Attributes:
         score_threshold: Candidates must score more than this.
-        iou_threshold: Of two overlapping boxes of a class the worse goes if their IoU is more than this.
-        candidates_per_level: Best anchors of each pyramid level that take part; ``None`` for all.
-        candidates_per_class: Best candidates of each class that take part.
-        max_per_class, max_detections: Limits of what remains; ``None`` for none.
-        clip: Clip the boxes, while still in pixels of the network's input, to the size of the image. (Its use in
-            PaddleDetection is a slip that is kept for the sake of equal answers.)
+        iou_threshold: IoU above which the lower-scoring of two boxes of a class is removed.
+        candidates_per_level: Maximum number of candidates per pyramid level; ``None`` for all.
+        candidates_per_class: Maximum number of candidates per class before NMS.
+        max_per_class, max_detections: Maximum number of detections per class and in total; ``None`` for no limit.
+        clip: Clip boxes in pixels of the network's input to the size of the image. PaddleDetection does so by mistake;
+            it is kept for equal results.
     """
 
     score_threshold: float = 0.025
@@ -41,7 +41,7 @@ class NMSResult(NamedTuple):
         boxes: ``(M, 4)`` x1, y1, x2, y2 in pixels of the image.
         scores: ``(M,)``.
         class_ids: ``(M,)``.
-        rows: ``(M,)``: which candidates they are.
+        rows: ``(M,)``: indices of the candidates.
     """
 
     boxes: Array
@@ -50,11 +50,11 @@ class NMSResult(NamedTuple):
     rows: Array
 
 
-# What the exported network itself does, and evaluation.
+# PaddleDetection's evaluation, and deployed networks with NMS inside.
 GRAPH_NMS = NMSConfig()
-# The best of them, overlapping or not.
+# Score order only.
 NO_NMS = NMSConfig(score_threshold=0, iou_threshold=1, max_detections=None)
-# What PaddleDetection's deployment does after networks that were exported without post-processing.
+# PaddleDetection's deployment of networks that were exported without post-processing.
 NUMPY_NMS = NMSConfig(
     score_threshold=0.4,
     iou_threshold=0.5,
@@ -74,7 +74,7 @@ def multiclass_nms(
     image_size: tuple[int, int] | None = None,
     level_sizes: tuple[int, ...] = (),
 ) -> NMSResult:
-    """Choose detections among the candidates of one image.
+    """Apply score thresholds and per-class NMS to the candidates of one image.
 
     Args:
         scores: ``(A, C)`` in [0, 1].
@@ -122,12 +122,12 @@ def _level_candidates(scores: Array, rule: NMSConfig, level_sizes: tuple[int, ..
 
 
 def _class_nms(scores: Array, boxes: Array, rule: NMSConfig) -> Array:
-    """Rows that remain of one class, by falling score."""
+    """Rows kept of one class, by descending score."""
     rows = np.flatnonzero(scores > rule.score_threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")[: rule.candidates_per_class]]
     if len(rows) < 2:
         return rows[: rule.max_per_class]
-    # OpenCV's suppression equals torchvision's, whose import would take longer than torch's.
+    # OpenCV's NMS gives torchvision's results; importing torchvision takes longer than importing torch.
     corner_and_size = boxes[rows].astype(np.float64)
     corner_and_size[:, 2:] -= corner_and_size[:, :2]
     kept = cv2.dnn.NMSBoxes(corner_and_size, scores[rows], 0.0, rule.iou_threshold)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Images to network inputs."""
+"""Normalization of images to network inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def normalize(images: np.ndarray | Sequence[np.ndarray], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """RGB images ``(N, H, W, 3)`` uint8, or as many single ones, to a normalised batch ``(N, 3, H, W)`` float32."""
+    """Convert RGB images ``(N, H, W, 3)`` uint8, or a sequence of images, to a normalized batch ``(N, 3, H, W)`` float32."""
     table = _table(tuple(mean), tuple(std))
     height, width, _ = images.shape[1:] if isinstance(images, np.ndarray) else images[0].shape
     batch = np.empty((len(images), 3, height, width), np.float32)

@@ -1,4 +1,4 @@
-"""Skeletons: what the K keypoints of a pose are called and how they belong together."""
+"""Skeletons: keypoint names, flip pairs, links and OKS sigmas."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Skeleton:
             raise ValueError(f"skeleton {self.name!r}: {len(self.sigmas)} sigmas for {count} keypoints")
 
     def mirrored_order(self) -> list[int]:
-        """For every keypoint the index of the one that it is in a mirrored image."""
+        """Index of each keypoint's opposite in a mirrored image."""
         order = list(range(len(self)))
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
         return order
 
     def unpaired_names(self) -> tuple[str, ...]:
-        """Names of left or right keypoints that are in no flip pair."""
+        """Names of left or right keypoints without a flip pair."""
         paired = {index for pair in self.flip_pairs for index in pair}
         return tuple(name for index, name in enumerate(self.keypoint_names) if side_of(name) and index not in paired)
 
@@ -66,7 +66,7 @@ class Skeleton:
 
     @classmethod
     def unnamed(cls, num_keypoints: int) -> Skeleton:
-        """A skeleton of which only the number of keypoints is known."""
+        """A skeleton with generated names, for weights of unknown keypoints."""
         return cls(f"unnamed{num_keypoints}", tuple(f"keypoint_{i}" for i in range(num_keypoints)))
 
     def subset(self, names: Sequence[str]) -> Skeleton:

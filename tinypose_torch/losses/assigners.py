@@ -1,4 +1,4 @@
-"""Which anchor point learns which box: SimOTA, ATSS and task-aligned assignment, for a whole batch at once.
+"""Label assigners: SimOTA, ATSS and task-aligned assignment, batched.
 
 Boxes of the images of a batch are padded to the same number, at least 1; a mask says which are valid. B images, A anchor
 points over all levels (fine to coarse, rows, then columns), G boxes, C classes.
@@ -22,7 +22,7 @@ _FORBIDDEN = 1e8
 
 @dataclass(frozen=True)
 class Targets:
-    """Boxes to learn.
+    """Ground-truth boxes of a batch.
 
     Attributes:
         boxes: ``(B, G, 4)`` x1, y1, x2, y2, pixels of the network's input.
@@ -52,7 +52,7 @@ class Anchors:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What every anchor point learns.
+    """Targets of every anchor point.
 
     Attributes:
         positive: ``(B, A)`` bool.
@@ -67,7 +67,7 @@ class Assignment:
     scores: Tensor
 
     def class_scores(self, num_classes: int) -> Tensor:
-        """``(B, A, C)``: the score in the column of the label."""
+        """Class targets ``(B, A, C)``: the score in the label's column."""
         columns = F.one_hot(self.labels.clamp(min=0), num_classes).to(self.scores.dtype)
         return columns * self.scores[..., None]
 
@@ -166,7 +166,7 @@ def assign_simota(
 
 
 def _classification_cost(targets: Targets, overlaps: Tensor, class_scores: Tensor) -> Tensor:
-    """``(B, G, A)``: varifocal loss of each anchor point's scores if it had to find the box with its overlap."""
+    """``(B, G, A)``: varifocal loss of each anchor point's scores against its IoU with the box."""
     negatives = varifocal_loss(class_scores, torch.zeros_like(class_scores))
     labels = targets.labels[..., None].expand(-1, -1, class_scores.shape[1])
     own = class_scores.transpose(1, 2).gather(1, labels)
@@ -190,7 +190,7 @@ def _inside(boxes: Tensor, points: Tensor, margin: float = _INSIDE) -> Tensor:
 
 
 def _one_box_each(matches: Tensor, preference: Tensor, among_matches: bool = False) -> Tensor:
-    """Give anchor points matched by several boxes to the one preferred most.
+    """Resolve anchor points matched by several boxes to the box of highest preference.
 
     Args:
         among_matches: Only boxes that matched can be chosen; else any box of the image, as PaddleDetection does.

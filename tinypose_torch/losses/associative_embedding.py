@@ -1,4 +1,4 @@
-"""Losses of bottom-up networks: heatmaps of two sizes, tags, and scales.
+"""Losses of bottom-up networks: heatmaps at two resolutions, tags, and SWAHR's scales.
 
 Cheng et al., "HigherHRNet", CVPR 2020; tags after Newell et al., "Associative Embedding", NeurIPS 2017; scales after Luo
 et al., "Rethinking the Heatmap Regression for Bottom-Up Human Pose Estimation" (SWAHR), CVPR 2021.
@@ -15,12 +15,12 @@ from tinypose_torch.codecs.associative_embedding import MISSING
 from tinypose_torch.models.higher_hrnet import BottomUpStages
 
 TAG_WEIGHT = 1e-3
-_MAX_SQUARED_ERROR = 2.0  # squared error of a cell that still counts
+_MAX_SQUARED_ERROR = 2.0  # cells with a larger squared error are ignored
 _SHARPNESS = 0.01  # gamma of SWAHR's weights
 
 
 class AssociativeEmbeddingTargets(NamedTuple):
-    """What a bottom-up network shall find.
+    """Training targets of a bottom-up network.
 
     Attributes:
         coarse_heatmaps, fine_heatmaps: ``(N, K, h, w)`` and twice that size.
@@ -51,7 +51,7 @@ class AssociativeEmbeddingLoss(NamedTuple):
 def associative_embedding_loss(
     stages: BottomUpStages, targets: AssociativeEmbeddingTargets
 ) -> AssociativeEmbeddingLoss:
-    """Loss of a batch; with SWAHR's weights where the network finds scales."""
+    """Loss of a batch, with SWAHR's weighting if the network predicts scales."""
     coarse = _heatmap_loss(stages.coarse_heatmaps, targets.coarse_heatmaps, targets.coarse_mask, stages.coarse_scales)
     fine = _heatmap_loss(stages.fine_heatmaps, targets.fine_heatmaps, targets.fine_mask, stages.fine_scales)
     pull, push = tag_losses(stages.tags, targets.places)
@@ -59,7 +59,7 @@ def associative_embedding_loss(
 
 
 def tag_losses(tags: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """How far a person's tags are from their mean, and how near the means of different people are.
+    """Pull and push losses: distance of a person's tags from their mean, and closeness of the means of different people.
 
     Args:
         tags: ``(N, K, h, w)``.
@@ -87,8 +87,8 @@ def _heatmap_loss(found: Tensor, wanted: Tensor, mask: Tensor, scales: Tensor | 
     mask = mask[:, None]
     if scales is None:
         return (torch.square(found - wanted) * mask).clamp(max=_MAX_SQUARED_ERROR).mean()
-    # A target whose logarithm is stretched by the scale, to second order; cells of keypoints and others are weighed
-    # by how sure the network is already.
+    # The target's logarithm is multiplied by the scale, to second order. Cells are weighted by the network's error, with
+    # separate weights for keypoints and background.
     bent = 1 + (scales - 1) * torch.log(wanted + 1e-10)
     scaled = torch.where(wanted > 0, 0.5 * wanted * (1 + torch.square(bent)), wanted)
     share = scaled**_SHARPNESS

@@ -1,4 +1,4 @@
-"""Overlap of boxes, and the losses of boxes and of their distributions."""
+"""IoU and GIoU of boxes, and the distribution focal loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Varifocal loss: scores that say how well a box fits (Zhang et al., "VarifocalNet", CVPR 2021)."""
+"""Varifocal loss (Zhang et al., "VarifocalNet", CVPR 2021)."""
 
 from __future__ import annotations
 

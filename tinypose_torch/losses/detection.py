@@ -1,4 +1,4 @@
-"""The losses of PicoDet's two generations, as PaddleDetection trains them."""
+"""Losses of PicoDet's two generations, as in PaddleDetection."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tinypose_torch.losses.classification import varifocal_loss, varifocal_loss_
 from tinypose_torch.models.picodet.detector import STRIDES, decode_levels
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput
 
-_LONGEST = BINS - 1 - 0.1  # strides: what the bins can tell
+_MAX_DISTANCE = BINS - 1 - 0.1  # strides; the largest distance that the bins represent
 ATSS_EPOCHS = 100
 
 
 class DetectionLoss(NamedTuple):
-    """Parts of the loss, weighted; what is minimised is their sum."""
+    """Weighted terms of the loss; the total is their sum."""
 
     vfl: Tensor
     bbox: Tensor
@@ -38,7 +38,7 @@ class DetectionLoss(NamedTuple):
 
 
 def make_anchors(levels: Sequence[LevelOutput]) -> Anchors:
-    """Anchor points of raw predictions: the centres of their cells."""
+    """Anchor points of raw predictions, at the centres of the cells."""
     points, strides, counts = [], [], []
     for level, stride in zip(levels, STRIDES, strict=True):
         height, width = level.box_logit.shape[-2:]
@@ -110,7 +110,7 @@ def _positive_losses(
     strides = anchors.strides.expand(len(boxes), -1, -1)[positive]
     points = anchors.points.expand(len(boxes), -1, -1)[positive] / strides
     wanted = assignment.boxes[positive] / strides
-    distances = torch.cat([points - wanted[:, :2], wanted[:, 2:] - points], dim=1).clamp(0, _LONGEST)
+    distances = torch.cat([points - wanted[:, :2], wanted[:, 2:] - points], dim=1).clamp(0, _MAX_DISTANCE)
     logits = torch.cat([level.box_logit.flatten(2).transpose(1, 2) for level in levels], dim=1)[positive]
     distribution = distribution_focal_loss(logits.reshape(-1, BINS), distances.reshape(-1)).view(-1, 4)
     return 1 - giou(boxes[positive] / strides, wanted), distribution

@@ -1,4 +1,4 @@
-"""The losses of FairMOT: objects as points, and identities by classification.
+"""Losses of FairMOT: objects as points, identities as classes.
 
 Zhang et al., "FairMOT", IJCV 2021; Zhou et al., "Objects as Points", 2019; the heatmap's after Law and Deng, "CornerNet",
 ECCV 2018; the weights of the two tasks after Kendall et al., "Multi-Task Learning Using Uncertainty", CVPR 2018.
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from tinypose_torch.models.fairmot import STRIDE, FairMOT, FairMOTMaps, at_cells
 
-UNKNOWN_ID = -1  # the identity of an object that nobody named
-_MIN_OVERLAP = 0.7  # of a box whose corners are off by the heatmap's radius, with the true one
-_PROBABILITY_EPSILON = 1e-4  # probabilities stay this far from 0 and 1
+UNKNOWN_ID = -1  # identity of objects without an annotated one
+_MIN_OVERLAP = 0.7  # IoU of a box whose corners are off by the heatmap's radius
+_PROBABILITY_EPSILON = 1e-4  # probabilities are clamped to [epsilon, 1 - epsilon]
 _SIZE_WEIGHT = 0.1
 
 
 class PointTargets(NamedTuple):
-    """What the maps should be; G objects at most.
+    """Training targets, at most G objects per image.
 
     Attributes:
         heatmap: ``(N, 1, h, w)``, 1 at centres and falling around them.
@@ -42,7 +42,7 @@ class PointTargets(NamedTuple):
 
 
 class FairMOTLoss(NamedTuple):
-    """Parts of the loss; what is minimised is ``total``."""
+    """Terms of the loss; ``total`` is minimised."""
 
     heatmap: Tensor
     size: Tensor
@@ -53,7 +53,7 @@ class FairMOTLoss(NamedTuple):
 
 
 def point_targets(boxes: Tensor, identities: Tensor, valid: Tensor, size: tuple[int, int]) -> PointTargets:
-    """Targets of an input of a size.
+    """Encode the targets of a batch.
 
     Args:
         boxes: ``(N, G, 4)`` x1, y1, x2, y2, input pixels.
@@ -84,7 +84,7 @@ def point_targets(boxes: Tensor, identities: Tensor, valid: Tensor, size: tuple[
 
 
 def fairmot_loss(network: FairMOT, maps: FairMOTMaps, targets: PointTargets) -> FairMOTLoss:
-    """Loss of what a network gives."""
+    """Loss of the network's output maps."""
     found = {name: at_cells(getattr(maps, name), targets.cells) for name in ("size", "offset", "appearance")}
     heatmap = _point_focal_loss(maps.heatmap, targets.heatmap)
     size = _mean_distance(found["size"], targets.sizes, targets.valid)
@@ -115,7 +115,7 @@ def _mean_distance(found: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
 
 
 def _radius(width: float, height: float) -> int:
-    """How far, in cells, both corners of a box can be off while it still overlaps the true one enough (CornerNet)."""
+    """Radius of the Gaussian, in cells, by CornerNet's rule: boxes whose corners are off by it keep the minimum IoU."""
     roots = []
     total, area = width + height, width * height
     share = _MIN_OVERLAP
@@ -129,7 +129,7 @@ def _radius(width: float, height: float) -> int:
 
 
 def _draw_peak(heatmap: Tensor, centre: list[int], radius: int) -> None:
-    """A Gaussian around a cell ``[column, row]``, where it exceeds what is there."""
+    """Draw a Gaussian around a cell ``[column, row]``, keeping the maximum."""
     height, width = heatmap.shape
     sigma = (2 * radius + 1) / 6
     reach = torch.arange(-radius, radius + 1, device=heatmap.device, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Mean squared error of heatmaps, as PaddleDetection's ``KeyPointMSELoss``, with online hard keypoint mining."""
+"""Mean squared error of heatmaps (PaddleDetection's ``KeyPointMSELoss``), with online hard keypoint mining."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class HeatmapLoss(nn.Module):
 
     Args:
         scale: Factor of the loss: 1 for Lite-HRNet and TinyPose, 0.5 for HRNet.
-        ohkm_topk: Average only over so many keypoints of every person, those with the greatest loss (Chen et al.,
+        ohkm_topk: Average over this number of keypoints per person, those with the largest loss (Chen et al.,
             "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018); all of them unless given.
     """
 

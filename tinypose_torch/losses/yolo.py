@@ -1,4 +1,4 @@
-"""The loss of PP-YOLOv2: YOLOv3's (Redmon and Farhadi, arXiv 1804.02767, 2018), with IoU and IoU-aware terms.
+"""Loss of PP-YOLOv2: YOLOv3's (Redmon and Farhadi, arXiv 1804.02767, 2018), with IoU and IoU-aware terms.
 
 The terms follow Long et al., "PP-YOLO", arXiv 2007.12099, 2020, as PaddleDetection trains them.
 """
@@ -16,12 +16,12 @@ from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.boxes import iou, pairwise_iou
 from tinypose_torch.models.ppyolov2 import ANCHORS, CENTRE_SCALE, PER_CELL, STRIDES, level_boxes, split_level
 
-_IGNORE_IOU = 0.7  # a box that overlaps one so much is not blamed for seeing it
+_IGNORE_IOU = 0.7  # IoU above which an unmatched prediction is ignored by the objectness loss
 _IOU_WEIGHT = 2.5
 
 
 class YoloLoss(NamedTuple):
-    """Parts of the loss, weighted; what is minimised is their sum."""
+    """Weighted terms of the loss; the total is their sum."""
 
     xy: Tensor
     wh: Tensor
@@ -36,7 +36,7 @@ class YoloLoss(NamedTuple):
 
 
 class LevelTargets(NamedTuple):
-    """What the predictions of a level should be, ``(N, 3, ..., h, w)``.
+    """Training targets of a level, ``(N, 3, ..., h, w)``.
 
     Attributes:
         boxes: ``(N, 3, 4, h, w)``: centre x, y from the cell's corner, cells; log of width and height over the anchor's.
@@ -54,7 +54,7 @@ class LevelTargets(NamedTuple):
 def assign_to_anchors(
     targets: Targets, size: tuple[int, int], num_classes: int, shares: Tensor | None = None
 ) -> list[LevelTargets]:
-    """Every box to the one anchor of all levels whose shape is most like its own, in the cell of its centre.
+    """Assign each box to the anchor of all levels with the highest shape IoU, in the cell of its centre.
 
     Args:
         targets: Boxes in input pixels.
@@ -104,7 +104,7 @@ def yolo_loss(levels: Sequence[Tensor], targets: Targets, wanted: Sequence[Level
 
 
 def _level_loss(raw: Tensor, level: int, targets: Targets, wanted: LevelTargets) -> YoloLoss:
-    """Every term summed over an image, averaged over images."""
+    """Terms of a level, summed over each image and averaged over images."""
     iou_logits, prediction = split_level(raw)
     slack = 0.5 * (CENTRE_SCALE - 1)
     centres = prediction[:, :, :2].sigmoid() * CENTRE_SCALE - slack
@@ -113,8 +113,8 @@ def _level_loss(raw: Tensor, level: int, targets: Targets, wanted: LevelTargets)
     with torch.no_grad():
         free = _overlaps_none(boxes, targets)
     objects, weights = wanted.objects, wanted.weights * wanted.objects
-    seen = F.binary_cross_entropy_with_logits(prediction[:, :, 4], (objects > 0).to(raw), reduction="none")
-    blamed = torch.where(objects > 0, objects, free.to(raw))
+    objectness_loss = F.binary_cross_entropy_with_logits(prediction[:, :, 4], (objects > 0).to(raw), reduction="none")
+    objectness_weights = torch.where(objects > 0, objects, free.to(raw))
     kinds = F.binary_cross_entropy_with_logits(prediction[:, :, 5:], wanted.classes, reduction="none").sum(dim=2)
     quality = F.binary_cross_entropy_with_logits(iou_logits, overlap.detach(), reduction="none")
     return YoloLoss(
@@ -122,7 +122,7 @@ def _level_loss(raw: Tensor, level: int, targets: Targets, wanted: LevelTargets)
         _per_image(weights * (prediction[:, :, 2:4] - wanted.boxes[:, :, 2:]).abs().sum(dim=2)),
         _per_image(weights * _IOU_WEIGHT * (1 - overlap**2)),
         _per_image(objects * quality),
-        _per_image(blamed * seen),
+        _per_image(objectness_weights * objectness_loss),
         _per_image(objects * kinds),
     )
 
@@ -142,7 +142,7 @@ def _wanted_boxes(boxes: Tensor, level: int) -> Tensor:
 
 
 def _overlaps_none(boxes: Tensor, targets: Targets) -> Tensor:
-    """``(N, 3, h, w)``: whether a predicted box is unlike all of the image's objects."""
+    """``(N, 3, h, w)``: whether a predicted box overlaps no object by more than `_IGNORE_IOU`."""
     n = len(boxes)
     best = torch.stack(
         [

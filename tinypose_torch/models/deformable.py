@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class DeformableConv(nn.Module):
-    """A 3x3 convolution whose nine points move, and count more or less, as the input says.
+    """A 3x3 convolution with predicted offsets and weights of its nine sampling points.
 
     Reading the points is one bilinear sampling of the whole image and weighting them one matrix product, in operations
     that every export format has; on a CPU that is also 1.4 to 2 times faster than torchvision's operator
@@ -36,7 +36,7 @@ class DeformableConv(nn.Module):
         )
 
     def _points(self, x: Tensor, moved: Tensor) -> Tensor:
-        """The input at the nine points of every output cell, weighted: ``(N, C, 9, h, w)``."""
+        """Weighted samples of the input at the nine points of every output cell: ``(N, C, 9, h, w)``."""
         n, channels, height, width = x.shape
         rows, columns = moved.shape[2:]
         dy, dx = moved[:, :18].reshape(n, 9, 2, rows, columns).unbind(dim=2)

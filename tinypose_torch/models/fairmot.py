@@ -18,7 +18,7 @@ from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.timm_parts import timm_module
 
 STRIDE = 4  # input pixels per cell of the maps
-MAX_OBJECTS = 500  # that are returned of an image
+MAX_OBJECTS = 500  # returned per image
 WIDTHS = (64, 128, 256, 512)  # of the backbone's features of strides 4 to 32
 
 
@@ -35,7 +35,7 @@ class DeformableConvNorm(nn.Module):
 
 
 class IterativeAggregation(nn.Module):
-    """Merge levels one after the other into the finest of them.
+    """Merge levels iteratively into the finest one.
 
     Args:
         in_channels: Of the levels, finest first.
@@ -50,7 +50,7 @@ class IterativeAggregation(nn.Module):
         self.merge = nn.ModuleList(DeformableConvNorm(width, width) for _ in scales)
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """The first level, and what it becomes with each of the others."""
+        """The first level, and the result of merging each of the others into it."""
         merged = [levels[0]]
         for project, enlarge, merge, level in zip(self.project, self.enlarge, self.merge, levels[1:], strict=True):
             merged.append(merge(enlarge(project(level)) + merged[-1]))
@@ -58,7 +58,7 @@ class IterativeAggregation(nn.Module):
 
 
 class DeepAggregation(nn.Module):
-    """Features of strides 4 to 32 to one map of stride 4 with 64 channels."""
+    """Merge features of strides 4 to 32 into one map of stride 4 with 64 channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class DeepAggregation(nn.Module):
 
 
 class FairMOTMaps(NamedTuple):
-    """What the network says of every cell, ``(N, channels, H/4, W/4)``.
+    """Output maps of the network, ``(N, channels, H/4, W/4)``.
 
     Attributes:
         heatmap: Probability that an object's centre is here, one map per class.
@@ -97,7 +97,7 @@ class FairMOTMaps(NamedTuple):
 
 
 class TrackedBoxes(NamedTuple):
-    """The most likely objects of an image.
+    """Decoded objects of a batch.
 
     Attributes:
         scores: ``(N, M, C)`` in [0, 1].
@@ -129,11 +129,11 @@ class FairMOT(nn.Module):
         self.size = _head(4)
         self.offset = _head(2)
         self.appearance = _head(128)
-        # for training alone: who is who, and how much each task counts (Kendall et al., CVPR 2018)
+        # for training only: identity classifier, and task weights (Kendall et al., CVPR 2018)
         self.classifier = nn.Linear(128, num_identities)
         self.detection_weight = nn.Parameter(torch.tensor([-1.85]))
         self.appearance_weight = nn.Parameter(torch.tensor([-1.05]))
-        nn.init.constant_(self.heatmap[2].bias, -2.19)  # type: ignore[arg-type]  # a tenth, so that the loss begins small
+        nn.init.constant_(self.heatmap[2].bias, -2.19)  # type: ignore[arg-type]  # initial probability 0.1, for a small initial loss
 
     def forward(self, x: Tensor) -> FairMOTMaps:
         """RGB images ``(N, 3, H, W)`` in [0, 1], H and W divisible by 32."""
@@ -143,7 +143,7 @@ class FairMOT(nn.Module):
         return FairMOTMaps(heatmap, self.size(shared), self.offset(shared), self.appearance(shared))
 
     def predict(self, x: Tensor) -> TrackedBoxes:
-        """RGB images ``(N, 3, H, W)`` in [0, 1] to their most likely objects, by falling score."""
+        """RGB images ``(N, 3, H, W)`` in [0, 1] to objects by descending score."""
         return decode_centres(self(x), MAX_OBJECTS)
 
     def head_prefixes(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class FairMOT(nn.Module):
 
 
 def decode_centres(maps: FairMOTMaps, count: int) -> TrackedBoxes:
-    """Cells that exceed their neighbours, as objects.
+    """Decode local maxima of the heatmap as objects.
 
     Args:
         count: How many of the best are returned; beyond the number of peaks their score is 0.
@@ -185,7 +185,7 @@ def _head(channels: int) -> nn.Sequential:
 
 
 def _bilinear_enlargement(channels: int, scale: int) -> nn.ConvTranspose2d:
-    """Channel by channel to ``scale`` times the size; bilinear until it is trained."""
+    """Depthwise transposed convolution that upsamples by ``scale``, initialised as bilinear."""
     layer = nn.ConvTranspose2d(channels, channels, 2 * scale, scale, scale // 2, groups=channels, bias=False)
     centre = (2 * scale - 1) / (2 * scale)
     ramp = torch.tensor([1 - abs(index / scale - centre) for index in range(2 * scale)])

@@ -1,4 +1,4 @@
-"""HigherHRNet: heatmaps of everybody's keypoints, and tags that tell whose they are.
+"""HigherHRNet: bottom-up heatmaps and associative-embedding tags.
 
 Cheng et al., "HigherHRNet: Scale-Aware Representation Learning for Bottom-Up Human Pose Estimation", CVPR 2020; tags
 after Newell et al., "Associative Embedding", NeurIPS 2017; scale maps after Luo et al., "Rethinking the Heatmap
@@ -20,7 +20,7 @@ _SCALE_KERNEL = 9
 
 
 class BottomUpMaps(NamedTuple):
-    """What a bottom-up network finds in images of H x W pixels.
+    """Combined maps of a bottom-up network for images of H x W pixels.
 
     Attributes:
         heatmaps: ``(N, K, H/2, W/2)``.
@@ -32,7 +32,7 @@ class BottomUpMaps(NamedTuple):
 
 
 class BottomUpStages(NamedTuple):
-    """What a bottom-up network is trained on.
+    """Output maps at both resolutions, as used in training.
 
     Attributes:
         coarse_heatmaps, tags: ``(N, K, H/4, W/4)``.
@@ -99,7 +99,7 @@ class HigherHRNet(nn.Module):
 
 
 def _scale_branch(width: int, num_keypoints: int) -> nn.Module:
-    """Features to the scale of every keypoint's heatmap."""
+    """Branch that predicts the scale of every keypoint's heatmap (SWAHR)."""
     return nn.Sequential(
         nn.Conv2d(width, num_keypoints, 1),
         nn.BatchNorm2d(num_keypoints),

@@ -21,7 +21,7 @@ STEM = 64
 
 
 class Transition(nn.ModuleList):
-    """Adjust the widths of the existing branches and open one more at half the size."""
+    """Adjust the widths of the branches and add one at half the resolution."""
 
     def __init__(self, before: list[int], after: list[int]) -> None:
         paths: list[nn.Module] = [
@@ -86,7 +86,7 @@ class HRNet(nn.Module):
 
 
 def _bottlenecks(stem: int) -> tuple[nn.Module, int]:
-    """Four bottleneck blocks, and how many channels they give."""
+    """Four bottleneck blocks, and their number of output channels."""
     block = _import_timm()[1].Bottleneck
     widened = stem * block.expansion
     widen = nn.Sequential(nn.Conv2d(stem, widened, 1, bias=False), nn.BatchNorm2d(widened))
@@ -113,13 +113,13 @@ def _stage(channels: list[int], modules: int, last: bool) -> nn.Module:
 
 
 def basic_blocks(width: int, count: int) -> nn.Module:
-    """timm's residual blocks of two 3x3 convolutions, one after the other."""
+    """A sequence of timm's basic blocks."""
     block = _import_timm()[1].BasicBlock
     return nn.Sequential(*(block(width, width) for _ in range(count)))
 
 
 def _import_timm() -> tuple[Any, Any]:
-    """timm's HRNet and ResNet; imported when needed, since that takes seconds and the other networks do without.
+    """timm's HRNet and ResNet modules, imported lazily since the import takes seconds.
 
     Raises:
         RuntimeError: timm is not installed.

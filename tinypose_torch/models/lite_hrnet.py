@@ -26,7 +26,7 @@ BLOCKS_PER_MODULE = 2
 
 @dataclass(frozen=True)
 class LiteHRNetVariant:
-    """What distinguishes the members of the family.
+    """Options of a Lite-HRNet variant.
 
     Attributes:
         lite: Whether the modules weigh channels across branches, or hold one ShuffleNet unit per branch.
@@ -70,7 +70,7 @@ class Stem(nn.Module):
 
 
 class CrossResolutionWeighting(nn.Module):
-    """Weights of every channel from all branches at the smallest branch's size."""
+    """Cross-resolution channel weights, computed at the smallest branch's resolution."""
 
     def __init__(self, channels: list[int], reduction: int = 8) -> None:
         super().__init__()
@@ -90,11 +90,11 @@ class CrossResolutionWeighting(nn.Module):
 
 
 class SpatialWeighting(nn.Module):
-    """Channel weights from the global average of the branch itself."""
+    """Channel weights from the branch's global average."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
-        # The nested "conv" keeps the names of PaddleDetection's parameters.
+        # The nested "conv" keeps PaddleDetection's parameter names.
         self.conv1 = nn.ModuleDict({"conv": nn.Conv2d(channels, channels // reduction, 1)})
         self.conv2 = nn.ModuleDict({"conv": nn.Conv2d(channels // reduction, channels, 1)})
 
@@ -104,7 +104,7 @@ class SpatialWeighting(nn.Module):
 
 
 class ConditionalChannelWeighting(nn.Module):
-    """The ``lite`` block: all branches in, all branches out, sizes and widths unchanged."""
+    """The conditional channel weighting block of all branches; shapes do not change."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class ConditionalChannelWeighting(nn.Module):
 
 
 class ShuffleUnit(nn.Module):
-    """The naive block: half of one branch's channels through three convolutions."""
+    """The naive block of one branch: half of the channels pass three convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class ShuffleUnit(nn.Module):
 
 
 def _separable(in_channels: int, out_channels: int, stride: int, relu: bool) -> list[nn.Module]:
-    """3x3 depthwise and 1x1 convolution, each normalised; a final ReLU where asked."""
+    """3x3 depthwise and 1x1 convolution, each with batch norm, and an optional final ReLU."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
         nn.BatchNorm2d(in_channels),
@@ -152,7 +152,7 @@ def _separable(in_channels: int, out_channels: int, stride: int, relu: bool) -> 
 
 
 class Fusion(nn.ModuleList):
-    """Every branch receives the others: entry [i][j] carries branch j to branch i."""
+    """Fusion of all branches; entry [i][j] maps branch j to branch i."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__(
@@ -179,8 +179,8 @@ class Fusion(nn.ModuleList):
         return self.get_submodule(f"{target}.{source}")
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        # PaddleDetection adds the target branch where the identity already did, and overwrites branch 0
-        # before the others read it. Trained weights depend on both, so they are kept.
+        # PaddleDetection adds the target branch twice, and overwrites branch 0 before the others read it. Trained
+        # weights depend on both.
         xs = list(xs)
         first = xs[0] + xs[0]
         for j in range(1, len(xs)):
@@ -222,7 +222,7 @@ class LiteHRNetModule(nn.Module):
 
 
 class Transition(nn.ModuleList):
-    """Adjust the widths of the existing branches and open one more at half the size."""
+    """Adjust the widths of the branches and add one at half the resolution."""
 
     def __init__(self, before: list[int], after: list[int]) -> None:
         paths: list[nn.Module] = [
@@ -237,7 +237,7 @@ class Transition(nn.ModuleList):
 
 
 class IterativeHead(nn.Module):
-    """From the coarsest branch up: project, resize, add to the next finer branch."""
+    """Iterative head: from the coarsest branch on, project, upsample and add to the next finer branch."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()

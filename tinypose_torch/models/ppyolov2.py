@@ -24,9 +24,9 @@ ANCHORS = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
 )
 PER_CELL = 3
-CENTRE_SCALE = 1.05  # how far a centre can leave its cell
+CENTRE_SCALE = 1.05  # grid sensitivity: range of a centre relative to its cell
 _MIN_OBJECTNESS = 0.01
-_PROBABILITY_EPSILON = 1e-7  # probabilities stay this far from 0 and 1
+_PROBABILITY_EPSILON = 1e-7  # probabilities are clamped to [epsilon, 1 - epsilon]
 _POOLS = (5, 9, 13)
 
 
@@ -61,7 +61,7 @@ class ResNetVd(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """The input beside its maxima over 5, 9 and 13 cells, mixed (He et al., "Spatial Pyramid Pooling", ECCV 2014)."""
+    """Spatial pyramid pooling over 5, 9 and 13 cells (He et al., "Spatial Pyramid Pooling", ECCV 2014)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class CrossStageBlock(nn.Module):
 
 
 class PathAggregation(nn.Module):
-    """Features from fine to coarse, to features from coarse to fine: down the pyramid and up again.
+    """Path aggregation network: features from fine to coarse in, features from coarse to fine out.
 
     Liu et al., "Path Aggregation Network", CVPR 2018.
     """
@@ -116,7 +116,7 @@ class PathAggregation(nn.Module):
             if level < len(in_channels) - 1:
                 narrowed.append(_conv(width, carried))
         self.down, self.narrow = nn.ModuleList(down), nn.ModuleList(narrowed)
-        # from the finest level up; the originals are numbered from the coarsest
+        # from the finest level up; PaddleDetection numbers them from the coarsest
         self.halve = nn.ModuleList([_conv(512, 512, 3, stride=2), _conv(256, 256, 3, stride=2)])
         self.up = nn.ModuleList([CrossStageBlock(512 + 1024, 1024), CrossStageBlock(256 + 512, 512)])
 
@@ -159,7 +159,7 @@ class PPYOLOv2(nn.Module):
         return [output(level) for output, level in zip(self.outputs, self.neck(self.backbone(x)), strict=True)]
 
     def predict(self, x: Tensor) -> DecodedBoxes:
-        """Normalised RGB images ``(N, 3, H, W)`` to scores and boxes, before suppression."""
+        """Normalised RGB images ``(N, 3, H, W)`` to scores and boxes, before NMS."""
         return decode_yolo(self(x))
 
     def head_prefixes(self) -> tuple[str, ...]:
@@ -167,11 +167,11 @@ class PPYOLOv2(nn.Module):
         return tuple(f"outputs.{level}" for level in range(len(STRIDES)))
 
     def class_rows(self, index: int) -> list[int]:
-        """The channels of an output that are about a class."""
+        """Output channels of a class."""
         return [row + 1 + index for row in self.object_rows()]
 
     def object_rows(self) -> list[int]:
-        """The channels of an output that say whether there is an object."""
+        """Output channels of the objectness."""
         return [PER_CELL + box * (5 + self.num_classes) + 4 for box in range(PER_CELL)]
 
 
@@ -196,7 +196,7 @@ def level_boxes(prediction: Tensor, level: int) -> Tensor:
 
 
 def object_scores(iou_logits: Tensor, object_logits: Tensor) -> Tensor:
-    """How sure it is that there is an object, and that the box fits it: the geometric mean of the two."""
+    """Geometric mean of objectness and predicted IoU, as logits' probabilities."""
     merged = iou_logits.sigmoid().sqrt() * object_logits.sigmoid().sqrt()
     return merged.clamp(_PROBABILITY_EPSILON, 1 - _PROBABILITY_EPSILON)
 

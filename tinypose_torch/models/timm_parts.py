@@ -1,4 +1,4 @@
-"""timm's modules, imported when a network needs them: that takes seconds, and most networks do without."""
+"""Lazy imports of timm's modules, which take seconds."""
 
 from __future__ import annotations
 
