@@ -22,7 +22,7 @@ from tqdm import tqdm, trange
 
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.video import VideoReader, VideoWriter
-from train.synthetic.videos import draw_video
+from train.synthetic.videos import render_video
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
@@ -39,7 +39,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     minutes = options.minutes
-    clip = [frame for frame, _ in draw_video(np.random.default_rng(1), SIZE, 1, CLIP * FPS)]
+    clip = [frame for frame, _ in render_video(np.random.default_rng(1), SIZE, 1, CLIP * FPS)]
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder, "long.mp4")
         frames = round(minutes * 60 * FPS)

@@ -25,7 +25,7 @@ from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker
 from train.synthetic.scenes import Annotation
-from train.synthetic.videos import draw_video
+from train.synthetic.videos import render_video
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
@@ -51,7 +51,7 @@ def main() -> None:
     best: list[float] = []
     estimator = PoseEstimator(DETECTOR, POSE, *WEIGHTS, backend="eager", detection_threshold=0.4)
     for video in range(options.videos):
-        frames = draw_video(np.random.default_rng([SEED, video]), SIZE, options.people, options.frames, FPS)
+        frames = render_video(np.random.default_rng([SEED, video]), SIZE, options.people, options.frames, FPS)
         followers = {way: PoseTracker(estimator, way[0], smoothing=Smoothing() if way[1] else None) for way in WAYS}
         truth: Frames = []
         found: dict[tuple[int, bool], list[Poses]] = defaultdict(list)
@@ -127,7 +127,7 @@ def _lag(ways: dict[int, dict[int, Any]]) -> float:
 
 
 def _with_true_boxes(truth: Frames) -> float:
-    """IDF1 of the tracker where the detector finds everybody who can be seen, and nobody else."""
+    """IDF1 of the tracker where the detector finds all visible people and no others."""
     tracker = Tracker(BYTETRACK_SETTINGS)
     true = [People(np.array(list(people)), _boxes(people)) for people in truth]
     found = []

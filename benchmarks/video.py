@@ -26,7 +26,7 @@ from tinypose_torch.runtime import Runner
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.video import VideoReader, VideoWriter
-from train.synthetic.scenes import draw_scene
+from train.synthetic.scenes import render_scene
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
@@ -73,7 +73,7 @@ def main() -> None:
 def render(path: Path, estimator: PoseEstimator, people: int, frames: int) -> None:
     """A camera that sways before people of whom the detector finds so many; the first picture that is such a one."""
     for seed in range(1000):
-        picture = draw_scene(np.random.default_rng([people, seed]), (SIZE[0], SIZE[1] + 40), people, (0.4, 0.7))[0]
+        picture = render_scene(np.random.default_rng([people, seed]), (SIZE[0], SIZE[1] + 40), people, (0.4, 0.7))[0]
         sides = [np.ascontiguousarray(picture[:, start : start + SIZE[1]]) for start in (0, 20, 40)]
         if all(len(estimator(side)) == people for side in sides):
             break

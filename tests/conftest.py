@@ -139,11 +139,11 @@ def trained_weights(name: str) -> Path | None:
 def photos_of_people(count: int = 4) -> list[np.ndarray]:
     """RGB photos from the reference data, else rendered people, for the weights of ``trained_weights``."""
     from tinypose_torch.utils.images import load_image
-    from train.synthetic.scenes import draw_scene
+    from train.synthetic.scenes import render_scene
 
     if REFERENCE.is_dir():
         return [load_image(file) for file in sorted((REAL / "images").glob("*.jpg"))[:count]]
-    return [draw_scene(np.random.default_rng([77, number]))[0] for number in range(count)]
+    return [render_scene(np.random.default_rng([77, number]))[0] for number in range(count)]
 
 
 def gradient_image(height: int = 120, width: int = 160) -> np.ndarray:

@@ -49,12 +49,12 @@ class BottomUpDataset(Dataset[Sample]):
     ) -> None:
         self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
         self.transform, self.colour = build_transform(options, entry), build_colour(options)
-        self.draws = SampleRNG(seed, self.transform, self.colour)
+        self.rng = SampleRNG(seed, self.transform, self.colour)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(
+    def augment(
         self, image: np.ndarray, people: BottomUpSample, epoch: int, index: int
     ) -> tuple[np.ndarray, BottomUpSample]:
         """The augmented square ``(S, S, 3)`` uint8 RGB, and the people in its pixels.
@@ -62,7 +62,7 @@ class BottomUpDataset(Dataset[Sample]):
         Args:
             image: RGB.
         """
-        self.draws.begin(epoch, index)
+        self.rng.reseed(epoch, index)
         drawn = self.transform(image=image, people=people)
         square = drawn["image"]
         if self.colour is not None:
@@ -72,7 +72,7 @@ class BottomUpDataset(Dataset[Sample]):
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
         found, image = read_or_next(self.images, self.folder, index)
-        square, people = self.draw(image, self.images[found].people, epoch, index)
+        square, people = self.augment(image, self.images[found].people, epoch, index)
         sample: Sample = {"image": torch.from_numpy(normalize(square[None], self.entry.mean, self.entry.std)[0])}
         for name, stride, mask in zip(("coarse", "fine"), MAP_STRIDES, people.masks, strict=True):
             heatmaps = encode_joint_heatmaps(people.joints / np.float32(stride), people.visible, len(mask))

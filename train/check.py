@@ -112,7 +112,7 @@ def _draw_bottom_up(dataset: BottomUpDataset) -> np.ndarray:
         if image is None:
             tiles.append(np.zeros((_TILE_HEIGHT, _TILE_HEIGHT, 3), np.uint8))
             continue
-        square, people = dataset.draw(image, item.people, epoch, index)
+        square, people = dataset.augment(image, item.people, epoch, index)
         tile = cv2.resize(square, (_TILE_HEIGHT, _TILE_HEIGHT), interpolation=cv2.INTER_AREA)
         learned = cv2.resize(people.masks[-1].astype(np.uint8), tile.shape[:2], interpolation=cv2.INTER_NEAREST)
         tile[learned == 0] //= 2
@@ -163,7 +163,7 @@ def _draw_tile(dataset: PoseDataset, collate: PoseCollate, index: int, epoch: in
     size = (round(width * scale), _TILE_HEIGHT)
     if image is None:
         return np.zeros((size[1], 2 * size[0], 3), np.uint8)
-    crop, person = dataset.draw(image, record.person, epoch, index)
+    crop, person = dataset.augment(image, record.person, epoch, index)
     batch = collate([{"image": crop, "person": person, "index": index}])
     crop = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
     highest = batch["heatmaps"][0].numpy().max(axis=0)

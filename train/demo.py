@@ -19,7 +19,7 @@ from tinypose_torch.export import ExportError, ExportOptions, export_pair
 from tinypose_torch.factory import create_model
 from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.utils.images import save_png
-from train.synthetic.scenes import Annotation, draw_scene
+from train.synthetic.scenes import Annotation, render_scene
 
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
@@ -75,7 +75,7 @@ def _draw_scenes(seed: int) -> Scenes:
     scenes: Scenes = []
     number = 0
     while len(scenes) < _PICTURES:
-        image, people = draw_scene(np.random.default_rng([seed, number]))
+        image, people = render_scene(np.random.default_rng([seed, number]))
         number += 1
         if people:
             scenes.append((image, people))

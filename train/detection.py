@@ -60,7 +60,7 @@ class DetectionDataset(Dataset[Sample]):
         steps += [DetectionRandomFlip(p=options.flip)]
         steps += [PhotometricDistort()] if options.distort else []
         self.transform = Compose(steps)
-        self.draws = SampleRNG(seed, self.transform)
+        self.rng = SampleRNG(seed, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,7 +68,7 @@ class DetectionDataset(Dataset[Sample]):
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
         found, image = read_or_next(self.images, self.folder, index)
-        self.draws.begin(epoch, index)
+        self.rng.reseed(epoch, index)
         drawn = self.transform(image=image, objects=self.images[found].objects)
         return {**drawn, "place": place}
 

@@ -1,7 +1,7 @@
 """A trained pose network as the teacher of another.
 
 Zhang et al., "Fast Human Pose Estimation", CVPR 2019: the student's heatmaps are compared with the labels and with the
-teacher's heatmaps, which also know the keypoints that nobody labelled.
+teacher's heatmaps, which also contain keypoints without labels.
 """
 
 from __future__ import annotations

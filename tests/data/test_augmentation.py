@@ -210,13 +210,13 @@ def test_other_dropping(transform, share, person):
     assert (IMAGE == 128).all(), "the caller's image was changed"
 
 
-def test_nobody_labelled(person):
+def test_no_labelled_keypoints(person):
     """PaddleDetection fails on a sample without labelled keypoints when it is to be cut out."""
     import dataclasses
 
-    nobody = dataclasses.replace(person, visible=np.zeros(17, np.float32))
+    no_people = dataclasses.replace(person, visible=np.zeros(17, np.float32))
     transform = Compose([RandomHalfBody(UPPER, p=1.0), Cutout(96, p=1.0), TopDownAffine((128, 96))])
-    drawn = transform(image=IMAGE, person=nobody)
+    drawn = transform(image=IMAGE, person=no_people)
     assert drawn["image"].shape == (128, 96, 3)
 
 
@@ -305,7 +305,7 @@ def test_drawing_before_the_image_is_there(dropping, person):
         called.set_random_seed(seed)
         expected = called(image=noise(), person=person)
         drawn.set_random_seed(seed)
-        sample = drawn.draw(person, (90, 131, 3))
+        sample = drawn.presample(person, (90, 131, 3))
         np.testing.assert_array_equal(sample.apply(noise()), expected["image"])
         np.testing.assert_array_equal(sample.person.joints, expected["person"].joints)
         np.testing.assert_array_equal(sample.person.visible, expected["person"].visible)

@@ -112,10 +112,10 @@ def test_the_same_seed_gives_the_same_sample():
     assert [mask.shape for mask in results[0]["people"].masks] == [(16, 16), (32, 32)]
 
 
-def test_nobody_to_use(tmp_path):
+def test_no_usable_annotations(tmp_path):
     image = {"id": 1, "file_name": "a.jpg", "width": 10, "height": 10}
     person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 1, 1], "keypoints": [1, 1, 2] * 17}
     category = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
     (tmp_path / "x.json").write_text(json.dumps({"images": [image], "annotations": [person], "categories": [category]}))
-    with pytest.raises(DatasetError, match="nobody to use .1 iscrowd"):
+    with pytest.raises(DatasetError, match="no usable person annotations .skipped: 1 iscrowd"):
         load_bottom_up_annotations(read_coco(tmp_path / "x.json"))

@@ -89,9 +89,9 @@ def test_the_next_image_for_one_that_cannot_be_decoded(folder, caplog):
     with caplog.at_level(logging.WARNING):
         assert_same([broken[0, 1]], [broken[0, 2]])
     assert "broken.jpg" in caplog.text
-    nobody = dataset([people[1]], folder)
+    no_people = dataset([people[1]], folder)
     with pytest.raises(DatasetError, match="no image in .* can be decoded"):
-        nobody[0]
+        no_people[0]
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from tinypose_torch.cli import main
 from tinypose_torch.data.ai_challenger import coco_category
-from train.synthetic.scenes import draw_scene
+from train.synthetic.scenes import render_scene
 
 PEOPLE = (1, 2, 4, 1)  # painted in each image; all of them can be seen
 POSE = ("tinypose_128x96", ROOT / "weights/tinypose_128x96_demo.safetensors")
@@ -22,7 +22,7 @@ def rendered(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rendered")
     content = {"images": [], "annotations": [], "categories": [coco_category()]}
     for index, count in enumerate(PEOPLE):
-        image, people = draw_scene(np.random.default_rng([3, index]), people_count=count)
+        image, people = render_scene(np.random.default_rng([3, index]), people_count=count)
         name = f"{index}.jpg"
         cv2.imwrite(str(folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         content["images"].append({"id": index + 10, "file_name": name, "height": 240, "width": 320})

@@ -50,7 +50,7 @@ def test_recorded_results(variant):
     assert np.allclose([found[name] for name in STATISTICS], stats, atol=1e-6)
 
 
-def test_nobody_visible_scores_nothing():
+def test_no_visible_keypoints_score_zero():
     assert rescore(KeypointPrediction(1, np.full((17, 3), 0.2), 0.9, 100.0)) == 0.0
 
 

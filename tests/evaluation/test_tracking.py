@@ -11,7 +11,7 @@ import pytest
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.tracking import People, score_tracking
 from tinypose_torch.utils.hints import install_hint
-from train.synthetic.videos import draw_video
+from train.synthetic.videos import render_video
 
 
 def people(**places):
@@ -95,7 +95,7 @@ BAD = {
     "words": ("gt.txt", "frame,id\n", None, "line 1: 'frame,id'; expected frame, id, left, top, width, height"),
     "frame 0": ("gt.txt", "0,1,0,0,10,20\n", None, "frames from 1"),
     "NaN": ("gt.txt", "1,1,nan,0,10,20\n", None, "finite numbers"),
-    "empty": ("gt.txt", "\n", None, "nobody is in it"),
+    "empty": ("gt.txt", "\n", None, "no people in the file"),
     "not followed": ("gt.txt", TRUTH, {"poses": [{"box": [0, 0, 1, 1]}]}, "KeyError: 'id'"),
     "photos": ("gt.txt", TRUTH, {"frame": None}, "not what tinypose predict --track --json writes"),
 }
@@ -121,7 +121,7 @@ def test_options_that_do_not_go_together(tmp_path, capsys):
 
 
 def test_rendered_videos_are_the_same_again_and_keep_identities():
-    first, again = (list(draw_video(np.random.default_rng(4), (120, 160), 3, 6)) for _ in range(2))
+    first, again = (list(render_video(np.random.default_rng(4), (120, 160), 3, 6)) for _ in range(2))
     assert all(np.array_equal(one, two) for (one, _), (two, _) in zip(first, again, strict=True))
     still = [frame[1].keypoints for _, frame in first]
     assert all(np.array_equal(places[:, :2], still[0][:, :2]) for places in still), "the first one stands still"

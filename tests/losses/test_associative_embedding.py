@@ -58,8 +58,8 @@ def test_recorded_tag_losses_of_images():
     tags, tagmap = torch.from_numpy(arrays["hr.tag"]), arrays["hr.tagmap"].copy()
     single = np.zeros_like(tagmap[0])
     single[0] = tagmap[0][0]
-    nobody = np.zeros_like(tagmap[0])
-    cases = [(0, tagmap[0]), (1, tagmap[1]), (0, nobody), (0, single)]
+    no_people = np.zeros_like(tagmap[0])
+    cases = [(0, tagmap[0]), (1, tagmap[1]), (0, no_people), (0, single)]
     for (image, people), expected in zip(cases, facts["ae_single_unscaled"]["rows"], strict=True):
         places = torch.from_numpy(places_of(people, 32))[None]
         found = [float(value) for value in tag_losses(tags[image : image + 1], places)]

@@ -134,7 +134,7 @@ def test_fairmot_loss_and_gradients(arrays, facts, points, filler):
     assert network.appearance_weight.grad.item() == pytest.approx(facts["fairmot"]["grad_reid_weight"], rel=1e-5)
 
 
-def test_fairmot_loss_where_nobody_is_known():
+def test_fairmot_loss_without_identities():
     network = FairMOT(num_identities=4)
     maps = FairMOTMaps(*(torch.rand(1, channels, 8, 8, requires_grad=True) for channels in (1, 4, 2, 128)))
     targets = point_targets(

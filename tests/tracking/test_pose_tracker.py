@@ -13,7 +13,7 @@ from tinypose_torch import BottomUpEstimator, Detections, PoseEstimator, Poses, 
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.tracking.pose_tracker import PoseTracker, boxes_around
-from train.synthetic.scenes import draw_scene
+from train.synthetic.scenes import render_scene
 
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 WEIGHTS = [ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE)]
@@ -22,7 +22,7 @@ WIDTH, FRAMES, STEP = 320, 30, 4
 
 @pytest.fixture(scope="module")
 def picture():
-    return draw_scene(np.random.default_rng(5), (240, WIDTH + FRAMES * STEP), 3, (0.55, 0.8))[0]
+    return render_scene(np.random.default_rng(5), (240, WIDTH + FRAMES * STEP), 3, (0.55, 0.8))[0]
 
 
 def frames_of(picture):
@@ -138,7 +138,7 @@ def test_command(picture, tmp_path, capsys):
 
 
 def test_followed_by_appearance(monkeypatch):
-    """A network with embeddings: two people change places where nobody looks, and keep their ids."""
+    """A network with embeddings: two people swap places between detections and keep their ids."""
     estimator = PoseEstimator("fairmot_dla34", POSE, *random_weights(monkeypatch), backend="eager")
     assert estimator.detector_entry.embeddings
     looks = np.eye(128, dtype=np.float32)[:2]
@@ -156,7 +156,7 @@ def test_followed_by_appearance(monkeypatch):
     )
     follower = PoseTracker(estimator)
     found = [follower(np.zeros((240, 400, 3), np.uint8), time / 30) for time in range(2)]
-    assert [poses.ids.tolist() for poses in found] == [[1, 2]] * 2, "a box wider than people is nobody"
+    assert [poses.ids.tolist() for poses in found] == [[1, 2]] * 2, "a box too wide for a person is not a person"
 
 
 def random_weights(monkeypatch):

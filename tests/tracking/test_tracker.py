@@ -78,7 +78,7 @@ def test_weak_detections_go_on_a_track_but_begin_none():
     assert not given[:, 1].any()
 
 
-def test_one_false_detection_is_nobody():
+def test_one_false_detection_is_no_person():
     boxes = walk(10, [(0, 0)], [(2, 0)])
     tracker = Tracker(BYTETRACK_SETTINGS)
     for frame, people in enumerate(boxes):

@@ -86,7 +86,7 @@ BAD_FILES = {
     "image without a name": (lambda c: c["images"][0].pop("file_name"), "no id or no file_name"),
     "image without a size": (lambda c: c["images"][0].pop("width"), "image 0: width None"),
     "annotation without image_id": (lambda c: first(c).pop("image_id"), "without image_id"),
-    "empty list of people": (lambda c: c.update(annotations=[]), "nobody to use, the file is empty"),
+    "empty list of people": (lambda c: c.update(annotations=[]), "no usable person annotations; the file is empty"),
     "links beyond the keypoints": (lambda c: c["categories"][0].update(keypoints=["a"], skeleton=[[1, 9]]), "link"),
     "keypoint named twice": (
         lambda c: c["categories"][0].update(keypoints=["nose"] * 17, skeleton=[]),

@@ -217,7 +217,7 @@ def test_many_boxes_and_tiny_ones(content, people, tmp_path):
             assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
-def test_nobody_in_a_batch():
+def test_batch_without_objects():
     """Only background: the losses are finite and no box is learned."""
     for name in NAMES:
         network = create_model(name).train()

@@ -30,7 +30,7 @@ class Stub:
 
 def test_better_with_time():
     looks = [len(seen.poses) for seen in iter_lookahead(None, Stub(), 0.1)]
-    assert looks == [0, 1, 2, 3], "the fourth is nobody whom the estimator would keep"
+    assert looks == [0, 1, 2, 3], "the fourth is below the estimator's threshold"
 
 
 @pytest.mark.parametrize("ahead", range(4))
@@ -47,6 +47,6 @@ def test_completed(ahead, rows):
     assert estimator.asked == [4 * row for row in [*range(ahead), *(row for row in rows if row >= ahead)]]
 
 
-def test_nobody():
-    nobody = Lookahead(Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0)), [])
-    assert len(complete_poses(None, Stub(), nobody, [])) == 0
+def test_no_people():
+    no_people = Lookahead(Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0)), [])
+    assert len(complete_poses(None, Stub(), no_people, [])) == 0

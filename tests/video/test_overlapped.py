@@ -20,7 +20,7 @@ from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.overlapped import OverlappedVideo
 
 
-def nobody():
+def no_people():
     return Poses.empty(COCO17)
 
 
@@ -40,7 +40,7 @@ def test_every_frame_in_order_and_in_the_overlay(clip, tmp_path):
         found = []
         for frame in video:
             found.append(frame)
-            video.draw(nobody())
+            video.draw(no_people())
         video.finish()
         assert video.frames_read == 40
         assert not video.ended_early
@@ -60,11 +60,11 @@ def test_without_an_overlay_and_with_frames_left(clip, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def draw_nobody(source, overlay=None, then=lambda video: None):
+def draw_no_people(source, overlay=None, then=lambda video: None):
     """Draw every frame, and do something after each."""
     with OverlappedVideo(str(source), overlay, 0.2) as video:
         for _ in video:
-            video.draw(nobody())
+            video.draw(no_people())
             then(video)
 
 
@@ -76,7 +76,7 @@ def fail_after_ten(video):
 def test_left_in_the_middle(clip, tmp_path):
     """What was drawn before the error is a whole video."""
     with pytest.raises(ZeroDivisionError):
-        draw_nobody(clip, tmp_path / "x.mp4", fail_after_ten)
+        draw_no_people(clip, tmp_path / "x.mp4", fail_after_ten)
     with VideoReader(str(tmp_path / "x.mp4")) as written:
         assert len(list(written)) == 10
 
@@ -88,12 +88,12 @@ def test_errors_arrive(clip, tmp_path):
     with pytest.raises(VideoError, match="not a video that can be read"):
         OverlappedVideo(str(tmp_path / "bad.mp4"), None, 0.2)
     with pytest.raises(VideoError, match="cannot write a video"):
-        draw_nobody(clip, clip / "x.mp4")
+        draw_no_people(clip, clip / "x.mp4")
 
 
 def test_the_other_process_dies(clip):
     with pytest.raises(VideoError, match="the process that reads and writes it ended"):
-        draw_nobody(clip, None, lambda video: os.kill(video._process.pid, signal.SIGKILL))
+        draw_no_people(clip, None, lambda video: os.kill(video._process.pid, signal.SIGKILL))
 
 
 def test_live_view(clip):
@@ -103,7 +103,7 @@ def test_live_view(clip):
     with OverlappedVideo(str(clip), None, 0.2, port) as video:
         page, stream = None, None
         for _frame in video:
-            video.draw(nobody())
+            video.draw(no_people())
             if video.frames_read == 3:
                 page = urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=20).read()
                 stream = urllib.request.urlopen(f"http://{HOST}:{port}/frames", timeout=20)
@@ -120,13 +120,13 @@ def test_live_view(clip):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://{HOST}:{port}/other", timeout=20)
         with pytest.raises(VideoError, match=f"port {port} cannot be used"):
-            draw_nobody_in_view(clip, port)
+            draw_no_people_in_view(clip, port)
 
 
-def draw_nobody_in_view(source, port):
+def draw_no_people_in_view(source, port):
     with OverlappedVideo(str(source), None, 0.2, port) as video:
         for _ in video:
-            video.draw(nobody())
+            video.draw(no_people())
 
 
 FOREVER = """
@@ -179,7 +179,7 @@ def closer_looks():
 
 
 @pytest.mark.parametrize(("pause", "expected"), [(0.0, 1), (0.8, 5)])
-def test_a_closer_look_while_nobody_waits(pause, expected, clip):
+def test_lookahead_continues_until_requested(pause, expected, clip):
     with OverlappedVideo(str(clip), None, 0.2, create_lookahead=closer_looks) as video:
         frames = iter(video)
         counts = []

@@ -117,7 +117,7 @@ def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = Fa
 
 
 def _narrow_higher_hrnet(width: int, size: int) -> BottomUpEntry:
-    """This project's own, for small pictures and quick training; nobody published weights of it."""
+    """This project's own, for small pictures and quick training; there are no published weights."""
     return BottomUpEntry(
         name=f"higherhrnet_w{width}_{size}",
         network=HigherHRNet,

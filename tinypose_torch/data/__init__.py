@@ -1,1 +1,1 @@
-"""Annotated people and boxes, and how they become training samples. The transforms need the `train` extra."""
+"""Readers of annotations, training samples and their transforms. The transforms need the `train` extra."""

@@ -1,4 +1,4 @@
-"""AI Challenger's keypoint dataset as COCO's: 14 joints in COCO's order, head top and neck dropped.
+"""Conversion of AI Challenger's keypoint dataset to COCO: 14 joints in COCO's order, without head top and neck.
 
 Wu et al., "AI Challenger: A Large-scale Dataset for Going Deeper in Image Understanding", 2017. PP-TinyPose was trained
 on COCO and AI Challenger together.
@@ -37,7 +37,7 @@ _VISIBILITY = {1: 2, 2: 1, 3: 0}
 
 
 def convert_ai_challenger(annotations: str | os.PathLike[str], images: str | os.PathLike[str]) -> dict[str, Any]:
-    """An AI Challenger annotation file as COCO content; ids count from 1.
+    """Convert an AI Challenger annotation file to COCO content with ids from 1.
 
     Args:
         images: Folder of the images, whose sizes are read.
@@ -65,7 +65,7 @@ def convert_ai_challenger(annotations: str | os.PathLike[str], images: str | os.
 
 
 def merge_coco(parts: Iterable[tuple[dict[str, Any], str]]) -> dict[str, Any]:
-    """Several COCO files as one, with ids counted anew from 1.
+    """Merge several COCO files, with new ids from 1.
 
     Args:
         parts: Each file's content, and the folder that its file names are given.
@@ -85,7 +85,7 @@ def merge_coco(parts: Iterable[tuple[dict[str, Any], str]]) -> dict[str, Any]:
 
 
 def write_json(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write an annotation file; it appears only when it is complete."""
+    """Write an annotation file atomically."""
     with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(content))
 

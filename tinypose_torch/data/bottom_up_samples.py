@@ -1,4 +1,4 @@
-"""Images with everybody in them: what a bottom-up network is trained on."""
+"""Samples for bottom-up training: images with the keypoints of all people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class BottomUpSample:
-    """The people of an image: what the transforms change together with it.
+    """Keypoints of all people of an image, transformed together with the image.
 
     Attributes:
         joints: ``(P, K, 2)`` float32 x, y, pixels of the image.
@@ -48,7 +48,7 @@ class BottomUpImages:
 
     Attributes:
         skipped: Annotation ids that are not used, by reason.
-        empty: Images that are not used, since nobody is annotated.
+        empty: Number of images that are not used, since they have no annotations.
     """
 
     items: list[BottomUpImage]
@@ -61,15 +61,15 @@ class BottomUpImages:
 
 
 def load_bottom_up_annotations(coco: CocoFile, keep_empty: bool = False) -> BottomUpImages:
-    """The images of a COCO keypoint file with the people who have keypoints.
+    """Load the images of a COCO keypoint file with the people who have keypoints.
 
-    An image whose people have none is kept, as in PaddleDetection: nobody shall be found there.
+    An image whose people have no keypoints is kept as a negative sample, as in PaddleDetection.
 
     Args:
         keep_empty: Keep images without any annotation, too, as evaluation does.
 
     Raises:
-        DatasetError: Nobody can be used.
+        DatasetError: No annotation can be used.
     """
     found: dict[int, list[Array]] = defaultdict(list)
     annotated: set[int] = set()
@@ -84,7 +84,10 @@ def load_bottom_up_annotations(coco: CocoFile, keep_empty: bool = False) -> Bott
             annotated.add(annotation["image_id"])
     if not found:
         reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
-        raise DatasetError(f"{coco.path}: nobody to use" + (f" ({reasons})" if reasons else ", the file is empty"))
+        raise DatasetError(
+            f"{coco.path}: no usable person annotations"
+            + (f" (skipped: {reasons})" if reasons else "; the file is empty")
+        )
     items = [
         BottomUpImage(facts["file_name"], identity, _sample(found[identity], len(coco.skeleton)))
         for identity, facts in coco.images.items()

@@ -1,4 +1,4 @@
-"""Augmentation of an image and everybody in it, as albumentations transforms with the distributions of HigherHRNet.
+"""Bottom-up augmentation: albumentations transforms of an image and all its people, with HigherHRNet's distributions.
 
 They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``people``, a `BottomUpSample`.
 """
@@ -23,7 +23,7 @@ MAP_STRIDES = (4, 2)
 
 
 class BottomUpTransform(BasicTransform):
-    """A transform of an image and the people in it; either may be left as it is."""
+    """Base class of transforms of an image and its people."""
 
     _targets = ()
 
@@ -35,20 +35,20 @@ class BottomUpTransform(BasicTransform):
         return img
 
     def apply_to_sample(self, people: BottomUpSample, **params: Any) -> BottomUpSample:
-        """The people after the transform; ``params`` are those that were drawn."""
+        """Return the transformed people; ``params`` are the sampled parameters."""
         return people
 
 
 class BottomUpAffine(BottomUpTransform):
-    """Turn, scale and move the image and cut a square out: one warp, bilinear, grey outside.
+    """Rotate, scale and shift the image and crop a square, by one bilinear warp with a grey border.
 
     Keypoints outside the square are no longer labelled. Heatmaps are not learned where the image does not reach.
 
     Args:
         size: Side of the square, pixels.
-        degrees: Greatest rotation either way.
-        scale: Least and greatest side of the square in the image, in shorter sides of it.
-        shift: Greatest way of the square's middle along each axis, in sides of it.
+        degrees: Maximum rotation in either direction.
+        scale: Minimum and maximum side of the square, as a fraction of the image's shorter side.
+        shift: Maximum shift of the square's centre along each axis, as a fraction of its side.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BottomUpAffine(BottomUpTransform):
         generator = self.random_generator
         degrees = generator.uniform(-self.degrees, self.degrees)
         side = generator.uniform(*self.scale) * min(height, width)
-        # whole pixels, drawn as PaddleDetection draws them: towards zero below, short of the bound above
+        # whole pixels; as in PaddleDetection, the lower bound is rounded towards zero and the upper bound is exclusive
         least, greatest = int(-self.shift * side), max(int(self.shift * side), int(-self.shift * side) + 1)
         center = np.array([width, height]) / 2 + generator.integers(least, greatest, 2)
         return {"matrix": square_matrix(center, side, degrees, self.size)}
@@ -85,7 +85,7 @@ class BottomUpAffine(BottomUpTransform):
 
 
 class BottomUpRandomFlip(BottomUpTransform):
-    """Mirror the image and swap left and right keypoints. x becomes width - x, not width - 1 - x, as in PaddleDetection."""
+    """Flip the image and swap left and right keypoints. x becomes width - x, not width - 1 - x, as in PaddleDetection."""
 
     def __init__(self, skeleton: Skeleton, p: float = 0.5) -> None:
         super().__init__(p=p)
@@ -102,5 +102,5 @@ class BottomUpRandomFlip(BottomUpTransform):
 
 
 def _reached(source: Array, matrix: Array, size: int) -> Array:
-    """Which cells of a map of ``size`` squared are of the source, more than half."""
+    """Mask of the cells of a square map that are covered by the source by more than half."""
     return cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_LINEAR) > 127

@@ -1,4 +1,4 @@
-"""COCO keypoint files with any skeleton, checked before anything is trained on them."""
+"""Reader of COCO keypoint files with any skeleton."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_SIGMA = 0.072
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The parts of a COCO file that poses need.
+    """Contents of a COCO keypoint file.
 
     Attributes:
         path: Of the file.
@@ -42,7 +42,7 @@ def read_coco(
     """Read and check a COCO keypoint file.
 
     Args:
-        default: Meaning of the keypoints where the file does not say.
+        default: Skeleton of files that do not name their keypoints.
         content: The file's JSON object, if it was read before.
 
     Raises:
@@ -85,7 +85,7 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Raises:
         DatasetError: No such file, or no object in it.

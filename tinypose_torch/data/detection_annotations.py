@@ -1,4 +1,4 @@
-"""COCO box files with any classes: checked, and read as PaddleDetection reads them."""
+"""Reader of COCO box files with any classes, with PaddleDetection's rules for invalid boxes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_detection_annotations(
     """Read and check a COCO box file.
 
     Args:
-        class_names: Which of the file's categories to use, in this order; all of them unless given.
+        class_names: Categories to use, in this order; default: all categories of the file.
         keep_empty: Keep images without an object, as evaluation does.
         content: The file's JSON object, if it was read before.
         allow_unannotated: Accept an empty list of annotations.
@@ -94,7 +94,7 @@ def load_detection_annotations(
     kept = [item for item in items if keep_empty or len(item.objects)]
     if not any(len(item.objects) for item in kept) and (annotations or not allow_unannotated):
         reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
-        raise DatasetError(f"{path}: no object to use" + (f" ({reasons})" if reasons else ""))
+        raise DatasetError(f"{path}: no usable annotations" + (f" ({reasons})" if reasons else ""))
     empty = sum(len(item.objects) == 0 for item in items)
     return DetectionAnnotations(path, kept, category_ids, dict(skipped), empty), names
 

@@ -1,4 +1,4 @@
-"""The labelled boxes of one image: what the detector's transforms change together with it."""
+"""Training sample of a detector: the boxes of one image, transformed together with the image."""
 
 from __future__ import annotations
 

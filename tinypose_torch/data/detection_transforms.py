@@ -1,4 +1,4 @@
-"""Augmentation of an image and the objects in it, as albumentations transforms with the distributions of PicoDet's reader.
+"""Detection augmentation: albumentations transforms of an image and its boxes, with PicoDet's distributions.
 
 They take ``image``, ``(H, W, 3)`` uint8 RGB, and ``objects``, an `DetectionSample`. Size and interpolation are common
 to a batch, and come last: `resize_with_boxes`.
@@ -23,7 +23,7 @@ INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER
 
 
 class DetectionTransform(BasicTransform):
-    """A transform of an image and the objects in it; either may be left as it is."""
+    """Base class of transforms of an image and its boxes."""
 
     _targets = ()
 
@@ -35,19 +35,19 @@ class DetectionTransform(BasicTransform):
         return img
 
     def apply_to_sample(self, objects: DetectionSample, **params: Any) -> DetectionSample:
-        """The objects after the transform; ``params`` are those that were drawn."""
+        """Return the transformed boxes; ``params`` are the sampled parameters."""
         return objects
 
 
 class RandomIoUCrop(DetectionTransform):
-    """Cut out a part that overlaps an object by at least a drawn share (Liu et al., "SSD", ECCV 2016).
+    """Crop a region whose IoU with an object is at least a sampled threshold (Liu et al., "SSD", ECCV 2016).
 
     The shares are tried in random order, each up to ``attempts`` times, until a part fits in which the centre of an object
     lies; objects whose centre is outside are dropped. The share "none" keeps the whole image.
 
     Args:
-        scale: Least and greatest side of the part, relative to the image's.
-        aspect: Least and greatest width by height, relative to the image's.
+        scale: Minimum and maximum side of the region, relative to the image's.
+        aspect: Minimum and maximum aspect ratio (width / height), relative to the image's.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RandomIoUCrop(DetectionTransform):
 
 
 class DetectionRandomFlip(DetectionTransform):
-    """Mirror the image."""
+    """Flip the image and its boxes horizontally."""
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return cv2.flip(img, 1)
@@ -110,11 +110,11 @@ class DetectionRandomFlip(DetectionTransform):
 
 
 class PhotometricDistort(DetectionTransform):
-    """Brightness, contrast, saturation and hue by Pillow, in random order, each in half of the cases.
+    """Change brightness, contrast, saturation and hue by Pillow, in random order, each with probability 0.5.
 
     Args:
-        factors: Least and greatest factor of the first three.
-        hue: Greatest shift in degrees of Pillow's 8-bit hue.
+        factors: Minimum and maximum factor of brightness, contrast and saturation.
+        hue: Maximum shift of Pillow's 8-bit hue, degrees.
     """
 
     _OPERATIONS = ("brightness", "contrast", "saturation", "hue")
@@ -140,7 +140,7 @@ class PhotometricDistort(DetectionTransform):
 
 
 def adjust_colour(image: Array, name: str, amount: float) -> Array:
-    """One of Pillow's adjustments of an RGB image: ``"brightness"``, ``"contrast"``, ``"saturation"``, ``"hue"``."""
+    """Adjust an RGB image by Pillow: ``"brightness"``, ``"contrast"``, ``"saturation"``, ``"hue"``."""
     picture = Image.fromarray(image)
     if name == "hue":
         hsv = np.array(picture.convert("HSV"))
@@ -155,7 +155,7 @@ def adjust_colour(image: Array, name: str, amount: float) -> Array:
 
 
 def resize_with_boxes(image: Array, boxes: Array, size: int, interpolation: int) -> tuple[Array, Array]:
-    """An image as a square of float32, the aspect ratio not kept, and its boxes, clipped to it.
+    """Resize an image to a float32 square without keeping the aspect ratio, and its boxes, clipped to the image.
 
     The values are neither rounded nor clipped to 0..255, as in PaddleDetection.
     """

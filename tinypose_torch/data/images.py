@@ -1,4 +1,4 @@
-"""Images of a dataset: fast, and as their annotations mean them."""
+"""Reading of dataset images, without EXIF rotation, as annotations assume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tinypose_torch.utils.images import MAX_PIXELS
 
 
 class FromFile(Protocol):
-    """Something of a dataset that is in an image file."""
+    """An item of a dataset with an image file."""
 
     @property
     def file_name(self) -> str:
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class ImageReader:
-    """Reads images one after the other into the same memory, which stays in the processor's caches.
+    """Reads images successively into the same memory, which stays in the CPU cache.
 
     What it gives is valid until it reads the next.
     """
@@ -71,7 +71,7 @@ def read_image(path: str | os.PathLike[str]) -> Array | None:
 
 
 def read_or_fail(item: FromFile, folder: Path) -> Array:
-    """The image of an item, RGB.
+    """Read the RGB image of an item.
 
     Raises:
         DatasetError: It is missing or cannot be decoded.
@@ -89,7 +89,7 @@ def read_or_next(
     index: int,
     read: Callable[[str], Array | None] = read_image,
 ) -> tuple[int, Array]:
-    """The image of an item, RGB; where it cannot be decoded, which the log says, that of the next item that can.
+    """Read the RGB image of an item. If it cannot be decoded, log it and read the next item's image.
 
     Args:
         read: `read_image`, or an `ImageReader` of the caller's.
@@ -111,7 +111,7 @@ def read_or_next(
 
 
 def check_images(records: Sequence[FromFile], folder: str | os.PathLike[str]) -> None:
-    """Whether the image of every record exists.
+    """Check that the image of every record exists.
 
     Raises:
         DatasetError: Some do not; the message names the first.

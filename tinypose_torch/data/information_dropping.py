@@ -1,4 +1,4 @@
-"""Information dropping (AID): parts of a person are blackened, so that a network learns to infer them.
+"""Information dropping augmentation (AID): erase parts of a person, so that the network learns to infer them.
 
 Huang et al., "AID: Pushing the Performance Boundary of Human Pose Estimation with Information Dropping Augmentation", 2020.
 """
@@ -22,7 +22,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """The pixels of an image that lie in a disc.
+    """Pixels of an image within a disc.
 
     Attributes:
         x, y, radius: Pixels.
@@ -47,15 +47,15 @@ class Disc:
 
 
 class Cutout(PoseTransform):
-    """Information dropping, PaddleDetection's kind: a black disc near one labelled keypoint.
+    """Information dropping as in PaddleDetection: erase a disc near one labelled keypoint.
 
     Its place and radius are in pixels of the source image, relative to the network's input and not to the person.
 
     Args:
         input_width: Of the network, pixels.
-        offset: Standard deviation of the disc's place around the keypoint, in input widths.
-        radius: Least and greatest radius, in input widths.
-        in_place: Blacken the image that was given, not a copy: for callers that have no further use for it.
+        offset: Standard deviation of the disc's offset from the keypoint, as a fraction of the input width.
+        radius: Minimum and maximum radius, as fractions of the input width.
+        in_place: Modify the given image instead of a copy.
     """
 
     def __init__(
@@ -100,16 +100,16 @@ def _within(center: float, radius: float, length: int) -> tuple[int, int]:
 
 
 class _BoxDropping(PoseTransform):
-    """Blackens parts of the person's box; the box is taken as upright."""
+    """Base class of transforms that erase patches of the person's box, ignoring its rotation."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         person: PoseSample = data["person"]
         size = person.scale * PIXEL_STD
         corner = person.center - size / 2
-        return {"patches": [(corner + start * size, corner + end * size) for start, end in self.draw_patches()]}
+        return {"patches": [(corner + start * size, corner + end * size) for start, end in self.sample_patches()]}
 
-    def draw_patches(self) -> list[tuple[Array, Array]]:
-        """Corners of what is dropped, (x, y), the box reaching from 0 to 1."""
+    def sample_patches(self) -> list[tuple[Array, Array]]:
+        """Sample the patches' corners (x, y), relative to the box."""
         raise NotImplementedError
 
     def apply(self, img: Array, *args: Any, patches: Sequence[tuple[Array, Array]] = (), **params: Any) -> Array:
@@ -123,10 +123,10 @@ class _BoxDropping(PoseTransform):
 
 
 class HideAndSeek(_BoxDropping):
-    """Information dropping after Singh and Lee, "Hide-and-Seek", ICCV 2017: cells of a grid are dropped at random.
+    """Information dropping after Singh and Lee, "Hide-and-Seek", ICCV 2017: erase random cells of a grid.
 
     Args:
-        cells: Of the grid, along each side of the person's box; one of them is drawn.
+        cells: Numbers of cells along each side of the person's box; one is sampled.
         share: Probability with which each cell is dropped.
     """
 
@@ -134,7 +134,7 @@ class HideAndSeek(_BoxDropping):
         super().__init__(p=p)
         self.cells, self.share = tuple(cells), share
 
-    def draw_patches(self) -> list[tuple[Array, Array]]:
+    def sample_patches(self) -> list[tuple[Array, Array]]:
         count = int(self.random_generator.choice(self.cells))
         dropped = np.argwhere(self.random_generator.random((count, count)) < self.share)
         return [(cell / count, (cell + 1) / count) for cell in dropped]
@@ -144,7 +144,7 @@ class GridMask(_BoxDropping):
     """Information dropping after Chen et al., "GridMask", 2020: a regular grid of squares at a random phase.
 
     Args:
-        cells: Least and greatest number of squares along the box.
+        cells: Minimum and maximum number of squares along the box.
         share: Side of a square relative to its period.
     """
 
@@ -152,7 +152,7 @@ class GridMask(_BoxDropping):
         super().__init__(p=p)
         self.cells, self.share = cells, share
 
-    def draw_patches(self) -> list[tuple[Array, Array]]:
+    def sample_patches(self) -> list[tuple[Array, Array]]:
         count = int(self.random_generator.integers(self.cells[0], self.cells[1] + 1))
         phase = self.random_generator.random(2)
         corners = (

@@ -18,16 +18,16 @@ from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD
 from tinypose_torch.geometry.skeletons import MPII16
 
-_SHIFT_DOWN = 15  # pixels per unit of scale: MPII's centres sit too high
+_SHIFT_DOWN = 15  # pixels per unit of scale; MPII's centres are too high
 
 
 def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
-    """The annotated people of an MPII file.
+    """Load the annotated people of an MPII file.
 
     Pixels count from 1 in the file. Centres are moved down and scales grown by a quarter, unless the centre's x is -1.
 
     Raises:
-        DatasetError: Not such a file, or nobody in it.
+        DatasetError: Not an MPII annotation file, or one without people.
     """
     path = Path(path)
     try:
@@ -38,7 +38,7 @@ def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not an MPII annotation file: {type(error).__name__} {error}") from None
     if not items:
-        raise DatasetError(f"{path}: nobody to use, the file is empty")
+        raise DatasetError(f"{path}: no usable person annotations; the file is empty")
     return PoseAnnotations(items, MPII16)
 
 

@@ -1,4 +1,4 @@
-"""Annotations to people that can be cut out, by PaddleDetection's rules; what is left out is counted with its reason."""
+"""Person annotations for top-down training and evaluation, filtered by PaddleDetection's rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class PoseAnnotation:
-    """A person in an image.
+    """One annotated or detected person of an image.
 
     Attributes:
         file_name: Of the image, relative to the images' folder.
@@ -59,10 +59,10 @@ class PoseAnnotations:
 
 
 def load_pose_annotations(coco: CocoFile, input_size: Size) -> PoseAnnotations:
-    """The annotated people of a COCO file, for a network of the given (height, width).
+    """Load the annotated people of a COCO file for a network of the given (height, width).
 
     Raises:
-        DatasetError: Nobody can be used.
+        DatasetError: No annotation can be used.
     """
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     skipped: dict[str, list[Any]] = defaultdict(list)
@@ -79,7 +79,10 @@ def load_pose_annotations(coco: CocoFile, input_size: Size) -> PoseAnnotations:
     ]
     if not items:
         reasons = ", ".join(f"{len(ids)} {reason}" for reason, ids in skipped.items())
-        raise DatasetError(f"{coco.path}: nobody to use" + (f" ({reasons})" if reasons else ", the file is empty"))
+        raise DatasetError(
+            f"{coco.path}: no usable person annotations"
+            + (f" (skipped: {reasons})" if reasons else "; the file is empty")
+        )
     return PoseAnnotations(items, coco.skeleton, dict(skipped))
 
 
@@ -90,7 +93,7 @@ def load_detections(
     threshold: float = 0.0,
     allow_empty: bool = False,
 ) -> PoseAnnotations:
-    """The boxes of a COCO detection file (``image_id``, ``category_id``, ``bbox`` x, y, w, h, ``score``) as records.
+    """Load the boxes of a COCO detection file (``image_id``, ``category_id``, ``bbox`` x, y, w, h, ``score``) as annotations.
 
     Args:
         allow_empty: Accept an empty list, and one whose boxes all score below the threshold.
@@ -121,12 +124,12 @@ def load_detections(
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not a COCO detection file: {type(error).__name__} {error}") from None
     if not items and not (allow_empty and skipped.keys() <= {low}):
-        raise DatasetError(f"{path}: no detections to use")
+        raise DatasetError(f"{path}: no usable detections")
     return PoseAnnotations(items, coco.skeleton, dict(skipped))
 
 
 def clean_box(bbox: list[float], width: int, height: int) -> Array | None:
-    """An annotated x, y, w, h as x1, y1, x2, y2 within the image, one pixel smaller; ``None`` where nothing is left."""
+    """Convert an annotated x, y, w, h to x1, y1, x2, y2, one pixel smaller and clipped; ``None`` for an empty box."""
     x1, y1 = max(0.0, bbox[0]), max(0.0, bbox[1])
     x2 = min(width - 1, x1 + max(0.0, bbox[2] - 1))
     y2 = min(height - 1, y1 + max(0.0, bbox[3] - 1))
@@ -171,6 +174,6 @@ def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, coun
 
 def _person(box: Array, input_size: Size, joints: Array, visible: Array) -> PoseSample:
     centers, scales = center_and_scale(box[None], input_size)
-    if centers[0, 0] == -1:  # to PaddleDetection this means: there is no centre, and no margin either
+    if centers[0, 0] == -1:  # in PaddleDetection, -1 means a missing centre, and no margin is added
         scales /= np.float32(EVALUATION_MARGIN)
     return PoseSample(joints, visible, centers[0], scales[0])

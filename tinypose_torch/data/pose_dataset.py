@@ -1,10 +1,9 @@
-"""Training samples: an annotated person, cut out and augmented; and batches of them, with target heatmaps.
+"""Dataset of top-down pose training: augmented crops of annotated people, and batches with target heatmaps.
 
-Every sample depends on (seed, epoch, index) alone: not on the number of workers, nor on what was drawn before it.
+Every sample depends only on (seed, epoch, index), not on the number of workers or on other samples.
 
-Where the time goes decides the order of things. All samples of a batch are drawn before any image is read: decoding leaves
-nothing of Python's in the processor's caches, and after it the same draws take twice as long. Arithmetic on every pixel
-or cell is done for whole batches, into their memory.
+The parameters of all samples of a batch are sampled before any image is read, since decoding evicts Python's data from the
+CPU cache and doubles the time of sampling. Normalization and heatmaps are computed for whole batches.
 """
 
 from __future__ import annotations
@@ -29,26 +28,26 @@ from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.geometry.normalize import normalize
 
 Array = np.ndarray
-Sample = dict[str, Any]  # what there is of one item of a data set, and ``index``, a number
+Sample = dict[str, Any]  # fields of one item of a dataset, and its ``index``
 
 
 class PoseDataset(Dataset[Sample]):
-    """People to samples.
+    """Dataset of augmented crops of annotated people.
 
     Args:
-        records: Whom.
-        folder: Of the images.
-        entry: The network's: input size, normalisation, sigma.
+        records: The people.
+        folder: Folder of the images.
+        entry: The network's configuration: input size, normalization, sigma.
         transform: Ends with `TopDownAffine`; see `tinypose_torch.data.pose_transforms`.
         colour: Albumentations transforms of the crop's pixels.
-        seed: Of the augmentation.
+        seed: Seed of the augmentation.
 
     An item is a dict of ``image``, the augmented crop ``(H, W, 3)`` uint8 RGB, ``person`` in its pixels, and ``index``;
-    `PoseCollate` makes batches of them. A person whose image cannot be decoded is replaced by the next one, and the image
-    is named in the log.
+    `PoseCollate` makes batches of them. A person whose image cannot be decoded is replaced by the next one, with
+    a log message.
 
     Raises:
-        ValueError: The transform ends otherwise.
+        ValueError: The transform does not end with `TopDownAffine`.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class PoseDataset(Dataset[Sample]):
             raise ValueError(f"the transform ends with {type(transform.transforms[-1]).__name__}, not TopDownAffine")
         self.records, self.folder, self.entry = records, Path(folder), entry
         self.transform, self.colour, self.seed = transform, colour, seed
-        self.draws, self.color_rng = SampleRNG(seed, transform), SampleRNG(f"{seed} colour", colour)
+        self.rng, self.color_rng = SampleRNG(seed, transform), SampleRNG(f"{seed} colour", colour)
         self.epoch = 0
         self._read = ImageReader()
 
@@ -72,53 +71,57 @@ class PoseDataset(Dataset[Sample]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
-        """A sample; an index may be (epoch, index)."""
+        """Return a sample. The index may be (epoch, index)."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> list[Sample]:
-        """The samples of a batch, which `torch.utils.data.DataLoader` asks for at once."""
+        """Return the samples of a batch; called by `torch.utils.data.DataLoader`."""
         places = [index if isinstance(index, tuple) else (self.epoch, index) for index in indices]
         drawn = [self._presample(epoch, index) for epoch, index in places]
         return [self._sample(epoch, index, early) for (epoch, index), early in zip(places, drawn, strict=True)]
 
-    def draw(self, image: Array, person: PoseSample, epoch: int, index: int) -> tuple[Array, PoseSample]:
-        """The augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its pixels.
+    def augment(self, image: Array, person: PoseSample, epoch: int, index: int) -> tuple[Array, PoseSample]:
+        """Return the augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its coordinates.
 
         Args:
-            image: RGB; transforms may work in its memory.
+            image: RGB; may be modified.
         """
-        return self._finish(image, self._draw(person, image.shape, epoch, index), epoch, index)
+        return self._finish(image, self._presample_item(person, image.shape, epoch, index), epoch, index)
 
     def _presample(self, epoch: int, index: int) -> SampledTransforms | None:
-        """What will be drawn, if the image is as large as the annotations say."""
+        """Sample the transforms before the image is read; ``None`` if the annotations do not give its size."""
         record = self.records[index]
-        return None if record.image_size is None else self._draw(record.person, (*record.image_size, 3), epoch, index)
+        return (
+            None
+            if record.image_size is None
+            else self._presample_item(record.person, (*record.image_size, 3), epoch, index)
+        )
 
-    def _draw(self, person: PoseSample, shape: tuple[int, ...], epoch: int, index: int) -> SampledTransforms:
-        self.draws.begin(epoch, index)
-        return self.transform.draw(person, shape)
+    def _presample_item(self, person: PoseSample, shape: tuple[int, ...], epoch: int, index: int) -> SampledTransforms:
+        self.rng.reseed(epoch, index)
+        return self.transform.presample(person, shape)
 
-    def _sample(self, epoch: int, index: int, foreseen: SampledTransforms | None) -> Sample:
+    def _sample(self, epoch: int, index: int, presampled: SampledTransforms | None) -> Sample:
         place, image = read_or_next(self.records, self.folder, index, self._read)
         record = self.records[place]
-        if foreseen is None or place != index or image.shape[:2] != record.image_size:
-            foreseen = self._draw(record.person, image.shape, epoch, place)
-        crop, person = self._finish(image, foreseen, epoch, place)
+        if presampled is None or place != index or image.shape[:2] != record.image_size:
+            presampled = self._presample_item(record.person, image.shape, epoch, place)
+        crop, person = self._finish(image, presampled, epoch, place)
         return {"image": crop, "person": person, "index": place}
 
     def _finish(self, image: Array, drawn: SampledTransforms, epoch: int, index: int) -> tuple[Array, PoseSample]:
         crop = drawn.apply(image)
         if self.colour is not None:
-            self.color_rng.begin(epoch, index)
+            self.color_rng.reseed(epoch, index)
             crop = self.colour(image=crop)["image"]
         return crop, drawn.person
 
 
 class PoseCollate:
-    """Augmented people to a batch that a network is trained on.
+    """Collates augmented people to a training batch.
 
     Args:
-        entry: The network's: input size, normalisation, sigma.
+        entry: The network's configuration: input size, normalization, sigma.
         encoding: ``"dark"``, ``"standard"`` or ``"udp"``.
     """
 
@@ -144,7 +147,7 @@ class PoseCollate:
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Tensor]:
-    """Samples to a batch."""
+    """Stack the fields of samples to a batch."""
     return {
         key: torch.stack([sample[key] for sample in samples])
         if isinstance(first, Tensor)

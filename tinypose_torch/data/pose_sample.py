@@ -1,4 +1,4 @@
-"""One annotated person: what the transforms change together with the image."""
+"""Training sample of a top-down network: one person, transformed together with the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class PoseSample:
-    """One person's keypoints, and where to cut the person out.
+    """Keypoints and box of one person.
 
     Attributes:
         joints: ``(K, 2)`` float32 x, y, pixels of the image.
         visible: ``(K,)`` float32, 1 where a keypoint is labelled.
         center: ``(2,)`` float32 x, y of the box.
         scale: ``(2,)`` float32 width and height of the box in units of 200 pixels.
-        rotation: Degrees by which the box is turned.
+        rotation: Rotation of the box, degrees.
     """
 
     joints: Array
@@ -43,7 +43,7 @@ class PoseSample:
         scale: Array | None = None,
         rotation: float | None = None,
     ) -> PoseSample:
-        """The person with other values, sooner than by `dataclasses.replace`."""
+        """Copy with other values; faster than `dataclasses.replace`."""
         return PoseSample(
             self.joints if joints is None else joints,
             self.visible if visible is None else visible,

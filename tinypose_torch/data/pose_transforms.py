@@ -6,7 +6,7 @@ They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``person``, a 
     sample = transform(image=image, person=person)
 
 Only `TopDownAffine` resamples, once; everything before it changes where it cuts, mirrors, or blackens pixels. What is drawn
-depends on the image's size at most, so that it can be drawn before the image is there (`PoseCompose.draw`).
+depends on the image's size at most, so that it can be drawn before the image is there (`PoseCompose.presample`).
 Distributions: PaddleDetection's TinyPose configurations. Information dropping: `tinypose_torch.data.information_dropping`.
 """
 
@@ -48,7 +48,7 @@ HALF_BODY_MARGIN = 1.5
 
 
 class PoseTransform(BasicTransform):
-    """A transform of an image and the person in it; either may be left as it is."""
+    """Base class of transforms of an image and one person."""
 
     _targets = ()
 
@@ -56,14 +56,14 @@ class PoseTransform(BasicTransform):
     def targets(self) -> dict[str, Callable[..., Any]]:
         return {"image": self.apply, "person": self.apply_to_sample}
 
-    def draw(self, person: PoseSample, shape: Shape) -> tuple[PoseSample, dict[str, Any] | None]:
-        """Draw what a call would draw.
+    def presample(self, person: PoseSample, shape: Shape) -> tuple[PoseSample, dict[str, Any] | None]:
+        """Sample the parameters of a call without the image.
 
         Args:
             shape: ``(height, width, 3)`` of the image.
 
         Returns:
-            The person after it, and what `apply` wants beside the image; ``None`` if it is not applied this time.
+            The transformed person, and the parameters of `apply`; ``None`` if the transform is skipped.
         """
         if not self.should_apply():
             return person, None
@@ -80,24 +80,24 @@ class PoseTransform(BasicTransform):
         return img
 
     def apply_to_sample(self, person: PoseSample, **params: Any) -> PoseSample:
-        """The person after the transform; ``params`` are those that were drawn."""
+        """Return the transformed person; ``params`` are the sampled parameters."""
         return person
 
 
 @dataclass(frozen=True, slots=True)
 class SampledTransforms:
-    """A sample whose pixels are still to be made.
+    """Sampled parameters of a composition; the image is not transformed yet.
 
     Attributes:
-        person: As it will be in the crop.
-        steps: What changes pixels, with what was drawn for it.
+        person: The person in the crop's coordinates.
+        steps: Transforms of pixels with their sampled parameters.
     """
 
     person: PoseSample
     steps: list[tuple[PoseTransform, dict[str, Any]]]
 
     def apply(self, image: Array) -> Array:
-        """The crop of an image of the size that it was drawn for."""
+        """Apply the transforms to an image of the size that they were sampled for."""
         for transform, params in self.steps:
             image = transform.apply(image, **params)
         return image
@@ -117,8 +117,8 @@ class PoseCompose(Compose):
         super().__init__(list(transforms))
         self._of_pixels = [type(transform).apply is not PoseTransform.apply for transform in transforms]
 
-    def draw(self, person: PoseSample, shape: Shape) -> SampledTransforms:
-        """Draw as a call does, without an image; `SampledTransforms.apply` does the rest.
+    def presample(self, person: PoseSample, shape: Shape) -> SampledTransforms:
+        """Sample the parameters of all transforms without the image; `SampledTransforms.apply` applies them.
 
         Args:
             shape: ``(height, width, 3)`` of the image.
@@ -126,7 +126,7 @@ class PoseCompose(Compose):
         self.py_random.random()  # whether to do anything at all, which a call draws first
         steps = []
         for transform, of_pixels in zip(self.transforms, self._of_pixels, strict=True):
-            person, params = transform.draw(person, shape)
+            person, params = transform.presample(person, shape)
             if of_pixels and params is not None:
                 steps.append((transform, params))
         return SampledTransforms(person, steps)
@@ -227,7 +227,7 @@ class RandomRotation(PoseTransform):
 class RandomFlip(PoseTransform):
     """Mirror the image and swap left and right keypoints. Those not labelled move to (0, 0), as in PaddleDetection.
 
-    The mirrored image is a view of the image: `TopDownAffine` reads it backwards, and nobody has to copy it.
+    The mirrored image is a view of the image: `TopDownAffine` reads it backwards without a copy.
 
     Args:
         pairs: Indices that swap.

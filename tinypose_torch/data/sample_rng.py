@@ -30,7 +30,7 @@ class SampleRNG:
             if transform is not None:
                 transform.set_random_state(generator, self._plain)
 
-    def begin(self, epoch: int, index: int) -> None:
+    def reseed(self, epoch: int, index: int) -> None:
         """Start a sample's numbers."""
         self._plain.seed(f"{self.seed} {epoch} {index}")
         state, stream = divmod(self._plain.getrandbits(256), _HALF)

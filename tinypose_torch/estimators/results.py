@@ -92,7 +92,7 @@ class Poses:
         keypoints: ``(N, K, 2)`` float32 x, y in pixels of the image, pixel centres at integers.
         keypoint_scores: ``(N, K)`` float32: the heatmap's peak, about 0 to 1. Above 0.2 a keypoint is usually right.
         skeleton: Meaning of the keypoints.
-        ids: ``(N,)`` int64, who is who in a video; ``None`` where nobody was followed.
+        ids: ``(N,)`` int64, identities in a video; ``None`` without tracking.
     """
 
     boxes: Array

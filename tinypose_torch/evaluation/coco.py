@@ -25,12 +25,12 @@ STATISTICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "
 
 @dataclass(frozen=True)
 class KeypointPrediction:
-    """One person found in one image.
+    """Predicted keypoints of one person in one image.
 
     Attributes:
         keypoints: ``(K, 3)`` x, y, score.
         box_score: Of the detection; 1 for annotated boxes.
-        area: Of the crop that the network saw, in square pixels; suppression scales its distances by it.
+        area: Area of the network's crop, square pixels; the scale of OKS-NMS.
         annotation_id: Of the annotated box; ``None`` for a detected one.
     """
 
@@ -42,7 +42,7 @@ class KeypointPrediction:
 
 
 def rescore(prediction: KeypointPrediction, visible: float = VISIBLE) -> float:
-    """Score of a person: the box's times the mean of the keypoint scores above a threshold; 0 if there are none."""
+    """Person score: box score times the mean of the keypoint scores above a threshold; 0 without such keypoints."""
     scores = prediction.keypoints[:, 2]
     seen = scores[scores > visible]
     return float(prediction.box_score * seen.mean()) if len(seen) else 0.0
@@ -65,7 +65,7 @@ def keypoint_similarity(one: Array, others: Array, area: float, areas: Array, si
 def oks_nms(
     predictions: Sequence[KeypointPrediction], scores: Array, sigmas: Array, threshold: float = NMS_THRESHOLD
 ) -> list[int]:
-    """Indices of the people of one image that remain, best first: those not too similar to a better one."""
+    """Apply OKS-NMS to the people of one image; return the indices kept, by descending score."""
     keypoints = np.stack([prediction.keypoints for prediction in predictions]).astype(np.float64)
     areas = np.array([prediction.area for prediction in predictions])
     remaining = np.argsort(-scores, kind="stable")
@@ -85,7 +85,7 @@ def keypoint_results(
     threshold: float = NMS_THRESHOLD,
     category_id: int = 1,
 ) -> list[dict[str, Any]]:
-    """Predictions as records of COCO's result format, rescored, without duplicates."""
+    """Convert predictions to COCO's result format, with rescoring and OKS-NMS."""
     images: dict[int, list[KeypointPrediction]] = {}
     for prediction in predictions:
         images.setdefault(prediction.image_id, []).append(prediction)

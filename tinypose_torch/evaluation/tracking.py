@@ -1,4 +1,4 @@
-"""How well people were followed: CLEAR MOT and identity scores, by py-motmetrics.
+"""Tracking accuracy: CLEAR MOT and identity metrics, by py-motmetrics.
 
 Bernardin and Stiefelhagen, "The CLEAR MOT Metrics", 2008; Ristani et al., "Performance Measures ...", ECCV Workshops 2016.
 """
@@ -20,13 +20,13 @@ from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.utils.hints import install_hint
 
 Array = np.ndarray
-_SAME = 0.5  # IoU from which a found box is somebody's
+_MIN_IOU = 0.5  # of a match
 _METRICS = ("mota", "idf1", "num_switches", "recall", "precision")
 _PERSON = 1  # class in MOTChallenge's files
 
 
 class People(NamedTuple):
-    """Who is where in a frame.
+    """Identities and boxes of one frame.
 
     Attributes:
         ids: ``(N,)`` integers.
@@ -38,15 +38,15 @@ class People(NamedTuple):
 
 
 class TrackingScores(NamedTuple):
-    """Figures of a video; those that nothing tells are 0.
+    """Metrics of a video; undefined ones are 0.
 
     Attributes:
         mota: 1 less the boxes missed, false and switched, per true box.
         idf1: Share of boxes, true and found, that belong together if every person is given to the one track that is
             theirs longest.
-        switches: How often a person goes on under another id.
-        recall: Share of the true boxes that were found.
-        precision: Share of the boxes found that are true.
+        switches: Number of identity switches.
+        recall: Fraction of ground-truth boxes that were matched.
+        precision: Fraction of predicted boxes that were matched.
     """
 
     mota: float
@@ -70,7 +70,7 @@ def score_tracking(truth: Sequence[People], found: Sequence[People]) -> Tracking
     events = motmetrics.MOTAccumulator(auto_id=True)
     for true, seen in zip(truth, found, strict=True):
         iou = pairwise_iou(torch.from_numpy(true.boxes), torch.from_numpy(seen.boxes)).numpy()
-        events.update(true.ids, seen.ids, np.where(iou >= _SAME, 1 - iou, np.nan))
+        events.update(true.ids, seen.ids, np.where(iou >= _MIN_IOU, 1 - iou, np.nan))
     if events.mot_events.empty:
         return TrackingScores(0.0, 0.0, 0, 0.0, 0.0)
     figures = motmetrics.metrics.create().compute(events, metrics=_METRICS, return_dataframe=False)
@@ -106,11 +106,11 @@ def read_mot(path: str | Path) -> dict[int, People]:
         if counts and (len(values) < 8 or values[7] == _PERSON):
             rows[int(frame) - 1].append((int(identity), np.array([left, top, left + width, top + height])))
     if not rows:
-        raise DatasetError(f"{path}: nobody is in it")
+        raise DatasetError(f"{path}: no people in the file")
     return {frame: _people(members) for frame, members in rows.items()}
 
 
-def read_followed(path: str | Path) -> dict[int, People]:
+def read_tracks(path: str | Path) -> dict[int, People]:
     """The people of one video by frame, as ``tinypose predict --track --json`` wrote them.
 
     Raises:
@@ -138,11 +138,11 @@ def read_followed(path: str | Path) -> dict[int, People]:
 
 
 def score_files(truth: str | Path, found: str | Path) -> TrackingScores:
-    """Compare what `read_mot` and `read_followed` read."""
-    true, seen = read_mot(truth), read_followed(found)
+    """Compare what `read_mot` and `read_tracks` read."""
+    true, seen = read_mot(truth), read_tracks(found)
     frames = range(max([*true, *seen]) + 1)
-    nobody = _people([])
-    return score_tracking(*([people.get(frame, nobody) for frame in frames] for people in (true, seen)))
+    no_people = _people([])
+    return score_tracking(*([people.get(frame, no_people) for frame in frames] for people in (true, seen)))
 
 
 def _people(members: list[tuple[int, Any]]) -> People:

@@ -1,4 +1,4 @@
-"""Annotations in the form that COCO's evaluation reads: checked, and completed where a file leaves fields out."""
+"""Ground-truth annotations for COCO's evaluation: validated, with missing fields derived."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.utils.hints import install_hint
 
-_MAX_NUMBER = 1e15  # larger ones lose their digits as floats
+_MAX_NUMBER = 1e15  # larger numbers lose precision as floats
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_truth(
 
 
 def _checked_name(path: Path, number: int, annotation: Any) -> str:
-    """How messages name an annotation, whose ids are checked."""
+    """Name of an annotation in error messages; checks its ids."""
     if not isinstance(annotation, dict):
         raise DatasetError(f"{path}: annotation number {number} is {reprlib.repr(annotation)}; expected an object")
     name = f"{path}: annotation " + (reprlib.repr(annotation["id"]) if "id" in annotation else f"number {number}")
@@ -136,7 +136,7 @@ def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> Non
 def _missing_fields(
     name: str, annotation: dict[str, Any], images: Mapping[Any, dict[str, Any]], keypoint_category: int | None
 ) -> dict[str, Any]:
-    """Values of the fields that an annotation lacks."""
+    """Values of an annotation's missing fields."""
     values: dict[str, Any] = {}
     if "area" not in annotation:
         values["area"] = _area(name, annotation, images)
@@ -173,5 +173,5 @@ def _area(name: str, annotation: dict[str, Any], images: Mapping[Any, dict[str, 
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite int or float."""
+    """Whether the value is a finite int or float."""
     return type(value) in (int, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER

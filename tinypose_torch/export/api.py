@@ -152,7 +152,7 @@ def _prepare(
     if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(
             f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
-            "nobody measured what half precision does to their points"
+            "the effect of half precision on their sampling points was not measured"
         )
     decode = options.decode and isinstance(entry, PoseEntry)
     versions = _versions(options.format, options.precision)

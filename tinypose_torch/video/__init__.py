@@ -1,4 +1,4 @@
-"""Video files, cameras, and how they are read, written and shown while people are found in them."""
+"""Reading, writing and displaying videos and camera streams."""
 
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera, is_video
 

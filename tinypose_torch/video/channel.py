@@ -1,4 +1,4 @@
-"""What the processes of a video tell each other, errors too."""
+"""Messages and errors between the processes of a video."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinypose_torch.video.files import VideoError
 
 
 class Channel:
-    """The first process's end of a pipe.
+    """The parent process's end of a pipe.
 
     Args:
         who: Is at the other end.
@@ -20,7 +20,7 @@ class Channel:
         self._pipe, self._who = pipe, who
 
     def send(self, message: Any) -> None:
-        """Tell the other process something.
+        """Send a message to the other process.
 
         Raises:
             VideoError, ValueError, OSError: It ended; see `receive`.
@@ -29,10 +29,10 @@ class Channel:
             self._pipe.send(message)
         except (BrokenPipeError, ConnectionResetError):
             while True:
-                self.receive()  # until it says why, or that it is gone
+                self.receive()  # raises the other process's error
 
     def receive(self) -> Any:
-        """What the other process tells next.
+        """Receive the next message of the other process.
 
         Raises:
             VideoError: It ended.
@@ -51,11 +51,11 @@ class Channel:
         return self._pipe.poll()
 
     def close(self) -> None:
-        """Say that nothing more will come."""
+        """Close the pipe."""
         self._pipe.close()
 
 
-def tell(pipe: Connection, error: Exception) -> None:
-    """Send an error to the first process."""
-    with contextlib.suppress(OSError):  # nobody is there to hear it
+def send_error(pipe: Connection, error: Exception) -> None:
+    """Send an error to the parent process."""
+    with contextlib.suppress(OSError):  # the parent process ended
         pipe.send(error)

@@ -83,7 +83,7 @@ class VideoReader:
 
     @property
     def ended_early(self) -> bool:
-        """Whether the frames end before the number and the duration that the file declares."""
+        """Whether there are fewer frames than the file's declared number and duration."""
         if self.declared_frames is None or self.frames_read >= self.declared_frames:
             return False
         # The number may be an estimate from the duration, which counts too many frames at a variable rate.
@@ -107,7 +107,7 @@ class VideoReader:
             yield image
 
     def _timestamp(self) -> float | None:
-        """Seconds from the start of the stream to the frame that was read last; ``None`` if the stream does not say."""
+        """Timestamp of the last frame, seconds from the start of the stream; ``None`` if there is none."""
         if is_camera(self.source):
             now = time.monotonic()
             self._camera_start = now if self._camera_start is None else self._camera_start
@@ -128,7 +128,7 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Writes RGB frames to an MP4 file (H.264) that can be played to where it got, should the process be killed.
+    """Writes RGB frames to a fragmented MP4 file (H.264), which is playable if the process is killed.
 
     Args:
         path: The file, ``.mp4``; an older one is overwritten.
@@ -188,7 +188,7 @@ class VideoWriter:
         self._file.mux(self._stream.encode(encoded))
 
     def close(self) -> None:
-        """Complete the file."""
+        """Finish and close the file."""
         self._file.mux(self._stream.encode())
         self._file.close()
 

@@ -1,4 +1,4 @@
-"""Images one after another, out of files, folders, patterns, videos and cameras."""
+"""Iteration over images from files, folders, patterns, videos and cameras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def why_nothing(item: str) -> str:
-    """Why an input stands for no file."""
+    """Reason why an input matches no file."""
     if os.path.isdir(item):
         if not os.access(item, os.R_OK | os.X_OK):
             return "this folder cannot be read"
@@ -45,7 +45,7 @@ class Frame:
 def read_frames(
     sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
 ) -> Iterator[Frame]:
-    """Every photo, and every frame of every video, in order; one at a time in memory.
+    """Yield every photo and every video frame in order, one at a time.
 
     Args:
         sources: Files, folders, glob patterns, ``webcam`` or ``webcam:NUMBER``.
@@ -71,7 +71,7 @@ def map_frames(
     function: Callable[[np.ndarray], Result],
     on_error: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
-    """Every photo and frame of `read_frames` with the result of a function for its image.
+    """Yield every photo and frame of `read_frames` with the result of a function of its image.
 
     Args:
         function: Takes the image. What it raises goes to ``on_error`` as well, for this image or frame alone.

@@ -1,4 +1,4 @@
-"""Overlays in a browser while they are made: a page on this machine that shows the latest frame."""
+"""Live view: a local web page that shows the latest overlay."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-HOST = "127.0.0.1"  # nobody else sees it
+HOST = "127.0.0.1"  # local connections only
 MAX_CONNECTIONS = 8
 _LOCAL_NAMES = ("localhost", HOST, "[::1]")
-_TIMEOUT = 10.0  # seconds for which a client may send or take nothing
-_REPEAT = 5.0  # seconds after which the latest frame is sent again, which shows that a client is gone
+_TIMEOUT = 10.0  # seconds without data from or to a client
+_REPEAT = 5.0  # seconds after which the latest frame is sent again, to detect closed connections
 _BOUNDARY = "frame"
 _PAGE = b"""<!doctype html><title>tinypose</title><style>body{margin:0;background:#111}
 img{display:block;margin:auto;max-width:100vw;max-height:100vh}</style><img src="/frames" alt="live view">"""
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers at most `MAX_CONNECTIONS` requests at the same time, each in its own thread."""
+    """Threaded HTTP server with at most `MAX_CONNECTIONS` concurrent requests."""
 
     daemon_threads = True
 
@@ -45,11 +45,11 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
-        """A client that is gone or too slow is not reported."""
+        """Ignore closed and timed-out connections."""
 
 
 class LiveView:
-    """Serves the frames it is shown as a page at ``http://127.0.0.1:PORT/``.
+    """Serves the latest frame as a page at ``http://127.0.0.1:PORT/``.
 
     Pages of other hosts cannot read it: requests must name this machine as their host.
 
@@ -94,7 +94,7 @@ class LiveView:
                 self.end_headers()
 
             def log_message(self, format: str, *arguments: Any) -> None:
-                """Requests are nobody's concern."""
+                """Do not log requests."""
 
         self._server = _Server(port, Handler)
         self.port = int(self._server.server_address[1])
@@ -102,13 +102,13 @@ class LiveView:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def show(self, frame: np.ndarray) -> None:
-        """Make an RGB frame ``(H, W, 3)`` uint8 the latest; it must not change afterwards."""
+        """Set the latest RGB frame ``(H, W, 3)`` uint8. It must not change afterwards."""
         with self._changed:
             self._latest, self._number = frame, self._number + 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop the server."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -116,7 +116,7 @@ class LiveView:
         self._server.server_close()
 
     def _send_frames(self, stream: Any) -> None:
-        """Send every latest frame as fast as the browser takes them, until it goes away."""
+        """Send the latest frames at the browser's rate until it disconnects."""
         sent = 0
         try:
             while True:
@@ -132,4 +132,4 @@ class LiveView:
                 head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
                 stream.write(head.encode() + image + b"\r\n")
         except OSError:
-            pass  # the browser went away
+            pass  # the browser disconnected

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.video.channel import Channel, tell
+from tinypose_torch.video.channel import Channel, send_error
 from tinypose_torch.video.files import VideoError
 
 LookaheadFunction = Callable[[np.ndarray], Iterator[Any]]  # frame to successively more complete results
@@ -102,9 +102,9 @@ def _serve(pipe: Connection, create_function: Callable[[], LookaheadFunction]) -
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent process closed the pipe
     except (ValueError, OSError) as error:
-        tell(pipe, error)
+        send_error(pipe, error)
     except Exception as error:  # the parent process waits for a result or an error
-        tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
+        send_error(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _process_frames(pipe: Connection, function: LookaheadFunction, frames: list[np.ndarray]) -> None:

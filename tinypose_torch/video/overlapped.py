@@ -25,7 +25,7 @@ import numpy as np
 
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.utils.provenance import SOFTWARE
-from tinypose_torch.video.channel import Channel, tell
+from tinypose_torch.video.channel import Channel, send_error
 from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
 from tinypose_torch.video.live_view import LiveView
 from tinypose_torch.video.lookahead_process import LookaheadFunction, LookaheadProcess, SharedFrames
@@ -193,7 +193,7 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
         with VideoReader(source) as video:
             _work(pipe, video, output)
     except (VideoError, OSError) as error:
-        tell(pipe, error)
+        send_error(pipe, error)
     except EOFError:
         pass  # the parent process ended; the overlay is complete up to here
 
@@ -231,13 +231,13 @@ def _decode(
     slots: _Slots,
     free: queue.SimpleQueue[int | None],
 ) -> None:
-    """Fill free slots until there is nothing more to decode, or nobody who wants it."""
+    """Decode frames into free slots until the end of the video or of the parent process."""
     frames, times = slots
     frame: np.ndarray | None = first
     try:
         while (slot := free.get()) is not None:
             if frame is None:
-                continue  # until everybody has done with the last slots
+                continue  # until the last slots are released
             if frame.shape != first.shape:
                 raise VideoError(
                     f"a frame of {frame.shape[1]}x{frame.shape[0]} in a video of {first.shape[1]}x{first.shape[0]}"
@@ -248,9 +248,9 @@ def _decode(
             if frame is None:
                 pipe.send(_End(video.ended_early))
     except (VideoError, OSError) as error:
-        tell(pipe, error)
+        send_error(pipe, error)
     except Exception as error:  # whatever it is, the first process waits to hear of it
-        tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
+        send_error(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _write(

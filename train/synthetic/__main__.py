@@ -24,7 +24,7 @@ from tqdm import tqdm
 from tinypose_torch.data.ai_challenger import coco_category, write_json
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.utils.atomic import replacing
-from train.synthetic.scenes import Annotation, draw_scene
+from train.synthetic.scenes import Annotation, render_scene
 
 _HELD_OUT = 10  # one picture in so many
 
@@ -79,7 +79,7 @@ def write_dataset(
     """Render pictures and write both annotation files; returns the number of people.
 
     Args:
-        scene: Arguments of `draw_scene`, its ``size`` among them.
+        scene: Arguments of `render_scene`, its ``size`` among them.
         keypoints: COCO's keypoints to annotate, each with the name to write; all 17 unless given.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def read_keypoints(text: str) -> dict[str, str]:
 
 
 def _render(folder: Path, seed: int, scene: dict[str, Any], index: int) -> list[Annotation]:
-    image, people = draw_scene(np.random.default_rng([seed, index]), **scene)
+    image, people = render_scene(np.random.default_rng([seed, index]), **scene)
     with replacing(folder / _file_name(index), durable=False) as temporary:
         cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
     return people

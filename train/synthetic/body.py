@@ -49,7 +49,7 @@ class Body:
     girth: float
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Body:
+    def sample(cls, generator: np.random.Generator) -> Body:
         lengths = {name: value * generator.uniform(0.9, 1.1) for name, value in LENGTHS.items()}
         return cls(lengths, generator.uniform(1.0, 1.5))
 
@@ -84,7 +84,7 @@ class Pose:
     knee: tuple[float, float]
 
 
-def draw_pose(generator: np.random.Generator) -> Pose:
+def sample_pose(generator: np.random.Generator) -> Pose:
     """A pose around one of several things that people do."""
     uniform, normal = generator.uniform, generator.normal
     swing, side = uniform(10, 45), generator.choice([-1, 1])

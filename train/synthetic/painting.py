@@ -53,7 +53,7 @@ class Clothes:
     crease: float
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Clothes:
+    def sample(cls, generator: np.random.Generator) -> Clothes:
         def colour() -> Colour:
             hue, saturation, value = generator.uniform(0, 180), generator.uniform(10, 220), generator.uniform(40, 235)
             rgb = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.geometry.skeletons import COCO17
-from train.synthetic.body import Body, Pose, draw_pose, joints_in_space
+from train.synthetic.body import Body, Pose, joints_in_space, sample_pose
 from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, body_parts, looks_at_camera
 
 Array = np.ndarray
@@ -47,7 +47,7 @@ class Painted:
     height: float
 
 
-def draw_scene(
+def render_scene(
     generator: np.random.Generator,
     size: tuple[int, int] = (240, 320),
     people_count: int | None = None,
@@ -60,7 +60,7 @@ def draw_scene(
         heights: Least and greatest height of a person in heights of the picture.
     """
     height, _ = size
-    canvas = Canvas(draw_background(generator, size), draw_light(generator))
+    canvas = Canvas(render_background(generator, size), sample_light(generator))
     people = []
     count = people_count or int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
     shrunk = 0.8 if heights is None and count > 2 else 1.0
@@ -68,7 +68,7 @@ def draw_scene(
     in_pixels = np.sort(generator.uniform(*(heights or _HEIGHTS), count)) * height * shrunk
     places = (generator.permutation(count) + 0.5 + generator.uniform(-0.4, 0.4, count)) / count
     for owner, (person_height, place) in enumerate(zip(in_pixels.tolist(), places.tolist(), strict=True)):
-        people.append(paint_figure(canvas, Figure.draw(generator), owner, person_height, 0.08 + 0.84 * place))
+        people.append(paint_figure(canvas, Figure.sample(generator), owner, person_height, 0.08 + 0.84 * place))
     for _ in range(int(generator.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))):
         _paint_thing(canvas, generator, len(people))
     annotations = [
@@ -77,7 +77,7 @@ def draw_scene(
     return photograph(canvas.image, generator), annotations
 
 
-def draw_background(generator: np.random.Generator, size: tuple[int, int]) -> Array:
+def render_background(generator: np.random.Generator, size: tuple[int, int]) -> Array:
     """Walls, floors, clutter and texture: ``(H, W, 3)`` float32."""
     height, width = size
     low, high = generator.uniform(20, 230, (2, 3))
@@ -128,8 +128,8 @@ class Figure:
     texture: Array
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Figure:
-        body, clothes, pose = Body.draw(generator), Clothes.draw(generator), draw_pose(generator)
+    def sample(cls, generator: np.random.Generator) -> Figure:
+        body, clothes, pose = Body.sample(generator), Clothes.sample(generator), sample_pose(generator)
         ground, distance = generator.uniform(0.82, 1.08), generator.uniform(2.5, 6.0)
         noise = generator.random((24, 24)).astype(np.float32)
         texture = np.asarray(cv2.resize(noise, (96, 96), interpolation=cv2.INTER_LINEAR))
@@ -209,7 +209,7 @@ def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int]
     return bool((np.isin(canvas.part[window], holders) & mine[window]).any())
 
 
-def draw_light(generator: np.random.Generator) -> Array:
+def sample_light(generator: np.random.Generator) -> Array:
     """Where in the picture the light comes from."""
     angle = generator.uniform(-np.pi, 0)
     return np.array([np.cos(angle), np.sin(angle)]) * generator.uniform(0.2, 1.0)

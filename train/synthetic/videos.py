@@ -10,7 +10,7 @@ import numpy as np
 
 from train.synthetic.body import Pose
 from train.synthetic.painting import Canvas
-from train.synthetic.scenes import Annotation, Figure, annotate, draw_background, draw_light, paint_figure
+from train.synthetic.scenes import Annotation, Figure, annotate, paint_figure, render_background, sample_light
 
 Array = np.ndarray
 _STEPS = 1.6  # cycles of the legs per second
@@ -42,17 +42,17 @@ class _Walker:
         return dataclasses.replace(self.figure, pose=_walking(time + self.start, to_the_right=along < 1)), place
 
 
-def draw_video(
+def render_video(
     generator: np.random.Generator, size: tuple[int, int], people: int, frames: int, fps: float = 30.0
 ) -> Iterator[tuple[Array, dict[int, Annotation]]]:
     """Frames ``(H, W, 3)`` uint8 RGB of the given (height, width), and by identity who can be seen in them.
 
     The first person stands still in front of everybody; the others walk.
     """
-    background, light = draw_background(generator, size), draw_light(generator)
-    walkers = [_draw_walker(generator) for _ in range(people - 1)]
+    background, light = render_background(generator, size), sample_light(generator)
+    walkers = [_sample_walker(generator) for _ in range(people - 1)]
     walkers.sort(key=lambda walker: walker.height)
-    still = _Walker(_standing(Figure.draw(generator)), 0.75, generator.uniform(0.3, 0.7), 0.0)
+    still = _Walker(_standing(Figure.sample(generator)), 0.75, generator.uniform(0.3, 0.7), 0.0)
     everybody = {**dict(enumerate(walkers, start=2)), 1: still}  # the last one is painted last
     noise = generator.uniform(1, 4)
     for index in range(frames):
@@ -67,8 +67,8 @@ def draw_video(
         yield image, {identity: person for identity, person in seen.items() if person is not None}
 
 
-def _draw_walker(generator: np.random.Generator) -> _Walker:
-    figure = dataclasses.replace(Figure.draw(generator), ground=generator.uniform(0.86, 0.98))
+def _sample_walker(generator: np.random.Generator) -> _Walker:
+    figure = dataclasses.replace(Figure.sample(generator), ground=generator.uniform(0.86, 0.98))
     return _Walker(figure, generator.uniform(0.5, 0.7), generator.uniform(0, 2), generator.uniform(*_SPEEDS))
 
 
