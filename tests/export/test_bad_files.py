@@ -286,7 +286,7 @@ def test_descriptions_of_detectors_that_make_no_sense(change):
 
 def test_descriptions_of_groupings_that_make_no_sense():
     for number in (0, 10**6, -1, 2.5):
-        refused("higherhrnet_w32_512", lambda facts: facts["grouping"].update(max_people=number))  # noqa: B023
+        refused("higherhrnet_w32_512", lambda facts: facts["grouping"].update(most_people=number))  # noqa: B023
 
 
 def refused(model, change):

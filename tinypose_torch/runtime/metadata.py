@@ -29,6 +29,7 @@ from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
 from tinypose_torch.codecs.associative_embedding import GroupingConfig
 
 FORMAT = "tinypose-torch export 1"
+_GROUPING_KEYS = {"max_people": "most_people", "score_threshold": "heat_threshold", "tag_threshold": "tag_threshold"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class ExportMetadata:
             facts["output"] = "heatmaps and tags, stride 2, to be grouped"
             facts["keypoint_threshold"] = entry.keypoint_threshold
             facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-            facts["grouping"] = dataclasses.asdict(entry.grouping)
+            facts["grouping"] = {key: getattr(entry.grouping, name) for name, key in _GROUPING_KEYS.items()}
         elif isinstance(entry, DetectorEntry):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
             if entry.embeddings:
