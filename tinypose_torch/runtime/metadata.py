@@ -170,8 +170,12 @@ def _task_facts(facts: dict[str, Any], official: ModelEntry) -> dict[str, Any]:
         }
         if not isinstance(official, BottomUpEntry):
             return shared
-        grouping = check_settings(GroupingConfig, required(facts, "grouping"), "grouping")
-        check_count(grouping.max_people, "grouping.max_people", 1, MAX_PEOPLE)
+        names = {key: name for name, key in _GROUPING_KEYS.items()}
+        settings = check_mapping(required(facts, "grouping"), "grouping")
+        grouping = check_settings(
+            GroupingConfig, {names.get(key, key): value for key, value in settings.items()}, "grouping"
+        )
+        check_count(grouping.max_people, "grouping.most_people", 1, MAX_PEOPLE)
         return {**shared, "grouping": grouping}
     names, person = check_class_names(required(facts, "class_names")), required(facts, "person_class")
     return {
