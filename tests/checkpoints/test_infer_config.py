@@ -132,3 +132,9 @@ MERGES = "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 20)}]}}\n" for a, b i
 def test_damaged_and_hostile_configurations(config):
     with pytest.raises(CheckpointError, match=r"infer_cfg\.yml"):
         read_infer_config(config.encode())
+
+
+def test_messages_are_printable():
+    with pytest.raises(CheckpointError) as caught:
+        read_infer_config("arch/\u038d\x1b[2J: [1&:F [92]e}".encode())
+    assert str(caught.value).isprintable()

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, plain
 
 MAX_BYTES = 1 << 16  # those of PaddleDetection have some 1.5 kB
 
@@ -52,7 +52,7 @@ def read_infer_config(data: bytes) -> InferConfig:
         TypeError,
         ValueError,
     ) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = plain(" ".join(str(error).split()))
         raise CheckpointError(f"damaged infer_cfg.yml: {type(error).__name__}: {reason}") from None
 
 
