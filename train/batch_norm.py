@@ -1,4 +1,4 @@
-"""Batch normalisation while training: Paddle's running variance, and statistics shared between processes."""
+"""Batch normalization for training: Paddle's running variance, and statistics shared between processes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 class TrainingBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm with two choices more.
+    """Batch normalization with two more options.
 
     Attributes:
-        biased: The running variance averages the biased variance of the batches, as PaddlePaddle's does; PyTorch's own
+        biased: The running variance averages the biased variance of the batches, as in PaddlePaddle; PyTorch's own
             averages the unbiased one, n / (n - 1) times as large.
-        shared: Statistics are those of all processes' batches together.
+        shared: Compute statistics over the batches of all processes.
     """
 
     biased: bool = True
@@ -32,11 +32,11 @@ class TrainingBatchNorm2d(nn.BatchNorm2d):
         assert self.momentum is not None
         if not self.biased:
             return super().forward(x)
-        unbiased = self.running_var.clone()  # the backward pass keeps it, so it must stay as it is
+        unbiased = self.running_var.clone()  # kept for the backward pass, so it must not change
         y = F.batch_norm(x, self.running_mean, unbiased, self.weight, self.bias, True, self.momentum, self.eps)
         with torch.no_grad():
             count = x.numel() // x.shape[1]
-            share = (1 - self.momentum) * self.running_var  # what is added to it is too large by n / (n - 1)
+            share = (1 - self.momentum) * self.running_var  # the increment is too large by n / (n - 1)
             torch.lerp(unbiased, share, 1 / count, out=self.running_var)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
@@ -50,7 +50,7 @@ class TrainingBatchNorm2d(nn.BatchNorm2d):
         count = wide.new_full((1,), x.numel() / x.shape[1])
         sums, total = _sum_over_processes(torch.cat([wide.sum(dim=(0, 2, 3)), count])).split([self.num_features, 1])
         mean = sums / total
-        centred = wide - mean[:, None, None]  # squared as it is, x would lose the variance of what varies little
+        centred = wide - mean[:, None, None]  # E[x^2] - E[x]^2 would lose precision for small variances
         variance = _sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / total
         with torch.no_grad():
             kept = variance if self.biased else variance * total / (total - 1)
@@ -68,7 +68,7 @@ def _sum_over_processes(x: Tensor) -> Tensor:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """What every process has, added up; so are the gradients."""
+    """All-reduce sum over processes, differentiable."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 def use_training_batch_norm(network: nn.Module, biased: bool, shared: bool) -> None:
-    """Let every batch norm of a network be a `TrainingBatchNorm2d`; their tensors stay what they are."""
+    """Replace every batch norm of a network by `TrainingBatchNorm2d`, keeping its tensors."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = TrainingBatchNorm2d

@@ -1,4 +1,4 @@
-"""Training of bottom-up pose networks: images with everybody in them, samples, loss, accuracy."""
+"""Training of bottom-up pose networks: annotations, samples, loss, accuracy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from train.lightning_module import Job, Training
 
 
 class BottomUpDataset(Dataset[Sample]):
-    """Images to augmented squares with everybody's heatmaps and the places of their tags.
+    """Dataset of augmented squares with the heatmaps and tag positions of all people.
 
     An item is a dict of ``image`` ``(3, S, S)``, ``coarse_heatmaps``, ``fine_heatmaps``, ``coarse_mask``, ``fine_mask`` and
     ``places``, as in `AssociativeEmbeddingTargets`, and ``index``. An image that cannot be decoded is replaced by the next one, and named
@@ -57,7 +57,7 @@ class BottomUpDataset(Dataset[Sample]):
     def augment(
         self, image: np.ndarray, people: BottomUpSample, epoch: int, index: int
     ) -> tuple[np.ndarray, BottomUpSample]:
-        """The augmented square ``(S, S, 3)`` uint8 RGB, and the people in its pixels.
+        """Return the augmented square ``(S, S, 3)`` uint8 RGB, and the people in its coordinates.
 
         Args:
             image: RGB.
@@ -83,13 +83,13 @@ class BottomUpDataset(Dataset[Sample]):
 
 
 def build_transform(options: Augmentation, entry: BottomUpEntry) -> Compose:
-    """The geometric part of the augmentation."""
+    """Build the geometric augmentation."""
     affine = BottomUpAffine(entry.input_size[0], options.rotation, options.bottom_up_scale, options.bottom_up_shift)
     return Compose([affine, BottomUpRandomFlip(entry.skeleton, p=options.flip)])
 
 
 def collate_bottom_up(samples: Sequence[Sample]) -> Sample:
-    """Samples to a batch; those with fewer people are filled up with `MISSING`."""
+    """Collate samples; those with fewer people are padded with `MISSING`."""
     most = max(1, *(len(sample["places"]) for sample in samples))
     filled = []
     for sample in samples:
@@ -100,7 +100,7 @@ def collate_bottom_up(samples: Sequence[Sample]) -> Sample:
 
 
 class WholeImages(Dataset[Sample]):
-    """Images as they are, RGB: ``image`` ``(H, W, 3)`` uint8 and ``index``."""
+    """Evaluation images: ``image`` ``(H, W, 3)`` uint8 RGB and ``index``."""
 
     def __init__(self, images: Sequence[BottomUpImage], folder: Path) -> None:
         self.images, self.folder = images, folder
@@ -114,7 +114,7 @@ class WholeImages(Dataset[Sample]):
 
 
 class BottomUpTraining(Training):
-    """Trains a bottom-up network on everybody's heatmaps and tags."""
+    """Lightning module of bottom-up networks."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ def read_people(config: Config) -> CocoFile:
     }
     for key, given in top_down.items():
         if given:
-            raise ConfigError(f"{key} is for top-down networks; {config.model} finds people itself")
+            raise ConfigError(f"{key} is for top-down networks; {config.model} is a bottom-up network")
     official = get_entry(config.model)
     assert isinstance(official, BottomUpEntry)
     train_file = read_coco(data.train, official.skeleton)
@@ -173,10 +173,10 @@ def read_people(config: Config) -> CocoFile:
 
 
 def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
-    """Everything for training a bottom-up network.
+    """Build the training job of a bottom-up network.
 
     Args:
-        train_file: What `read_people` returned; it is read unless given.
+        train_file: What `read_people` returned; default: read from the configuration.
 
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
@@ -195,7 +195,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     if data.val is not None:
         val_file = read_coco(data.val, skeleton)
         category_id = val_file.category_id
-        truth = read_truth(data.val, keypoint_category=category_id)  # fails before the training, not in its evaluation
+        truth = read_truth(data.val, keypoint_category=category_id)  # so that errors occur before the training
         check_same_keypoints(val_file, train_file)
         val = load_bottom_up_annotations(val_file, keep_empty=True).items
         folder = data.val_images or data.images

@@ -1,4 +1,4 @@
-"""Training of detectors: images with labelled boxes, samples, loss, accuracy."""
+"""Training of detectors: annotations, samples, loss, accuracy."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _DIVISOR = 32
 
 
 class DetectionDataset(Dataset[Sample]):
-    """Images to augmented ones with their boxes.
+    """Dataset of augmented images with their boxes.
 
     An item is a dict of ``image`` ``(H, W, 3)`` uint8 RGB, ``objects``, and what was drawn from: ``place`` (epoch, index).
     An image that cannot be decoded is replaced by the next one, and named in the log.
@@ -74,10 +74,10 @@ class DetectionDataset(Dataset[Sample]):
 
 
 class BatchCollate:
-    """Augmented images to a batch of one size, drawn for it.
+    """Collates augmented images to a batch of a sampled size.
 
     Args:
-        sizes: Of which one is drawn.
+        sizes: Sizes to sample from.
     """
 
     def __init__(self, sizes: Sequence[int], entry: DetectorEntry, seed: int) -> None:
@@ -104,7 +104,7 @@ class BatchCollate:
 
 
 class EvaluationImages(Dataset[Sample]):
-    """Images as the detector sees them when evaluated: ``image`` and ``index``."""
+    """Evaluation images: ``image`` and ``index``."""
 
     def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorEntry) -> None:
         self.images, self.folder, self.entry = images, folder, entry
@@ -119,7 +119,7 @@ class EvaluationImages(Dataset[Sample]):
 
 
 class DetectorTraining(Training):
-    """Trains a detector on boxes; of every family there is one below."""
+    """Base of the Lightning modules of detectors."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class DetectorTraining(Training):
 
     @abstractmethod
     def decoded(self, outputs: Any) -> DecodedBoxes:
-        """Scores and boxes of what the network gives."""
+        """Decode the network's output to scores and boxes."""
 
     def find(self, batch: Sample) -> list[Any]:
         assert self.val is not None
@@ -157,7 +157,7 @@ class DetectorTraining(Training):
 
 
 class PicoDetTraining(DetectorTraining):
-    """Trains a PicoDet of either generation."""
+    """Lightning module of PicoDet, both generations."""
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         levels = self(batch["image"])
@@ -171,7 +171,7 @@ class PicoDetTraining(DetectorTraining):
         return {"loss": loss.total, **loss._asdict()}
 
     def decays(self, name: str) -> bool:
-        """All but the batch norms of the backbone, the towers, and of most of the 2022 neck: PaddleDetection's exceptions."""
+        """Whether a parameter has weight decay; PaddleDetection excludes most batch norms."""
         assert isinstance(self.network, PicoDet)
         if not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d):
             return True
@@ -183,7 +183,7 @@ class PicoDetTraining(DetectorTraining):
 
 
 class YoloTraining(DetectorTraining):
-    """Trains PP-YOLOv2."""
+    """Lightning module of PP-YOLOv2."""
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
         targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
@@ -194,7 +194,7 @@ class YoloTraining(DetectorTraining):
         return {"loss": loss.total, **loss._asdict()}
 
     def decays(self, name: str) -> bool:
-        """All but the batch norms."""
+        """Whether a parameter has weight decay: all but batch norms."""
         return not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
 
     def decoded(self, outputs: Any) -> DecodedBoxes:
@@ -205,7 +205,7 @@ TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTrai
 
 
 def _check_sizes(config: Config) -> None:
-    """Refuse sizes of training images that the network cannot take, or that are not around its input size.
+    """Raise an error for training sizes that the network does not accept or that do not include its input size.
 
     Raises:
         ConfigError: It names the size; or see `training_entry`.
@@ -224,7 +224,7 @@ def _check_sizes(config: Config) -> None:
 
 
 def detection_job(config: Config) -> Job:
-    """Everything for training a detector.
+    """Build the training job of a detector.
 
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
@@ -243,7 +243,7 @@ def detection_job(config: Config) -> Job:
     assert isinstance(entry, DetectorEntry)
     val, truth, evaluation = None, None, None
     if data.val is not None:
-        truth = read_truth(data.val)  # fails before the training, not in its evaluation
+        truth = read_truth(data.val)  # so that errors occur before the training
         val, _ = load_detection_annotations(data.val, class_names, keep_empty=True)
         folder = data.val_images or data.images
         check_images(val.items, folder)

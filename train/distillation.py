@@ -1,4 +1,4 @@
-"""A trained pose network as the teacher of another.
+"""Knowledge distillation from a trained pose network.
 
 Zhang et al., "Fast Human Pose Estimation", CVPR 2019: the student's heatmaps are compared with the labels and with the
 teacher's heatmaps, which also contain keypoints without labels.
@@ -20,11 +20,11 @@ from train.init_model import OFFICIAL
 
 
 class Teacher:
-    """Heatmaps of a larger network for what a student sees.
+    """Heatmaps of a teacher network for the student's crops.
 
     Args:
-        network: The teacher; it does not learn.
-        student: Whose crops it is shown, resized to its own input.
+        network: The teacher; frozen.
+        student: The student's configuration; its crops are resized to the teacher's input.
 
     Raises:
         ConfigError: The teacher lacks a keypoint of the student's, or its input has another shape.
@@ -36,7 +36,7 @@ class Teacher:
         known = entry.skeleton.keypoint_names
         missing = [name for name in student.skeleton.keypoint_names if name not in known]
         if missing:
-            raise ConfigError(f"distillation.teacher: {entry.name} does not know the keypoint {missing[0]!r}")
+            raise ConfigError(f"distillation.teacher: {entry.name} has no keypoint {missing[0]!r}")
         (height, width), (own_height, own_width) = entry.input_size, student.input_size
         if height * own_width != width * own_height:
             raise ConfigError(
@@ -47,10 +47,10 @@ class Teacher:
         self.input_size = entry.input_size
         self.heatmap_size = heatmap_size(student)
         self.order = [known.index(name) for name in student.skeleton.keypoint_names]
-        self.corners = student.udp  # the unbiased transform counts from the first pixel's centre to the last one's
+        self.corners = student.udp  # the unbiased transform measures between the centres of the outermost pixels
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The student's crops ``(N, 3, H, W)`` to heatmaps ``(N, K, H/4, W/4)`` of its keypoints."""
+        """Heatmaps ``(N, K, H/4, W/4)`` of the student's keypoints for its crops ``(N, 3, H, W)``."""
         with torch.no_grad():
             shown = self._resized(images, self.input_size)
             heatmaps = self.network.to(images.device)(shown)[:, self.order]
@@ -63,7 +63,7 @@ class Teacher:
 
 
 def find_teacher(options: Distillation, student: PoseEntry) -> Teacher | None:
-    """The configured teacher with its weights; ``None`` where none is.
+    """The configured teacher with its weights; ``None`` without distillation.
 
     Raises:
         ConfigError: See `Teacher`; or it has no weights.

@@ -1,4 +1,4 @@
-"""An exponential average of the weights, which is then what is evaluated and saved."""
+"""Exponential moving average of the weights, which is evaluated and saved instead of the weights."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 
 class EMA(WeightAveraging):
-    """An exponential average that follows quickly at first: update t has at most the decay (1 + t) / (10 + t).
+    """Exponential moving average with warm-up: the decay of update t is at most (1 + t) / (10 + t).
 
-    Made for lightning 2.6, whose attribute it reads.
+    Written for lightning 2.6, whose private attribute ``_average_model`` it reads.
 
     Args:
-        decay: Share of the average that an update leaves, later.
-        zero_start: Average as PaddleDetection does, from zero, and divide by 1 - d^t, where d is the last decay and t the
-            number of updates. That is exact only for a constant decay: a constant 1 reads 1.0154 after two updates,
-            1.0001 after hundreds. Otherwise the average starts with the first weights.
+        decay: Decay after the warm-up.
+        zero_start: Start from zero as in PaddleDetection, and divide by 1 - d^t, where d is the last decay and t the
+            number of updates. The correction is exact only for a constant decay: a constant 1 gives 1.0154 after two
+            updates, 1.0001 after hundreds. Default: start from the first weights.
     """
 
     def __init__(self, decay: float, *, zero_start: bool = False) -> None:
@@ -26,7 +26,7 @@ class EMA(WeightAveraging):
         super().__init__(multi_avg_fn=average, use_buffers=True)
 
     def averaged(self) -> nn.Module | None:
-        """The network with the average, while training."""
+        """The network with averaged weights; ``None`` before the training."""
         model = self._average_model
         return model.module.network if model is not None else None  # type: ignore[return-value]
 
@@ -37,9 +37,9 @@ def average_step(
     """Update averages in place.
 
     Args:
-        averaged: Of one type, after ``updates`` updates, at least 1, the first of which copied the weights; already divided where the
-            average starts from zero.
-        current: The weights.
+        averaged: Tensors of one type after ``updates`` updates, at least 1, the first of which copied the weights. With
+            ``zero_start`` they are bias-corrected.
+        current: The current weights.
     """
     kept = _decay(updates, decay)
     share = 1 - kept

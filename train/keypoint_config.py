@@ -1,4 +1,4 @@
-"""What training of top-down and of bottom-up pose networks has in common."""
+"""Keypoint options shared by top-down and bottom-up training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.config import Augmentation, Config, ConfigError, Data
 
 
 def build_colour(options: Augmentation) -> Compose | None:
-    """Albumentations transforms of pixels, by name.
+    """Build albumentations' pixel transforms by name.
 
     Raises:
         ConfigError: No such transform, or arguments that it does not take.
@@ -34,7 +34,7 @@ def build_colour(options: Augmentation) -> Compose | None:
 
 
 def configured_skeleton(skeleton: Skeleton, data: Data) -> Skeleton:
-    """A skeleton with the configured OKS constants and flip pairs instead of its own.
+    """Return the skeleton with the configured OKS sigmas and flip pairs.
 
     Raises:
         ConfigError: They do not fit its keypoints.
@@ -51,13 +51,13 @@ def configured_skeleton(skeleton: Skeleton, data: Data) -> Skeleton:
         if indices.count(index) > 1:
             raise ConfigError(f"data.flip_pairs: {skeleton.keypoint_names[index]!r} occurs more than once")
     skeleton = dataclasses.replace(skeleton, flip_pairs=tuple(left_right))
-    # A left or right keypoint that swaps with none is its own pair, so that the weights say that this is intended.
+    # A left or right keypoint without an opposite is stored as its own pair, which marks it as intended.
     own = [(index, index) for index in map(skeleton.keypoint_names.index, skeleton.unpaired_names())]
     return dataclasses.replace(skeleton, flip_pairs=(*left_right, *own))
 
 
 def _index(skeleton: Skeleton, keypoint: str | int) -> int:
-    """The index of a keypoint that is given by its name or index."""
+    """Index of a keypoint given by name or index."""
     names = skeleton.keypoint_names
     if keypoint in names:
         return names.index(str(keypoint))
@@ -67,7 +67,7 @@ def _index(skeleton: Skeleton, keypoint: str | int) -> int:
 
 
 def configured_augmentation(config: Config, skeleton: Skeleton) -> Augmentation:
-    """The configured augmentation, without mirroring where it is not known which keypoints swap.
+    """Return the configured augmentation, without flips if the flip pairs are unknown.
 
     Raises:
         ConfigError: See `check_flip_pairs`.
@@ -79,7 +79,7 @@ def configured_augmentation(config: Config, skeleton: Skeleton) -> Augmentation:
 
 
 def check_flip_pairs(config: Config, skeleton: Skeleton) -> None:
-    """Refuse to mirror images of a skeleton with left or right keypoints whose opposites are not known.
+    """Raise an error if images are flipped although left or right keypoints have no opposite.
 
     Raises:
         ConfigError: It names the keypoints and what to do.
@@ -98,7 +98,7 @@ def check_flip_pairs(config: Config, skeleton: Skeleton) -> None:
 
 
 def check_same_keypoints(one: CocoFile, two: CocoFile) -> None:
-    """Refuse files of different keypoints.
+    """Raise an error if two files have different keypoints.
 
     Raises:
         DatasetError: They are different.

@@ -1,4 +1,4 @@
-"""Training of pose networks: people, samples, loss, accuracy."""
+"""Training of top-down pose networks: annotations, samples, loss, accuracy."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ HALF_BODY_MIN_KEYPOINTS = 9
 
 @dataclass(frozen=True)
 class People:
-    """Who is trained on and evaluated.
+    """Training and validation annotations.
 
     Attributes:
-        skeleton: Of the training annotations.
-        truth: What ``val`` is compared with; ``None`` without one.
-        annotations: Those of a COCO file that is ``truth``, as the evaluation takes them.
+        skeleton: Skeleton of the training annotations.
+        truth: Ground truth of ``val``; ``None`` without one.
+        annotations: Annotations of a COCO ``truth`` in the evaluation's form.
     """
 
     train: PoseAnnotations
@@ -64,7 +64,7 @@ class People:
 
 
 def load_annotations(config: Config, entry: PoseEntry) -> People:
-    """Read and check everything that training needs.
+    """Load and check the annotations.
 
     Raises:
         ConfigError: A file is not named, or an option does not fit the skeleton.
@@ -98,9 +98,7 @@ def load_annotations(config: Config, entry: PoseEntry) -> People:
     if data.val is None:
         return People(train, folder, None, None, skeleton, None)
     truth = read_coco(data.val, train_file.skeleton)
-    annotations = read_truth(
-        data.val, keypoint_category=truth.category_id
-    )  # fails before the training, not in its evaluation
+    annotations = read_truth(data.val, keypoint_category=truth.category_id)  # so that errors occur before the training
     check_same_keypoints(truth, train_file)
     val = (
         load_detections(truth, data.detections, entry.input_size)
@@ -112,7 +110,7 @@ def load_annotations(config: Config, entry: PoseEntry) -> People:
 
 
 def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
-    """The geometric part of the augmentation.
+    """Build the geometric augmentation.
 
     Raises:
         ConfigError: Upper-body keypoints that the skeleton does not have.
@@ -146,7 +144,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
 
 
 def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
-    """Training samples.
+    """Build the training dataset.
 
     Raises:
         ConfigError: See `configured_augmentation`, `build_transform`, `build_colour`.
@@ -157,7 +155,7 @@ def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDatas
 
 
 class EvaluationCrops(Dataset[Sample]):
-    """People as the network sees them when evaluated: ``image`` and ``index``."""
+    """Evaluation crops of people: ``image`` and ``index``."""
 
     def __init__(self, records: list[PoseAnnotation], folder: Path, entry: PoseEntry) -> None:
         self.records, self.folder, self.entry = records, folder, entry
@@ -172,7 +170,7 @@ class EvaluationCrops(Dataset[Sample]):
 
 
 class PoseTraining(Training):
-    """Trains a pose network on heatmaps."""
+    """Lightning module of top-down pose networks."""
 
     def __init__(
         self,
@@ -221,7 +219,7 @@ class PoseTraining(Training):
 
 
 def pose_job(config: Config) -> Job:
-    """Everything for training a pose network.
+    """Build the training job of a top-down pose network.
 
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.

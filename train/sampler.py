@@ -1,4 +1,4 @@
-"""The order in which samples come: fixed by the seed, resumable at any step, shared between processes."""
+"""Batch samplers: seeded, resumable at any step, and distributed over processes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tinypose_torch.data.pose_dataset import Sample, collate
 
 
 class BatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index), shuffled anew every epoch by the seed; processes share the batches between them.
+    """Yields batches of (epoch, index), shuffled every epoch by the seed and divided between processes.
 
     The stream goes through all epochs without a break: batch b of it is the same whether training started there or not.
 
     Args:
-        count: Samples.
-        batch_size: Per process.
-        batches: How many to give in all, counted from the very first.
-        start: The first to give.
-        rank, world: Which process this is, of how many. Their batches together are one larger batch.
+        count: Number of samples.
+        batch_size: Samples per process.
+        batches: Total number of batches, including those before ``start``.
+        start: First batch to yield.
+        rank, world: Index of this process, and number of processes, whose batches form one joint batch.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
         self.seed, self.rank, self.world = seed, rank, world
 
     def __len__(self) -> int:
-        """All batches, also those before ``start``: the trainer counts them as done."""
+        """Total number of batches, including those before ``start``, which the trainer counts as done."""
         return self.batches
 
     @property
     def per_epoch(self) -> int:
-        """Batches of an epoch; the last one may be smaller."""
+        """Batches per epoch; the last one may be smaller."""
         return batches_per_epoch(self.count, self.joint_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -56,14 +56,14 @@ class BatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 def batches_per_epoch(count: int, joint_size: int) -> int:
-    """How many batches every sample needs to come once."""
+    """Number of batches in which every sample occurs once."""
     return -(-count // joint_size)
 
 
 def training_loader(
     dataset: Dataset[Sample], order: BatchSampler, workers: int, collate: Callable[[Sequence[Sample]], Any]
 ) -> DataLoader[Sample]:
-    """Batches in the order given."""
+    """Data loader of training."""
     return DataLoader(
         dataset,
         batch_sampler=order,
@@ -77,7 +77,7 @@ def training_loader(
 def evaluation_loader(
     dataset: Dataset[Sample], batch_size: int, workers: int, rank: int, world: int
 ) -> DataLoader[Sample]:
-    """Every person once; the processes take turns."""
+    """Data loader of evaluation: every sample once, divided between processes."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -89,7 +89,7 @@ def evaluation_loader(
 
 
 def _start_worker(worker: int) -> None:
-    """Workers are as many as wanted; none of them starts threads of its own. Ctrl-C is for the process that trains."""
+    """Initialise a worker: one thread, and Ctrl-C is handled by the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""Learning rates by step."""
+"""Learning-rate schedules by step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from train.config import Optimisation
 
 
 def rate_factor(options: Optimisation, step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """What the base rate is multiplied by in a step, counted from 0.
+    """Factor of the base learning rate in a step, from 0.
 
     The rate climbs linearly over the warm-up, then falls by ``decay`` at every milestone, which takes effect with the
     first step of that epoch; or along a cosine to 0 at ``total_steps``, or at the end of epoch ``cosine_epochs``.

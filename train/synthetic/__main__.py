@@ -26,7 +26,7 @@ from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.utils.atomic import replacing
 from train.synthetic.scenes import Annotation, render_scene
 
-_HELD_OUT = 10  # one picture in so many
+_HELD_OUT = 10  # one image in ten is held out
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def write_dataset(
 
     Args:
         scene: Arguments of `render_scene`, its ``size`` among them.
-        keypoints: COCO's keypoints to annotate, each with the name to write; all 17 unless given.
+        keypoints: COCO keypoints to annotate, with the names to write; default: all 17.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     height, width = scene["size"]
@@ -103,7 +103,7 @@ def write_dataset(
 
 
 def read_keypoints(text: str) -> dict[str, str]:
-    """COCO's keypoints in ``"nose=head,left_wrist"``, each with the name to write.
+    """Parse ``"nose=head,left_wrist"``: COCO keypoints with the names to write.
 
     Raises:
         ValueError: A keypoint that COCO does not have, or a name that occurs twice.

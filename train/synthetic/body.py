@@ -1,4 +1,4 @@
-"""Articulated figures: proportions, poses, and where their joints are in space.
+"""Articulated figures: proportions, poses and joint positions in space.
 
 Body coordinates: x to the person's left, y up, z forwards; lengths in units of the person's height.
 """
@@ -38,11 +38,11 @@ SIDES = (("left", 1.0), ("right", -1.0))
 
 @dataclass(frozen=True)
 class Body:
-    """One person's shape.
+    """Proportions of one person.
 
     Attributes:
-        lengths: As ``LENGTHS``.
-        girth: Thickness of the limbs relative to the usual.
+        lengths: Lengths of the limbs, in the units of ``LENGTHS``.
+        girth: Thickness of the limbs relative to the default.
     """
 
     lengths: dict[str, float]
@@ -56,7 +56,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Pose:
-    """Angles in degrees; pairs are (left, right).
+    """Joint angles in degrees; pairs are (left, right).
 
     Attributes:
         yaw: Of the whole body; 0 faces the camera, 90 shows the left side turned away.
@@ -85,7 +85,7 @@ class Pose:
 
 
 def sample_pose(generator: np.random.Generator) -> Pose:
-    """A pose around one of several things that people do."""
+    """Sample a pose around one of several activities."""
     uniform, normal = generator.uniform, generator.normal
     swing, side = uniform(10, 45), generator.choice([-1, 1])
     arms = {"raise_": (normal(5, 12), normal(5, 12)), "spread": (uniform(4, 30), uniform(4, 30))}

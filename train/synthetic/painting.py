@@ -1,4 +1,4 @@
-"""Figures on a picture: limbs as shaded, tapered capsules in clothes, painted from far to near.
+"""Rendering of figures: shaded, tapered capsules in clothes, painted from far to near.
 
 Beside the picture goes a map of who was painted last at every pixel and with which part, which tells what is visible.
 """
@@ -33,12 +33,12 @@ _SHIFT = 4  # fractional bits of OpenCV's coordinates
 
 @dataclass(frozen=True)
 class Clothes:
-    """What a person wears.
+    """Clothes and skin of a person.
 
     Attributes:
-        sleeves, trousers: How far down they reach: 0 none, 1 to elbow or knee, 2 all the way.
+        sleeves, trousers: Length: 0 none, 1 to elbow or knee, 2 full.
         pattern: ``"plain"``, ``"stripes"``, ``"checks"`` or ``"noise"``, of the shirt.
-        crease: How bright elbows, wrists, knees and ankles are, of the limb they join.
+        crease: Brightness of elbows, wrists, knees and ankles relative to the limb.
     """
 
     skin: Colour
@@ -75,13 +75,13 @@ class Clothes:
 
 @dataclass(frozen=True)
 class Part:
-    """Something painted in one colour: a tapered capsule through points of the picture.
+    """A tapered capsule through points of the image, in one colour.
 
     Attributes:
         points: ``(M, 2)`` pixels.
         radii: ``(M,)`` pixels.
-        depth: Towards the camera; decides what covers what.
-        joints: COCO names of the keypoints that lie in it.
+        depth: Position towards the camera; nearer parts cover farther ones.
+        joints: COCO names of the keypoints inside.
     """
 
     points: Array
@@ -96,11 +96,11 @@ class Part:
 def body_parts(
     space: dict[str, Array], pixels: dict[str, Array], size: float, body: Body, clothes: Clothes
 ) -> list[Part]:
-    """The parts of a person but for the face, far ones first.
+    """Parts of a person except the face, from far to near.
 
     Args:
         space: Joints, camera axes; see `joints_in_space`.
-        pixels: The same in the picture.
+        pixels: Joints in the image.
         size: Pixels per unit of height.
     """
     parts = [_torso(space, pixels, size, body, clothes)]
@@ -139,7 +139,7 @@ def body_parts(
 
 
 def _crease(limb: Part, colour: Colour, brightness: float) -> Part:
-    """Cloth or skin in folds where a limb begins: across it, as wide as it is and a third as long."""
+    """A crease at the start of a limb, across its width and a third as long."""
     along = limb.points[1] - limb.points[0]
     length = float(np.hypot(*along))
     across = np.array([-along[1], along[0]]) / max(length, 1e-6) * limb.radii[0] * 0.6
@@ -157,7 +157,7 @@ def _torso(space: dict[str, Array], pixels: dict[str, Array], size: float, body:
 
 
 class Canvas:
-    """A picture and the map of what was painted where.
+    """An image and the map of the painted parts.
 
     Attributes:
         image: ``(H, W, 3)`` float32 RGB.
@@ -216,7 +216,7 @@ class Canvas:
 
 
 class Head:
-    """The skull, hair, and those parts of the face that look towards the camera.
+    """Head: skull, hair, and the visible parts of the face.
 
     Attributes:
         facing: 1 towards the camera, -1 away from it.
@@ -238,13 +238,13 @@ class Head:
         self.dot = max(0.7, size * 0.011)
 
     def paint_long_hair(self, canvas: Canvas, owner: int) -> None:
-        """What hangs down behind: painted before the body of those who face the camera, else after it."""
+        """Paint long hair; before the body of people who face the camera, otherwise after it."""
         if self.clothes.long_hair:
             below = self.centre - (self.nose - self.centre) * 0.25 - self.up * 0.45
             self._ellipse(canvas, below, (self.axes[0] * 1.1, self.axes[1] * 1.25), self.clothes.hair, owner)
 
     def paint(self, canvas: Canvas, owner: int) -> None:
-        """Skull, hair and face."""
+        """Paint skull, hair and face."""
         clothes, axes, dot = self.clothes, self.axes, self.dot
         forwards = self.nose - self.centre
         if self.facing <= 0:
@@ -275,12 +275,12 @@ class Head:
 
 
 def looks_at_camera(space: dict[str, Array], name: str) -> bool:
-    """Whether a point of the face lies on the near side of the head."""
+    """Whether a point of the face is on the side of the head that faces the camera."""
     return bool((space[name] - space["head"])[2] > (-0.02 if name.endswith("ear") else 0.0))
 
 
 def _fill(mask: Array, points: Array, radii: Array, hull: bool) -> None:
-    """A hull of discs."""
+    """Fill the hull of discs."""
     groups = [range(len(points))] if hull else [(i, i + 1) for i in range(len(points) - 1)]
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -291,7 +291,7 @@ def _fill(mask: Array, points: Array, radii: Array, hull: bool) -> None:
 
 
 def _pattern(kind: str, texture: Array, start: tuple[int, int], shape: tuple[int, int], radius: float) -> Array:
-    """Factors ``(h, w, 1)`` of a cloth's colour."""
+    """Pattern of a cloth: factors ``(h, w, 1)`` of its colour."""
     height, width = shape
     if kind == "noise":
         y, x = start[0] % 64, start[1] % 64

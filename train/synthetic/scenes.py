@@ -1,4 +1,4 @@
-"""Whole pictures: a background, several people, things in front of them, and what an annotator would write down."""
+"""Rendered scenes: background, people, occluding objects, and their annotations."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, bod
 Array = np.ndarray
 NAMES = COCO17.keypoint_names
 _FACE = frozenset(NAMES[:5])
-_MIN_PIXELS = 150  # of a person, to be annotated
+_MIN_PIXELS = 150  # minimum visible pixels of an annotated person
 _MIN_VISIBLE = 6  # keypoints
 _HEIGHTS = (0.45, 1.05)
-_NEAR = 0.06  # of the height: how near its limb must be seen for a hidden joint to be guessed
+_NEAR = 0.06  # of the height; maximum distance of a hidden joint from a visible part of its limb
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One person as COCO describes it.
+    """COCO annotation of one person.
 
     Attributes:
         keypoints: ``(17, 3)``: x, y, and 2 where visible, 1 where hidden by the person's own body beside a part of
             the limb that can be seen, 0 where not labelled: deeper behind the body, hidden by something else, outside,
             or on the far side of the head.
         bbox: x, y, width, height of what can be seen.
-        area: Pixels that can be seen.
+        area: Number of visible pixels.
     """
 
     keypoints: Array
@@ -39,7 +39,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Painted:
-    """Where a person's joints are in the picture and in space, and the parts that were painted."""
+    """A rendered person: joints in the image and in space, and the painted parts."""
 
     pixels: dict[str, Array]
     parts: list[Part]
@@ -53,18 +53,18 @@ def render_scene(
     people_count: int | None = None,
     heights: tuple[float, float] | None = None,
 ) -> tuple[Array, list[Annotation]]:
-    """A picture ``(H, W, 3)`` uint8 RGB of the given (height, width) and its people.
+    """Render an image ``(H, W, 3)`` uint8 RGB of the given (height, width); return it with its people.
 
     Args:
-        people_count: How many are painted; 1 to 4 unless given. Those of whom too little can be seen are not annotated.
-        heights: Least and greatest height of a person in heights of the picture.
+        people_count: Number of people; default: 1 to 4. People with too few visible pixels are not annotated.
+        heights: Minimum and maximum height of a person, as fractions of the image's height.
     """
     height, _ = size
     canvas = Canvas(render_background(generator, size), sample_light(generator))
     people = []
     count = people_count or int(generator.choice([1, 2, 3, 4], p=[0.4, 0.35, 0.17, 0.08]))
     shrunk = 0.8 if heights is None and count > 2 else 1.0
-    # Nearer people are larger, lower, and painted later; everybody has a place, and leaves it a little.
+    # Nearer people are larger, lower, and painted later. Positions are evenly spaced with jitter.
     in_pixels = np.sort(generator.uniform(*(heights or _HEIGHTS), count)) * height * shrunk
     places = (generator.permutation(count) + 0.5 + generator.uniform(-0.4, 0.4, count)) / count
     for owner, (person_height, place) in enumerate(zip(in_pixels.tolist(), places.tolist(), strict=True)):
@@ -78,7 +78,7 @@ def render_scene(
 
 
 def render_background(generator: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Walls, floors, clutter and texture: ``(H, W, 3)`` float32."""
+    """Render walls, floor, clutter and texture: ``(H, W, 3)`` float32."""
     height, width = size
     low, high = generator.uniform(20, 230, (2, 3))
     ramp = np.linspace(0, 1, height)[:, None, None]
@@ -112,12 +112,12 @@ def render_background(generator: np.random.Generator, size: tuple[int, int]) -> 
 
 @dataclass(frozen=True)
 class Figure:
-    """A person before they are painted.
+    """Parameters of a person.
 
     Attributes:
-        ground: Where the lowest point of the body is, in heights of the picture.
-        distance: Of the camera, in heights of the person.
-        texture: Of the shirt.
+        ground: Lowest point of the body, as a fraction of the image's height.
+        distance: Distance of the camera, in heights of the person.
+        texture: Pattern of the shirt.
     """
 
     body: Body
@@ -137,7 +137,7 @@ class Figure:
 
 
 def paint_figure(canvas: Canvas, figure: Figure, owner: int, person_height: float, place: float) -> Painted:
-    """Paint a person of so many pixels at a place in widths of the picture."""
+    """Paint a person of the given height in pixels at a horizontal position, as a fraction of the image's width."""
     height, width = canvas.image.shape[:2]
     space = joints_in_space(figure.body, figure.pose)
     lowest = min(point[1] for point in space.values())
@@ -162,7 +162,7 @@ def paint_figure(canvas: Canvas, figure: Figure, owner: int, person_height: floa
 
 
 def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> None:
-    """Something in front of everybody."""
+    """Paint an occluding object in front of all people."""
     height, width = canvas.image.shape[:2]
     w, h = generator.uniform(0.06, 0.25, 2) * (width, height)
     x, y = generator.uniform(0, 1, 2) * (width, height)
@@ -175,7 +175,7 @@ def _paint_thing(canvas: Canvas, generator: np.random.Generator, owner: int) -> 
 
 
 def annotate(canvas: Canvas, owner: int, person: Painted) -> Annotation | None:
-    """What an annotator would write down; ``None`` for somebody of whom too little can be seen."""
+    """Annotation of a person as an annotator would make it; ``None`` if too little is visible."""
     height, width = canvas.image.shape[:2]
     mine = canvas.owner == owner
     area = int(mine.sum())
@@ -201,7 +201,7 @@ def annotate(canvas: Canvas, owner: int, person: Painted) -> Annotation | None:
 
 
 def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int], person: Painted) -> bool:
-    """Whether the part that a hidden joint lies in can be seen close to it."""
+    """Whether a visible part of the joint's limb is close to a hidden joint."""
     reach = max(1, round(_NEAR * person.height))
     column, row = place
     window = np.s_[max(0, row - reach) : row + reach + 1, max(0, column - reach) : column + reach + 1]
@@ -210,13 +210,13 @@ def _limb_is_near(canvas: Canvas, mine: Array, name: str, place: tuple[int, int]
 
 
 def sample_light(generator: np.random.Generator) -> Array:
-    """Where in the picture the light comes from."""
+    """Sample the direction of the light."""
     angle = generator.uniform(-np.pi, 0)
     return np.array([np.cos(angle), np.sin(angle)]) * generator.uniform(0.2, 1.0)
 
 
 def photograph(image: Array, generator: np.random.Generator) -> Array:
-    """Exposure, white balance, blur and noise of a camera."""
+    """Apply exposure, white balance, blur and noise of a camera."""
     image = image * generator.uniform(0.75, 1.2) * generator.uniform(0.93, 1.07, 3) + generator.uniform(-15, 15)
     if generator.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), float(generator.uniform(0.3, 1.0)))

@@ -1,4 +1,4 @@
-"""Moving pictures of people with known identities: they walk to and fro, cross, leave and return; one stands still."""
+"""Rendered videos of people with known identities, who walk, cross, leave and return; one stands still."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from train.synthetic.scenes import Annotation, Figure, annotate, paint_figure, r
 
 Array = np.ndarray
 _STEPS = 1.6  # cycles of the legs per second
-_OUTSIDE = 0.2  # how far beyond the picture people walk before they turn round, in widths
+_OUTSIDE = 0.2  # widths beyond the image at which people turn around
 _SPEEDS = (0.08, 0.22)  # widths per second
 
 
 @dataclass(frozen=True)
 class _Walker:
-    """A person on their way.
+    """A walking person.
 
     Attributes:
-        start: Where on the way there and back, from 0 to 2.
+        start: Position on the way there and back, from 0 to 2.
         speed: Widths per second; 0 stands still.
     """
 
@@ -33,7 +33,7 @@ class _Walker:
     speed: float
 
     def at(self, time: float) -> tuple[Figure, float]:
-        """The figure and its place, in widths of the picture, after so many seconds."""
+        """Figure and horizontal position, in image widths, at a time in seconds."""
         if self.speed == 0:
             return self.figure, self.start
         way = 1 + 2 * _OUTSIDE
@@ -45,20 +45,20 @@ class _Walker:
 def render_video(
     generator: np.random.Generator, size: tuple[int, int], people: int, frames: int, fps: float = 30.0
 ) -> Iterator[tuple[Array, dict[int, Annotation]]]:
-    """Frames ``(H, W, 3)`` uint8 RGB of the given (height, width), and by identity who can be seen in them.
+    """Frames ``(H, W, 3)`` uint8 RGB of the given (height, width), with the visible people by identity.
 
-    The first person stands still in front of everybody; the others walk.
+    The first person stands still in front of the others, who walk.
     """
     background, light = render_background(generator, size), sample_light(generator)
     walkers = [_sample_walker(generator) for _ in range(people - 1)]
     walkers.sort(key=lambda walker: walker.height)
     still = _Walker(_standing(Figure.sample(generator)), 0.75, generator.uniform(0.3, 0.7), 0.0)
-    everybody = {**dict(enumerate(walkers, start=2)), 1: still}  # the last one is painted last
+    people_by_id = {**dict(enumerate(walkers, start=2)), 1: still}  # the last one is painted in front
     noise = generator.uniform(1, 4)
     for index in range(frames):
         canvas = Canvas(background.copy(), light)
         painted = {}
-        for owner, (identity, walker) in enumerate(everybody.items()):
+        for owner, (identity, walker) in enumerate(people_by_id.items()):
             figure, place = walker.at(index / fps)
             painted[identity] = (owner, paint_figure(canvas, figure, owner, walker.height * size[0], place))
         seen = {identity: annotate(canvas, owner, person) for identity, (owner, person) in painted.items()}
@@ -73,7 +73,7 @@ def _sample_walker(generator: np.random.Generator) -> _Walker:
 
 
 def _walking(time: float, to_the_right: bool) -> Pose:
-    """A moment of walking, seen half from the side."""
+    """Pose of a walking person at a time, in half profile."""
     swing = np.sin(2 * np.pi * _STEPS * time)
     forward, back = 28 * swing, -28 * swing
     knees = (12 + 22 * max(0.0, -swing), 12 + 22 * max(0.0, swing))
