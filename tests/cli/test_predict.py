@@ -156,7 +156,7 @@ def test_person_class_in_python(weights):
     [
         (["--detector", "fairmot_dla34"], "--detector fairmot_dla34 has no effect on --pose higherhrnet_w32_512"),
         (["--detector", "none"], "--detector none has no effect on --pose higherhrnet_w32_512"),
-        (["--crop", "consistent"], "--crop has no effect on higherhrnet_w32_512, which finds people itself"),
+        (["--crop", "consistent"], "--crop has no effect on higherhrnet_w32_512, a bottom-up network"),
         (["--person-class", "person"], "--person-class has no effect on higherhrnet_w32_512"),
     ],
 )

@@ -156,7 +156,7 @@ def test_predict_and_evaluate(weights, tmp_path, capsys):
     assert (tmp_path / "out/photo.png").is_file()
     for wrong, message in (
         (["--backend", "onnx"], "backend 'onnx' runs exported files"),
-        (["--detection-threshold", "0.5"], "finds people itself"),
+        (["--detection-threshold", "0.5"], "a bottom-up network"),
     ):
         assert main([*base, *wrong]) == 2
         assert message in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_predict_and_evaluate(weights, tmp_path, capsys):
     assert main([*evaluate, "--limit", "1", "--json", str(tmp_path / "accuracy.json")]) == 0
     assert 0 <= json.loads((tmp_path / "accuracy.json").read_text())["AP"] <= 1
     assert main([*evaluate, "--decoding", "plain"]) == 2
-    assert "finds people itself" in capsys.readouterr().err
+    assert "a bottom-up network" in capsys.readouterr().err
 
 
 def test_wrong_networks(tmp_path):

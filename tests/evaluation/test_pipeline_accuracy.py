@@ -110,7 +110,7 @@ def test_table_and_progress(boxes, evaluate, capsys, monkeypatch):
         ([*PIPELINE, "--flip"], "--flip is for a pose network without a detector"),
         ([*PIPELINE, "--truth", "gt.mat"], "--with-detector is for COCO files"),
         (["--with-detector", "tinypose_128x96", "--detector-weights", POSE[1]], "tinypose_128x96 is not a detector"),
-        ([*PIPELINE, "--pose", "higherhrnet_w32_512", "--weights", "official"], "finds people itself"),
+        ([*PIPELINE, "--pose", "higherhrnet_w32_512", "--weights", "official"], "a bottom-up network"),
         (["--detector-weights", DETECTOR[1]], "--detector-weights is for --with-detector"),
         (["--person-class", "dog"], "--person-class is for --with-detector"),
         ([*PIPELINE, "--person-class", "dog"], "has no class 'dog'"),

@@ -139,7 +139,7 @@ BAD_OPTIONS = {
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
     "boxes of others for a bottom-up model": (
         ["model=higherhrnet_w16_192", "data.detections={train}"],
-        "data.detections is for top-down networks; higherhrnet_w16_192 finds people itself",
+        "data.detections is for top-down networks; higherhrnet_w16_192 is a bottom-up network",
     ),
     "freezing nothing": (["freeze=[backbon]"], "nothing begins with 'backbon'; modules: backbone"),
     "freezing everything": (["freeze=[backbone, final_conv]"], "leaves nothing to learn"),

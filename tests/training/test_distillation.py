@@ -86,7 +86,7 @@ def test_wrong_options(arguments, options, message, capsys):
 
 def test_teachers_that_do_not_fit():
     student = get_pose_entry(STUDENT)
-    with pytest.raises(ConfigError, match="does not know the keypoint 'nose'"):
+    with pytest.raises(ConfigError, match="has no keypoint 'nose'"):
         Teacher(create_model("hrnet_w32_256x256_mpii"), student)
     with pytest.raises(ConfigError, match="another shape"):
         Teacher(create_model(STUDENT, input_size=(128, 128)), student)

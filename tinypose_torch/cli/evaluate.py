@@ -144,7 +144,7 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
     if options.flip:
         _check_flip(entry.skeleton)
     if isinstance(entry, BottomUpEntry):
-        _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} finds people itself")
+        _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} is a bottom-up network")
         if not options.shift:
             raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
         return runner, tasks.evaluate_bottom_up(runner, entry, options)
@@ -156,7 +156,7 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
 def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
     name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
     if get_entry(name).task == "bottom-up pose":
-        raise ValueError(f"--with-detector is for top-down networks; {name} finds people itself")
+        raise ValueError(f"--with-detector is for top-down networks; {name} is a bottom-up network")
     detector = resolve_model(
         options.with_detector, options.detector_weights, ("detection",), "--with-detector NAME"
     ).name

@@ -100,11 +100,11 @@ def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
     """
     if options.detector is not None:
         raise ValueError(
-            f"--detector {options.detector} has no effect on --pose {options.pose}, which finds people itself; "
+            f"--detector {options.detector} has no effect on --pose {options.pose}, a bottom-up network; "
             "leave one of them out"
         )
     names = ("detector_weights", "detection_threshold", "person_class", "crop")
-    _refuse(options, names, f"on {options.pose}, which finds people itself")
+    _refuse(options, names, f"on {options.pose}, a bottom-up network")
     _refuse_intervals(options, f"--pose {options.pose}")
     return BottomUpEstimator(
         options.pose, options.pose_weights, _backend(options), options.device, threads=options.threads
