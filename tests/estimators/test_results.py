@@ -89,6 +89,9 @@ def test_supervision():
     keypoints = poses.to_supervision()
     assert isinstance(keypoints, supervision.KeyPoints)
     assert np.array_equal(keypoints.xy, poses.keypoints)
+    assert keypoints.data == {}
+    poses.ids = np.array([4, 7, 9])
+    assert poses.to_supervision()[1:].data["tracker_id"].tolist() == [7, 9], "ids are kept"
     edges = supervision.EdgeAnnotator(edges=[(a + 1, b + 1) for a, b in COCO17.links])
     assert edges.annotate(gradient_image(), keypoints).shape == (120, 160, 3)
     boxes = Detections(poses.boxes, poses.scores, [0, 0, 0]).to_supervision()

@@ -73,7 +73,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> supervision.Detections:
-        """As ``supervision.Detections``; needs the package supervision."""
+        """Convert to ``supervision.Detections``. Needs supervision 0.29 or newer."""
         import supervision
 
         names = np.array([self.class_names[label] for label in self.class_ids])
@@ -230,11 +230,14 @@ class Poses:
         return cls(np.array(boxes), np.array(scores), triples[..., :2], triples[..., 2], skeleton)
 
     def to_supervision(self) -> supervision.KeyPoints:
-        """As ``supervision.KeyPoints``; needs the package supervision."""
+        """Convert to ``supervision.KeyPoints``; ids are in ``data["tracker_id"]``. Needs supervision 0.29 or newer."""
         import supervision
 
         return supervision.KeyPoints(
-            xy=self.keypoints, keypoint_confidence=self.keypoint_scores, detection_confidence=self.scores
+            xy=self.keypoints,
+            keypoint_confidence=self.keypoint_scores,
+            detection_confidence=self.scores,
+            data={} if self.ids is None else {"tracker_id": self.ids},
         )
 
     def draw(self, image: Array, keypoint_threshold: float = VISIBLE) -> Array:
