@@ -1,4 +1,4 @@
-"""Bottom-up against top-down as the number of people grows: writes docs/bottom_up.md and its plot.
+"""Bottom-up against top-down as the number of people grows: writes docs/benchmarks/bottom_up.md and its plot.
 
     PYTHONPATH=. python benchmarks/bottom_up.py --weights FILE [--people N ...] [--images N]
 
@@ -51,7 +51,7 @@ def main() -> None:
     add("--weights", type=Path, required=True, help=f"of {BOTTOM_UP}")
     add("--people", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="default: %(default)s")
     add("--images", type=int, default=40, help="for every number of people (default: %(default)s)")
-    add("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="default: docs")
+    add("--output", type=Path, default=ROOT / "docs/benchmarks", metavar="DIR", help="default: docs/benchmarks")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         estimators = _estimators(Path(folder), options.weights)
@@ -82,7 +82,7 @@ def _estimators(folder: Path, weights: Path) -> dict[str, Any]:
 
 
 def _measure(count: int, images: int, folder: Path, estimators: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds and AP of both ways on pictures with so many people."""
+    """Median milliseconds and AP of each estimator on images with ``count`` people."""
     write_dataset(folder, images, SEED + count, {"size": SIZE, "people_count": count, "heights": HEIGHTS})
     row: dict[str, Any] = {"people": count}
     pictures, boxes, truth = _all_of(folder)
@@ -126,14 +126,14 @@ def _records(identity: int, poses: Poses) -> list[dict[str, Any]]:
 def page(rows: list[dict[str, Any]], command: str) -> str:
     """The page in Markdown."""
     lines = [
-        "# Crowds: bottom-up against top-down",
+        "# Bottom-up and top-down by number of people",
         "",
         "![Time and AP against the number of people](bottom_up.svg)",
         "",
-        f"Rendered pictures of {SIZE[1]}x{SIZE[0]} pixels, from picture to poses on ExecuTorch with one thread, medians.",
-        f"Top-down: `{DETECTOR}` and `{POSE}` with the weights of `weights/`, people from a score of {THRESHOLD}. Bottom-up: `{BOTTOM_UP}` at",
+        f"Median time from image to poses of rendered {SIZE[1]}x{SIZE[0]} images, on ExecuTorch with one thread.",
+        f"Top-down: `{DETECTOR}` and `{POSE}` with the weights of `weights/`, detection threshold {THRESHOLD}. Bottom-up: `{BOTTOM_UP}` at",
         f"{SHOWN_SIZE[1]}x{SHOWN_SIZE[0]}, without the flip test, trained by the recipe `demo_bottom_up`. {_crossing(rows)}",
-        "Annotated are those of whom enough can be seen, found: people per picture.",
+        "Annotated: people with enough visible pixels, per image. Found: people per image.",
         "",
         "| painted | annotated | " + " | ".join(f"{name}: ms | AP | found" for name in WAYS) + " |",
         "|--:|--:|" + "--:|--:|--:|" * len(WAYS),
@@ -152,7 +152,7 @@ def _crossing(rows: list[dict[str, Any]]) -> str:
     for name in ("top-down", "top-down, true boxes"):
         faster = [row["people"] for row in rows if row["bottom-up ms"] < row[f"{name} ms"]]
         where = (
-            f"from {faster[0]} painted people on" if faster else f"at none of these numbers, up to {rows[-1]['people']}"
+            f"from {faster[0]} painted people" if faster else f"at no tested group size (1 to {rows[-1]['people']} people)"
         )
         sentences.append(f"Bottom-up is faster than {name} {where}.")
     one, two = rows[-2:]
@@ -162,7 +162,7 @@ def _crossing(rows: list[dict[str, Any]]) -> str:
         slopes[name], ends[name] = (two[f"{name} ms"] - one[f"{name} ms"]) / apart, two[f"{name} ms"]
     steeper = slopes["top-down, true boxes"] - slopes["bottom-up"]
     crossing = two["top-down, true boxes found"] + (ends["bottom-up"] - ends["top-down, true boxes"]) / steeper
-    sentences.append(f"Drawn on from the last two rows, the latter two cross at about {crossing:.0f} annotated people.")
+    sentences.append(f"Extrapolated from the last two rows, bottom-up equals top-down with true boxes at {crossing:.0f} annotated people.")
     return " ".join(sentences)
 
 

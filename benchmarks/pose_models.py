@@ -1,4 +1,4 @@
-"""All top-down pose networks side by side: writes docs/pose_models.md and its plot.
+"""All top-down pose networks side by side: writes docs/benchmarks/pose_models.md and its plot.
 
     tinypose benchmark --backend onnx --threads 1 --json times.json MODEL ...
     python benchmarks/pose_models.py times.json
@@ -25,7 +25,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 UNIT = "tinypose_128x96"
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parent.parent / "docs/benchmarks"
 HEADER = ("model", "input", "parameters", "multiply-adds", "time", "documented accuracy")
 
 

@@ -1,4 +1,4 @@
-"""People followed through rendered videos: writes docs/tracking.md.
+"""People followed through rendered videos: writes docs/benchmarks/tracking.md.
 
     PYTHONPATH=. python benchmarks/tracking.py [--videos N] [--frames N] [--people N]
 
@@ -45,7 +45,7 @@ def main() -> None:
     add("--videos", type=int, default=4, help="default: %(default)s")
     add("--frames", type=int, default=300, help="of each (default: %(default)s)")
     add("--people", type=int, default=5, help="in each (default: %(default)s)")
-    add("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="default: docs")
+    add("--output", type=Path, default=ROOT / "docs/benchmarks", metavar="DIR", help="default: docs/benchmarks")
     options = parser.parse_args()
     rows: dict[tuple[int, bool], list[dict[str, float]]] = defaultdict(list)
     best: list[float] = []
@@ -141,14 +141,14 @@ def _with_true_boxes(truth: Frames) -> float:
 def page(rows: dict[tuple[int, bool], list[dict[str, float]]], options: argparse.Namespace, best: float) -> str:
     """The page in Markdown."""
     lines = [
-        "# People followed through videos",
+        "# Tracking",
         "",
         f"{options.videos} rendered videos of {options.frames / FPS:.0f} seconds, {SIZE[1]}x{SIZE[0]} pixels, {FPS:.0f} frames per second:",
-        f"one of {options.people} people stands still in front, the others walk to and fro behind, cross, leave and return. `{DETECTOR}` and",
-        f"`{POSE}` with the weights of `weights/`, people from a score of 0.4. Found: share of the people that can be seen. Jitter: mean",
-        "acceleration of the visible keypoints of the one who stands still, pixels per frame squared. Lag: frames by which walkers' keypoints follow.",
-        "People who are out of sight for longer than a second come back under a new id, which counts as a switch: with perfect",
-        f"boxes of everybody who can be seen, IDF1 would be {best:.3f}.",
+        f"one of {options.people} people stands still in front; the others walk behind, cross, leave and return. `{DETECTOR}` and",
+        f"`{POSE}` with the weights of `weights/`, detection threshold 0.4. Found: fraction of the visible people. Jitter: mean",
+        "acceleration of the visible keypoints of the standing person, pixels per frame squared. Lag: delay of the walkers' keypoints, frames.",
+        "People who are hidden for more than a second return with a new id, which counts as a switch: with perfect",
+        f"boxes of all visible people, IDF1 would be {best:.3f}.",
         "",
         "| detector in | smoothing | MOTA | IDF1 | switches | found | jitter | lag |",
         "|---|---|--:|--:|--:|--:|--:|--:|",

@@ -9,6 +9,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,6 +95,29 @@ def make_example(name, request):
         save_png(photos_of_people(1)[0], path / "photo.png")
 
 
+def test_command_line_reference_is_current():
+    """Run docs/generate_reference.py after a change of options."""
+    generator = runpy.run_path(str(ROOT / "docs/generate_reference.py"))
+    page, generated = generator["PAGE"].read_text(), generator["command_line_page"]()
+    assert page.split() == generated.split()
+
+
+@pytest.mark.slow
+def test_manual_builds(tmp_path):
+    """No broken links, and every name of the API reference exists."""
+    pytest.importorskip("zensical")
+    configuration = (ROOT / "mkdocs.yml").read_text().replace("output/site", str(tmp_path / "site"))
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT / "docs", copy / "docs")
+    shutil.copytree(ROOT / "tinypose_torch", copy / "tinypose_torch")
+    (copy / "mkdocs.yml").write_text(configuration)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    api = (tmp_path / "site/reference/api/index.html").read_text()
+    assert "tinypose_torch.estimators.top_down.PoseEstimator" in api
+
+
 def commands():
     """Every command line of a block, indented or fenced, in the pages."""
     for page in PAGES:
@@ -173,7 +197,7 @@ def test_options_of_the_cpp_program():
     """Those that the pages name are known to its command line."""
     source = (ROOT / "deploy/cpp/src/main.cpp").read_text()
     known = set(re.findall(r"--[a-z-]+", source.split("known{")[1].split("}")[0]))
-    text = re.sub(r"\\\n\s*", "", (ROOT / "docs/phone.md").read_text())
+    text = re.sub(r"\\\n\s*", "", (ROOT / "docs/guides/phone.md").read_text())
     lines = re.findall(r"^    .*build(?:-arm)?/tinypose (.+)$", text, re.M)
     assert len(lines) >= 2
     assert {word for line in lines for word in line.split() if word.startswith("--")} <= known

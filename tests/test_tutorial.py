@@ -14,7 +14,7 @@ from conftest import ROOT
 pytest.importorskip("lightning")
 pytest.importorskip("executorch")
 
-TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+TUTORIAL = (ROOT / "docs/tutorials/your_keypoints.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL) for line in block.splitlines()]
 PYTHON_COMMANDS = [command for command in COMMANDS if command.startswith(("python ", "tinypose "))]
 CPP_COMMANDS = [command for command in COMMANDS if command not in PYTHON_COMMANDS]
