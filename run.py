@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Set up the environment on the first call, then run a command in it: `python run.py [--extras NAMES] COMMAND ...`.
 
-`python run.py tinypose predict photo.jpg` installs what prediction needs; any other command, such as
-`python run.py pytest`, what development needs. `--extras export,track` installs these extras of pyproject.toml as well,
+`python run.py tinypose predict photo.jpg` installs what prediction needs, `python run.py python -m train.demo` what the
+demo needs, and so on; other commands, such as `python run.py pytest`, install what development needs. `--extras export,track` installs these extras of pyproject.toml as well,
 and does nothing else if no command follows. COMMAND is a program of the environment; others are refused.
 Versions and hashes come from constraints.txt. run.py uses uv where it is installed, else pip, and needs nothing but
 Python itself.
@@ -27,8 +27,15 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 STAMP = ENVIRONMENT / "tinypose-setup.json"
 CONSTRAINTS = ROOT / "constraints.txt"
 OLDEST_PYTHON = (3, 11)
-PREDICTION_COMMANDS = ("tinypose",)
 DEVELOPMENT_EXTRAS = ("dev", "export", "paddle", "train")
+# By the first words of a command; development's extras for all others.
+EXTRAS = {
+    ("tinypose",): (),
+    ("python", "-m", "convert"): (),
+    ("python", "-m", "train.demo"): ("export",),
+    ("python", "-m", "train.synthetic"): (),
+    ("python", "-m", "train"): ("train",),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -66,10 +73,17 @@ def prepare(arguments: list[str]) -> list[str]:
         The command to run; empty if only extras are to be installed.
     """
     extras, arguments = split_extras(arguments)
-    if arguments and arguments[0] not in PREDICTION_COMMANDS:
-        extras = (*extras, *DEVELOPMENT_EXTRAS)
-    set_up(extras)
+    set_up((*extras, *extras_of(arguments)))
     return [*find_command(arguments[0]), *arguments[1:]] if arguments else []
+
+
+def extras_of(command: list[str]) -> tuple[str, ...]:
+    """The extras that a command needs."""
+    words = ("python", *command[1:]) if command[:1] == ["python3"] else tuple(command)
+    for start, extras in EXTRAS.items():
+        if words[: len(start)] == start:
+            return extras
+    return DEVELOPMENT_EXTRAS if command else ()
 
 
 def activated() -> dict[str, str]:

@@ -96,6 +96,24 @@ def test_prediction_alone(launcher):
     assert launcher.installed == [str(ROOT)]
 
 
+@pytest.mark.parametrize(
+    ("command", "extras"),
+    [
+        ("tinypose models", []),
+        ("python -m convert --help", []),
+        ("python -m train.demo", ["export"]),
+        ("python3 -m train.synthetic", []),
+        ("python -m train finetune", ["train"]),
+        ("--extras track python -m train finetune", ["track", "train"]),
+        ("python script.py", ["dev", "export", "paddle", "train"]),
+        ("pytest", ["dev", "export", "paddle", "train"]),
+    ],
+)
+def test_a_command_gets_its_extras(command, extras, launcher):
+    assert launcher.main(command.split()) == 7
+    assert launcher.installed == [f"{launcher.ROOT}[{','.join(extras)}]" if extras else str(launcher.ROOT)]
+
+
 @pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
 def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.main(arguments) == 2
