@@ -80,8 +80,8 @@ def prepare(arguments: list[str]) -> list[str]:
 def extras_of(command: list[str]) -> tuple[str, ...]:
     """The extras that a command needs."""
     words = ("python", *command[1:]) if command[:1] == ["python3"] else tuple(command)
-    for start, extras in EXTRAS.items():
-        if words[: len(start)] == start:
+    for prefix, extras in EXTRAS.items():
+        if words[: len(prefix)] == prefix:
             return extras
     return DEVELOPMENT_EXTRAS if command else ()
 

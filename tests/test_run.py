@@ -117,7 +117,7 @@ def test_a_command_gets_its_extras(command, extras, launcher):
 @pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
 def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.main(arguments) == 2
-    assert "expected names joined by commas, of dev, export, hrnet, paddle" in capsys.readouterr().err
+    assert "expected names joined by commas, of dev, docs, export, hrnet, paddle" in capsys.readouterr().err
     assert launcher.installed == []
 
 
