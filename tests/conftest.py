@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -22,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYPOSE_SHARED", ROOT.parent / "shared"))
 REFERENCE = SHARED / "reference"
 REAL = REFERENCE / "real"
+RECORDINGS = ROOT / "tests/reference"
 
 REAL_PAIRS = {
     "picodet192_tinypose128x96": ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
@@ -68,13 +68,10 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def filler() -> ModuleType:
-    """The tool that makes the reference's seeded weights."""
-    spec = importlib.util.spec_from_file_location("reference_weights", SHARED / "tools/reference_weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The seeded weights of the recorded networks."""
+    import seeded_weights
+
+    return seeded_weights
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +99,16 @@ def app_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     return folder
 
 
+def recording(name: str) -> Path:
+    """A recording of PaddleDetection: one of the whole set beside the checkout, or of the part in tests/reference."""
+    for folder in (REFERENCE, RECORDINGS):
+        if (folder / name).exists():
+            return folder / name
+    if os.environ.get("CI"):
+        raise FileNotFoundError(f"no recording {name} in {RECORDINGS} or {REFERENCE}")
+    pytest.skip(f"the recording {name} is not in {REFERENCE}")
+
+
 def catalogue_name(folder: str) -> str:
     """The catalogue's name of a folder in reference/models."""
     folder = folder.replace("higherhrnet_hrnet_", "higherhrnet_")
@@ -115,17 +122,13 @@ def reference_models(*, recorded: bool) -> list[str]:
     """Folders in reference/models whose models are in the catalogue."""
     from tinypose_torch import list_models
 
-    if not REFERENCE.is_dir():
-        return []
-    return [
-        folder.name
-        for folder in sorted((REFERENCE / "models").iterdir())
-        if catalogue_name(folder.name) in list_models() and (not recorded or (folder / "io.npz").is_file())
-    ]
+    wanted = "io.npz" if recorded else "manifest.json"
+    found = {file.parent.name for folder in (RECORDINGS, REFERENCE) for file in folder.glob(f"models/*/{wanted}")}
+    return sorted(name for name in found if catalogue_name(name) in list_models())
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
-    return json.loads((REFERENCE / "models" / folder / "manifest.json").read_text())
+    return json.loads(recording(f"models/{folder}/manifest.json").read_text())
 
 
 def trained_weights(name: str) -> Path | None:

@@ -1,17 +1,16 @@
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.geometry.crops import evaluation_crops
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("size", ["32x24", "64x48"])
 @pytest.mark.parametrize("method", ["dark", "plain"])
 def test_recorded_cases(size, method):
     """All joints, the badly conditioned ones too: the float32 intermediates are PaddleDetection's."""
-    recorded = np.load(REFERENCE / "postprocess/dark_decode.npz")
+    recorded = np.load(recording("postprocess/dark_decode.npz"))
     heatmaps = recorded[f"{size}.heatmaps"]
     coordinates, scores = decode_heatmaps(heatmaps, method)
     assert np.abs(coordinates - recorded[f"{size}.{method}.coords_heatmap"]).max() < 1e-4

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 pytest.importorskip("albumentations")
 
@@ -25,13 +25,12 @@ from tinypose_torch.data.pose_transforms import (
 from tinypose_torch.geometry.crops import person_matrix
 from tinypose_torch.geometry.skeletons import COCO17
 
-TRANSFORMS = REFERENCE / "transforms"
 UPPER = range(11)
 DRAWS = 4000
 
 
 def cases():
-    return json.loads((TRANSFORMS / "topdown_cases.json").read_text()) if TRANSFORMS.is_dir() else []
+    return json.loads(recording("transforms/topdown_cases.json").read_text())
 
 
 def recorded_person(arrays):
@@ -59,12 +58,11 @@ def replay(case, arrays):
     return person, image
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("number", range(4))
 def test_recorded_draws_of_hands(number):
     """Box moved, mirrored, scaled and turned, as PaddleDetection does for hands."""
-    case = json.loads((TRANSFORMS / "topdown_hand_ops.json").read_text())[number]
-    recorded = np.load(TRANSFORMS / "topdown_hand_ops.npz")
+    case = json.loads(recording("transforms/topdown_hand_ops.json").read_text())[number]
+    recorded = np.load(recording("transforms/topdown_hand_ops.npz"))
     arrays = {key[3:]: recorded[key] for key in recorded.files if key.startswith(f"c{number}_")}
     person, image = recorded_person(arrays), arrays["in_image"]
     values = iter(draw["value"] for draw in case["draws"])
@@ -86,10 +84,9 @@ def test_recorded_draws_of_hands(number):
     assert person.rotation == pytest.approx(float(arrays["rotate"]), abs=1e-4)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["file"].removesuffix(".npz"))
 def test_recorded_draws(case):
-    arrays = np.load(TRANSFORMS / case["file"])
+    arrays = np.load(recording("transforms/" + case["file"]))
     person, image = replay(case, arrays)
     np.testing.assert_allclose(person.center, arrays["aug_center"], atol=1e-4)
     np.testing.assert_allclose(person.scale, arrays["aug_scale"], rtol=1e-6)

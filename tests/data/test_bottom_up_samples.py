@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
 from tinypose_torch.data.bottom_up_samples import BottomUpSample, load_bottom_up_annotations
@@ -17,18 +17,15 @@ from tinypose_torch.geometry.crops import square_matrix
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17
 
-FOLDER = REFERENCE / "transforms"
-
 
 def sample_of(joints):
     return BottomUpSample(joints[..., :2].astype(np.float32), np.minimum(joints[..., 2], 1).astype(np.float32))
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("number", range(8))
 def test_recorded_draws(number):
-    case = json.loads((FOLDER / "bottomup_cases.json").read_text())[number]
-    arrays = np.load(FOLDER / case["file"])
+    case = json.loads(recording("transforms/bottomup_cases.json").read_text())[number]
+    arrays = np.load(recording("transforms/" + case["file"]))
     image, size = arrays["in_image"], case["trainsize"]
     height, width = image.shape[:2]
     center = (width / 2 + case["dx"], height / 2 + case["dy"])
@@ -63,10 +60,9 @@ def test_recorded_draws(number):
         np.testing.assert_allclose(found, arrays["normalized_chw"], atol=1e-6)
 
 
-@pytest.mark.needs_reference
 def test_recorded_images():
-    expected = json.loads((FOLDER / "bottomup_records_expected.json").read_text())
-    coco = read_coco(FOLDER / "dataset_records_coco.json", COCO17)
+    expected = json.loads(recording("transforms/bottomup_records_expected.json").read_text())
+    coco = read_coco(recording("transforms/dataset_records_coco.json"), COCO17)
     for testing in (False, True):
         images = load_bottom_up_annotations(coco, keep_empty=testing)
         wanted = [image for image in expected if image["test_mode"] == testing]

@@ -4,32 +4,27 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.mpii import load_mpii_annotations
 from tinypose_torch.data.pose_annotations import load_detections, load_pose_annotations
 from tinypose_torch.geometry.skeletons import COCO17
 
-TRANSFORMS = REFERENCE / "transforms"
-pytestmark = pytest.mark.needs_reference
-
 
 def expected_records():
-    if not TRANSFORMS.is_dir():
-        return []
-    return json.loads((TRANSFORMS / "dataset_records_expected.json").read_text())
+    return json.loads(recording("transforms/dataset_records_expected.json").read_text())
 
 
 @pytest.mark.parametrize("case", expected_records(), ids=lambda case: f"{case['trainsize_wh']}-{case['mode']}")
 def test_coco_records(case):
     size = tuple(case["trainsize_wh"][::-1])
-    coco = read_coco(TRANSFORMS / "dataset_records_coco.json", COCO17)
+    coco = read_coco(recording("transforms/dataset_records_coco.json"), COCO17)
     if case["mode"] == "gt":
         people = load_pose_annotations(coco, size)
     else:
         threshold = float(case["mode"].removeprefix("det_thre"))
-        people = load_detections(coco, TRANSFORMS / "dataset_records_detections.json", size, threshold)
+        people = load_detections(coco, recording("transforms/dataset_records_detections.json"), size, threshold)
     # PaddleDetection keeps people of scale 0, whose warp divides by zero; here they are skipped and counted.
     wanted = [record for record in case["records"] if any(record["scale"])]
     assert len(people) == len(wanted)
@@ -48,13 +43,13 @@ def test_coco_records(case):
 
 
 def test_skipped_are_counted():
-    people = load_pose_annotations(read_coco(TRANSFORMS / "dataset_records_coco.json", COCO17), (128, 96))
+    people = load_pose_annotations(read_coco(recording("transforms/dataset_records_coco.json"), COCO17), (128, 96))
     assert people.skipped == {"without area": [5, 12, 14, 16], "without keypoints": [7, 17], "iscrowd": [8]}
 
 
 def test_mpii_records():
-    people = load_mpii_annotations(TRANSFORMS / "mpii_records_anno.json")
-    expected = json.loads((TRANSFORMS / "mpii_records_expected.json").read_text())
+    people = load_mpii_annotations(recording("transforms/mpii_records_anno.json"))
+    expected = json.loads(recording("transforms/mpii_records_expected.json").read_text())
     assert len(people) == len(expected)
     for record, wanted in zip(people.items, expected, strict=True):
         assert record.image_id == wanted["im_id"]

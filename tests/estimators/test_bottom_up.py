@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import REFERENCE
+from conftest import read_manifest, recording
 from PIL import Image
 
 pytest.importorskip("timm")
@@ -29,10 +29,9 @@ def doubled(maps):
     return F.interpolate(torch.from_numpy(maps), scale_factor=2.0, mode="bilinear", align_corners=False).numpy()
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("case", range(6))
 def test_recorded_groups(case):
-    recorded = np.load(REFERENCE / "postprocess/higherhrnet_parse.npz")
+    recorded = np.load(recording("postprocess/higherhrnet_parse.npz"))
     heatmaps, tags, (height, width), heats, places, expected, expected_scores = (
         recorded[f"case{case}.{key}"]
         for key in ("heatmap", "tagmaps", "image_hw", "topk_heat", "topk_index", "poses", "pose_scores")
@@ -53,10 +52,9 @@ def test_recorded_groups(case):
         assert np.abs(scores - expected_scores).max() < 1e-6
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("number", range(4))
 def test_recorded_resizing(number):
-    recorded = np.load(REFERENCE / "transforms/bottomup_eval_affine.npz")
+    recorded = np.load(recording("transforms/bottomup_eval_affine.npz"))
     image = recorded[f"img{number}"]
     size = resized_size(image.shape[:2], 128)
     assert size == recorded[f"out{number}"].shape[:2]
@@ -66,10 +64,9 @@ def test_recorded_resizing(number):
     assert np.abs(shown.astype(int) - recorded[f"out{number}"]).max() <= 1
 
 
-@pytest.mark.needs_reference
 def test_recorded_flip_test(filler, tmp_path):
-    folder = REFERENCE / "models/higherhrnet_hrnet_w32_512"
-    manifest, recorded = json.loads((folder / "manifest.json").read_text()), np.load(folder / "io.npz")
+    manifest = read_manifest("higherhrnet_hrnet_w32_512")
+    recorded = np.load(recording("models/higherhrnet_hrnet_w32_512/io.npz"))
     filler.save_pdparams(filler.build(manifest), tmp_path / "x.pdparams")
     network = create_model(NAME, weights=tmp_path / "x.pdparams")
     x = torch.from_numpy(filler.manifest_input(manifest))
@@ -82,12 +79,10 @@ def test_recorded_flip_test(filler, tmp_path):
     assert np.abs(both.transpose(1, 2, 3, 0)[:, ::2, ::2] - recorded["flip.tagmap_sub2"][0]).max() < 1e-4
 
 
-@pytest.mark.needs_reference
 def test_recorded_accuracy():
     """The same predictions as the top-down ones, but neither rescored nor suppressed."""
-    folder = REFERENCE / "evaluation"
-    recorded = np.load(folder / "topdown_predictions.npz")
-    expected = json.loads((folder / "expected.json").read_text())["bottomup"]
+    recorded = np.load(recording("evaluation/topdown_predictions.npz"))
+    expected = json.loads(recording("evaluation/expected.json").read_text())["bottomup"]
     records = []
     for image_id, pose in zip(recorded["image_id"], recorded["keypoints"], strict=True):
         records += bottom_up_results(int(image_id), pose[None], pose[None, :, 2].mean(axis=1))
@@ -96,7 +91,7 @@ def test_recorded_accuracy():
         (one,) = [r for r in records if r["image_id"] == two["image_id"] and abs(r["score"] - two["score"]) < 1e-6]
         assert one["bbox"] == pytest.approx(two["bbox"], rel=1e-6)
         assert one["area"] == pytest.approx(two["area"], rel=1e-6)
-    found = keypoint_accuracy(folder / "coco_gt.json", records)
+    found = keypoint_accuracy(recording("evaluation/coco_gt.json"), records)
     assert np.allclose([found[name] for name in STATISTICS], expected["stats"], atol=1e-6)
 
 

@@ -4,17 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REAL, REFERENCE
+from conftest import REAL, recording
 
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.boxes import STATISTICS, box_accuracy, box_results
 
-EVALUATION = REFERENCE / "evaluation"
-pytestmark = pytest.mark.needs_reference
-
 
 def recorded_results():
-    arrays = np.load(EVALUATION / "bbox_predictions.npz")
+    arrays = np.load(recording("evaluation/bbox_predictions.npz"))
     records, start = [], 0
     for image_id, count in zip(arrays["image_id"], arrays["bbox_num"], strict=True):
         rows = arrays["bbox"][start : start + count]
@@ -25,23 +22,24 @@ def recorded_results():
 
 
 def test_recorded():
-    expected = json.loads((EVALUATION / "expected.json").read_text())["bbox"]
+    expected = json.loads(recording("evaluation/expected.json").read_text())["bbox"]
     records = recorded_results()
     assert len(records) == expected["num_results"]
-    first = json.loads((EVALUATION / "bbox_results_first20.json").read_text())
+    first = json.loads(recording("evaluation/bbox_results_first20.json").read_text())
     for own, theirs in zip(records, first, strict=False):
         assert own["image_id"] == theirs["image_id"]
         assert own["bbox"] == pytest.approx(theirs["bbox"], rel=1e-6)
         assert own["score"] == pytest.approx(theirs["score"], rel=1e-6)
-    found = box_accuracy(EVALUATION / "coco_gt.json", records)
+    found = box_accuracy(recording("evaluation/coco_gt.json"), records)
     for name, value in zip(STATISTICS, expected["stats"], strict=True):
         assert found[name] == pytest.approx(value, abs=1e-6), name
 
 
 def test_nothing_found():
-    assert set(box_accuracy(EVALUATION / "coco_gt.json", []).values()) == {0.0}
+    assert set(box_accuracy(recording("evaluation/coco_gt.json"), []).values()) == {0.0}
 
 
+@pytest.mark.needs_reference
 def test_command(tmp_path):
     name = "picodet_s_320_lcnet_pedestrian"
     options = ["--weights", REAL / f"weights/{name}.pdparams", "--images", REAL / "images"]

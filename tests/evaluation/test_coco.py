@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 pytest.importorskip("pycocotools")
 
@@ -16,12 +16,11 @@ from tinypose_torch.evaluation.coco import (
     rescore,
 )
 
-FOLDER = REFERENCE / "evaluation"
 VARIANTS = {"default": ({}, None), "score1": ({}, 1.0), "vis0.5_oks0.6": ({"visible": 0.5, "threshold": 0.6}, None)}
 
 
 def predictions(box_score=None):
-    recorded = np.load(FOLDER / "topdown_predictions.npz")
+    recorded = np.load(recording("evaluation/topdown_predictions.npz"))
     return [
         KeypointPrediction(int(image), keypoints, float(score) if box_score is None else box_score, float(area))
         for image, keypoints, score, area in zip(
@@ -34,19 +33,18 @@ def predictions(box_score=None):
     ]
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_recorded_results(variant):
     options, box_score = VARIANTS[variant]
     records = keypoint_results(predictions(box_score), **options)
-    expected = json.loads((FOLDER / f"keypoints_results_{variant}.json").read_text())
+    expected = json.loads(recording(f"evaluation/keypoints_results_{variant}.json").read_text())
     assert len(records) == len(expected)
     for one, two in zip(records, expected, strict=True):
         assert one["image_id"] == two["image_id"]
         assert one["score"] == pytest.approx(two["score"], rel=1e-6)
         assert np.allclose(one["keypoints"], two["keypoints"], rtol=1e-6)
-    found = keypoint_accuracy(FOLDER / "coco_gt.json", records)
-    stats = json.loads((FOLDER / "expected.json").read_text())[f"topdown_{variant}"]["stats"]
+    found = keypoint_accuracy(recording("evaluation/coco_gt.json"), records)
+    stats = json.loads(recording("evaluation/expected.json").read_text())[f"topdown_{variant}"]["stats"]
     assert np.allclose([found[name] for name in STATISTICS], stats, atol=1e-6)
 
 

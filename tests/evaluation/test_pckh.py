@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.evaluation.coco import KeypointPrediction
@@ -13,29 +13,26 @@ from tinypose_torch.evaluation.mpii import MpiiTruth, pckh, pckh_of_predictions,
 
 @pytest.fixture
 def recorded():
-    arrays = np.load(REFERENCE / "evaluation/mpii.npz")
+    arrays = np.load(recording("evaluation/mpii.npz"))
     truth = MpiiTruth.from_arrays(arrays["pos_gt_src"], arrays["jnt_missing"], arrays["headboxes_src"])
     return arrays, truth
 
 
-@pytest.mark.needs_reference
 def test_recorded(recorded):
     arrays, truth = recorded
-    expected = json.loads((REFERENCE / "evaluation/expected.json").read_text())["mpii"]["result"]
+    expected = json.loads(recording("evaluation/expected.json").read_text())["mpii"]["result"]
     found = pckh(arrays["preds"], truth)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
 
 
-@pytest.mark.needs_reference
 def test_predictions_come_in_any_order(recorded):
     arrays, truth = recorded
     people = [KeypointPrediction(0, keypoints, 1.0, 1.0, index) for index, keypoints in enumerate(arrays["preds"])]
     assert pckh_of_predictions(people[::-1], truth) == pckh(arrays["preds"], truth)
 
 
-@pytest.mark.needs_reference
 def test_other_number_of_people(recorded):
     arrays, truth = recorded
     with pytest.raises(ValueError, match="for the truth's"):

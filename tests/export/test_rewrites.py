@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 from torch import nn
 
 from tinypose_torch import create_model
@@ -190,11 +190,10 @@ def test_box_decoding_in_the_graph(name):
     assert torch.allclose(found[1], expected.boxes, atol=1e-3)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("size", [(32, 24), (64, 48)])
 def test_dark_in_the_graph_on_the_recorded_cases(size):
     """In float32 throughout, where PaddleDetection blurs in float64: a hundredth of a cell on well-conditioned joints."""
-    recorded = np.load(REFERENCE / "postprocess/dark_decode.npz")
+    recorded = np.load(recording("postprocess/dark_decode.npz"))
     key = f"{size[0]}x{size[1]}"
     heatmaps = recorded[f"{key}.heatmaps"]
     found = DarkDecoding(size)(torch.from_numpy(heatmaps)).numpy()

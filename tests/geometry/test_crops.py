@@ -3,7 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import REAL, REFERENCE
+from conftest import REAL, recording
 
 from tinypose_torch.geometry.crops import center_and_scale, deploy_regions, evaluation_crops, make_crops
 
@@ -14,12 +14,11 @@ def warp(image, crops, size):
     return cv2.warpAffine(image, crops.matrices[0], size[::-1], flags=cv2.INTER_LINEAR)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["udp", "std"])
 def test_recorded_evaluation_warps(size, kind):
     """Bit for bit: the matrices carry PaddleDetection's float32 rounding."""
-    recorded = np.load(REFERENCE / "transforms/eval_affine.npz")
+    recorded = np.load(recording("transforms/eval_affine.npz"))
     count = 0
     while f"box{count}" in recorded:
         key = f"box{count}_{size[0]}x{size[1]}"
@@ -36,10 +35,9 @@ def test_recorded_evaluation_warps(size, kind):
     assert count >= 4
 
 
-@pytest.mark.needs_reference
 def test_recorded_whole_image_warps():
     """Without boxes the image itself is the crop, cut as the deployment does it."""
-    recorded = np.load(REFERENCE / "transforms/eval_affine.npz")
+    recorded = np.load(recording("transforms/eval_affine.npz"))
     images = [key for key in recorded if key.startswith("img") and "_" not in key]
     assert len(images) >= 3
     for key in images:

@@ -5,18 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.estimators.top_down import select_detections
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
 
-pytestmark = pytest.mark.needs_reference
-
 
 @pytest.fixture(scope="module")
 def recorded():
-    return np.load(REFERENCE / "postprocess/fairmot_decode.npz")
+    return np.load(recording("postprocess/fairmot_decode.npz"))
 
 
 @pytest.fixture(scope="module")

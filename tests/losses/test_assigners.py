@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.losses.assigners import Anchors, Targets, assign_atss, assign_simota, assign_task_aligned
 from tinypose_torch.losses.boxes import distribution_focal_loss, giou, pairwise_iou
@@ -15,7 +15,7 @@ LEVELS = (1600, 400, 100, 25)
 
 @pytest.fixture(scope="module")
 def arrays():
-    return dict(np.load(REFERENCE / "training/assigners_and_losses.npz"))
+    return dict(np.load(recording("training/assigners_and_losses.npz")))
 
 
 def anchors_of(arrays):
@@ -40,7 +40,6 @@ def compare(assignment, arrays, prefix):
     np.testing.assert_allclose(assignment.class_scores(1)[0], arrays[f"{prefix}_scores"][0], atol=1e-5)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("nearest", [9, 4])
 def test_atss(scene, nearest, arrays):
@@ -48,14 +47,12 @@ def test_atss(scene, nearest, arrays):
     compare(assign_atss(targets, anchors_of(arrays), predicted, nearest), arrays, f"{scene}.atss{nearest}")
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("scene", SCENES)
 def test_task_aligned(scene, arrays):
     targets, predicted, scores = scene_of(arrays, scene)
     compare(assign_task_aligned(targets, anchors_of(arrays), predicted, scores), arrays, f"{scene}.tal")
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("scene", SCENES)
 def test_simota(scene, arrays):
     targets, predicted, scores = scene_of(arrays, scene)
@@ -65,7 +62,6 @@ def test_simota(scene, arrays):
     np.testing.assert_array_equal(found.boxes[0][positive], arrays[f"{scene}.simota_bbox_target"][positive])
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("assign", ["atss", "task aligned", "simota"])
 def test_a_batch_is_its_images(assign, arrays):
     """All scenes in one batch, padded, and one image without boxes: each as alone."""
@@ -103,7 +99,6 @@ def test_no_boxes_at_all(assign):
     assert found.class_scores(3).shape == (2, 2, 3)
 
 
-@pytest.mark.needs_reference
 def test_losses(arrays):
     prediction = torch.from_numpy(arrays["giou.pred"]).requires_grad_()
     loss = 2.0 * (1 - giou(prediction, torch.from_numpy(arrays["giou.target"])))  # weighted as for ESNet
@@ -119,7 +114,6 @@ def test_losses(arrays):
     np.testing.assert_allclose(logits.grad, arrays["dfl.grad"], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize(
     ("name", "function"), [("vfl_probs", varifocal_loss), ("vfl_logits", varifocal_loss_with_logits)]
 )

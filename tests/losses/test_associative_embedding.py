@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.codecs.associative_embedding import MISSING
 from tinypose_torch.losses.associative_embedding import (
@@ -15,11 +15,11 @@ from tinypose_torch.losses.associative_embedding import (
 )
 from tinypose_torch.models.higher_hrnet import BottomUpStages
 
-FOLDER = REFERENCE / "training"
-
 
 def recorded():
-    return np.load(FOLDER / "other_losses.npz"), json.loads((FOLDER / "other_losses.json").read_text())
+    return np.load(recording("training/other_losses.npz")), json.loads(
+        recording("training/other_losses.json").read_text()
+    )
 
 
 def places_of(tagmap, size):
@@ -32,7 +32,6 @@ def targets_of(arrays):
     return AssociativeEmbeddingTargets(*maps, *masks, torch.from_numpy(places_of(arrays["hr.tagmap"], 32)))
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("kind", ["hr_plain", "hr_swahr"])
 def test_recorded_losses_and_gradients(kind):
     arrays, facts = recorded()
@@ -52,7 +51,6 @@ def test_recorded_losses_and_gradients(kind):
         np.testing.assert_allclose(gradient, wanted, rtol=1e-5, atol=1e-6 * np.abs(wanted).max())
 
 
-@pytest.mark.needs_reference
 def test_recorded_tag_losses_of_images():
     arrays, facts = recorded()
     tags, tagmap = torch.from_numpy(arrays["hr.tag"]), arrays["hr.tagmap"].copy()

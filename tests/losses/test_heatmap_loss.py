@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 
@@ -37,12 +37,11 @@ def test_none_of_the_keypoints():
         HeatmapLoss(ohkm_topk=0)
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("scale", [1, 0.5])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_recorded(scale, weighted):
-    arrays = np.load(REFERENCE / "training/other_losses.npz")
-    facts = json.loads((REFERENCE / "training/other_losses.json").read_text())
+    arrays = np.load(recording("training/other_losses.npz"))
+    facts = json.loads(recording("training/other_losses.json").read_text())
     name = f"scale{scale}_weight{int(weighted)}"
     prediction = torch.from_numpy(arrays["mse.pred"]).requires_grad_()
     targets = torch.from_numpy(arrays["mse.target"])

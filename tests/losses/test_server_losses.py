@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.fairmot import UNKNOWN_ID, fairmot_loss, point_targets
@@ -16,12 +16,12 @@ from tinypose_torch.models.fairmot import FairMOTMaps
 
 @pytest.fixture(scope="module")
 def arrays():
-    return np.load(REFERENCE / "training/other_losses.npz")
+    return np.load(recording("training/other_losses.npz"))
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return json.loads((REFERENCE / "training/other_losses.json").read_text())
+    return json.loads(recording("training/other_losses.json").read_text())
 
 
 def corners(boxes):
@@ -41,7 +41,6 @@ def yolo_targets(arrays):
     return Targets(corners(boxes), labels, (boxes[..., 2:] > 0).all(dim=-1))
 
 
-@pytest.mark.needs_reference
 def test_yolo_assignment(arrays, yolo_targets):
     shares = torch.from_numpy(arrays["yolo.gt_score"][..., 0])
     for level, found in enumerate(assign_to_anchors(yolo_targets, (192, 192), 3, shares)):
@@ -49,7 +48,6 @@ def test_yolo_assignment(arrays, yolo_targets):
         assert (full - torch.from_numpy(arrays[f"yolo.target{level}"])).abs().max() < 1e-5
 
 
-@pytest.mark.needs_reference
 def test_yolo_loss_and_gradients(arrays, facts, yolo_targets):
     levels = [torch.from_numpy(arrays[f"yolo.pred{level}"]).requires_grad_() for level in range(3)]
     wanted = [
@@ -107,14 +105,12 @@ def points(arrays):
     return point_targets(boxes, identities, valid, (96, 160))
 
 
-@pytest.mark.needs_reference
 def test_fairmot_targets(arrays, points):
     recorded = ("heatmap", "index", "size", "offset", "reid", "index_mask")
     for found, name in zip(points, recorded, strict=True):
         assert (found.float() - torch.from_numpy(arrays[f"fm.target_{name}"])).abs().max() < 1e-6, name
 
 
-@pytest.mark.needs_reference
 def test_fairmot_loss_and_gradients(arrays, facts, points, filler):
     network = FairMOT(num_identities=20)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE, catalogue_name, read_manifest, reference_models
+from conftest import catalogue_name, read_manifest, recording, reference_models
 
 from convert.verify import recorded_input, verify_against_recording
 from tinypose_torch import create_model
@@ -18,8 +18,6 @@ from tinypose_torch.geometry.matrix_nms import in_image, matrix_nms
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
 from tinypose_torch.models.picodet import decode_levels
 from tinypose_torch.models.ppyolov2 import decode_yolo
-
-pytestmark = pytest.mark.needs_reference
 
 SLOW_HRNETS = ("dark_hrnet", "hrnet_w32_384x288", "hrnet_w32_256x256_mpii", "higherhrnet_hrnet_w32_512_swahr")
 
@@ -47,12 +45,12 @@ def seeded_model(folder, filler, tmp_path):
 @pytest.mark.parametrize("folder", one_hrnet(reference_models(recorded=True)))
 def test_activations_and_outputs(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
-    recording = REFERENCE / "models" / folder
-    result = verify_against_recording(network, recording, tolerance(folder))
+    folder_of_recording = recording(f"models/{folder}/io.npz").parent
+    result = verify_against_recording(network, folder_of_recording, tolerance(folder))
     assert len(result.layers) == len(read_manifest(folder)["activations"]) > 10
     assert result.first_difference is None
     manifest = read_manifest(folder)
-    recorded = np.load(recording / "io.npz")
+    recorded = np.load(folder_of_recording / "io.npz")
     with torch.inference_mode():
         output = network(torch.from_numpy(filler.manifest_input(manifest)))
     if "head_tagmap" in recorded:
@@ -130,7 +128,7 @@ TOP_DOWN = [
 @pytest.mark.parametrize("folder", TOP_DOWN)
 @pytest.mark.parametrize("method", ["dark", "plain"])
 def test_keypoints_of_the_recorded_heatmap(folder, method):
-    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    recorded = np.load(recording(f"models/{folder}/io.npz"))
     heatmap = recorded["heatmap"]
     size = heatmap.shape[2:]
     coordinates, scores = decode_heatmaps(heatmap, method)
@@ -151,7 +149,7 @@ def flip_tolerance(name: str) -> float:
 def test_flip_test(folder, filler, tmp_path):
     network = seeded_model(folder, filler, tmp_path)
     manifest = read_manifest(folder)
-    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    recorded = np.load(recording(f"models/{folder}/io.npz"))
     x = torch.from_numpy(filler.manifest_input(manifest))
     with torch.inference_mode():
         plain, mirrored = network(x).numpy(), network(x.flip(3)).numpy()
@@ -167,7 +165,7 @@ def test_flip_test(folder, filler, tmp_path):
 @pytest.mark.parametrize(("kind", "method"), [("flip_plain", "plain"), ("flip_dark", "dark"), ("noboxes_dark", "dark")])
 def test_keypoints_of_other_recorded_heatmaps(folder, kind, method):
     """Averaged heatmaps; and those of an image without a box, which is then the whole of it."""
-    recorded = np.load(REFERENCE / "models" / folder / "io.npz")
+    recorded = np.load(recording(f"models/{folder}/io.npz"))
     heatmap = recorded["heatmap_flip_shift" if kind.startswith("flip") else "heatmap"]
     center, scale = recorded["center"], recorded["scale"]
     if kind == "noboxes_dark":

@@ -6,16 +6,15 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker, TrackerSettings
 from tinypose_torch.utils.hints import install_hint
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("sequence", ["seq0", "seq1"])
 def test_recorded_sequences(sequence):
-    arrays = np.load(REFERENCE / "postprocess/jde_tracker.npz")
+    arrays = np.load(recording("postprocess/jde_tracker.npz"))
     track_buffer = json.loads(str(arrays[f"{sequence}.settings"]))["max_time_lost"]
     tracker = Tracker(TrackerSettings(track_buffer=track_buffer))
     for frame in range(20):

@@ -5,7 +5,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 from torch import nn
 
 from train.batch_norm import use_training_batch_norm
@@ -86,9 +86,8 @@ def test_shared_between_processes(tmp_path):
                 torch.testing.assert_close(each, whole, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.needs_reference
 def test_recorded():
-    arrays = np.load(REFERENCE / "training/micro.npz")
+    arrays = np.load(recording("training/micro.npz"))
     norm = nn.BatchNorm2d(4)
     use_training_batch_norm(norm, biased=True, shared=False)
     with torch.no_grad():

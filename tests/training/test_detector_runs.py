@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import REAL
+from conftest import REAL, recording
 from PIL import Image
 
 from tinypose_torch import create_model
@@ -134,13 +134,11 @@ def test_decay_exceptions(generation, filler):
 
 @pytest.mark.parametrize("per_epoch", [100, 7])
 @pytest.mark.parametrize("recipe", ["picodet_s_320_lcnet_pedestrian", "picodet_s_320_pedestrian"])
-@pytest.mark.needs_reference
 def test_rates(recipe, per_epoch):
-    from conftest import REFERENCE
 
     from train.schedule import rate_factor
 
-    tables = json.loads((REFERENCE / "training/lr_schedules.json").read_text())
+    tables = json.loads(recording("training/lr_schedules.json").read_text())
     (table,) = [t for t in tables if t["config"].endswith(f"/{recipe}.yml") and t["steps_per_epoch"] == per_epoch]
     config = load_config(recipe, [])
     assert (config.batch_size, config.epochs) == (table["batch_size"], table["epochs"])

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 from torch import nn
 
 from tinypose_torch import create_model
@@ -19,7 +19,6 @@ from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
 from train.batch_norm import use_training_batch_norm
 from train.ema import average_step
 
-pytestmark = pytest.mark.needs_reference
 SLOPE = 0.16666670143604279
 MODELS = {"lcnet": "picodet_s_320_lcnet_pedestrian", "esnet": "picodet_s_320_pedestrian"}
 RUNS = [
@@ -36,7 +35,7 @@ class SlopedHardsigmoid(nn.Module):
 
 class Reference:
     def __init__(self, generation, filler):
-        stem = REFERENCE / f"training/picodet_s_320_{generation}_pedestrian"
+        stem = recording(f"training/picodet_s_320_{generation}_pedestrian.npz").with_suffix("")
         self.generation, self.name = generation, MODELS[generation]
         self.facts = json.loads(stem.with_suffix(".json").read_text())
         self.arrays = np.load(stem.with_suffix(".npz"))

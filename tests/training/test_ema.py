@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from train.ema import average_step
 
@@ -18,9 +18,8 @@ def run(weights, decay, *, zero_start):
     return torch.stack(history)
 
 
-@pytest.mark.needs_reference
 def test_recorded_updates():
-    recorded = np.load(REFERENCE / "training/micro.npz")
+    recorded = np.load(recording("training/micro.npz"))
     states = recorded["ema_threshold_state"].astype(np.float64)
     decays = recorded["ema_threshold_decay"].astype(np.float64)[:, None]
     before = np.concatenate([np.zeros((1, 3)), states[:-1]])

@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import REFERENCE
+from conftest import recording
 
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.load import load_strictly
@@ -21,14 +21,13 @@ from train.batch_norm import use_training_batch_norm
 from train.config import Optimisation, load_config
 from train.schedule import rate_factor
 
-pytestmark = pytest.mark.needs_reference
 MODELS = ("tinypose_128x96", "tinypose_256x192")
 WARM_STEP = 500
 
 
 class Reference:
     def __init__(self, name, filler):
-        folder = REFERENCE / "training"
+        folder = recording(f"training/{name}.npz").parent
         self.name = name
         self.facts = json.loads((folder / f"{name}.json").read_text())
         self.arrays = np.load(folder / f"{name}.npz")
@@ -173,7 +172,7 @@ RECIPES_WITH_RATES = [
 @pytest.mark.parametrize("per_epoch", [100, 7])
 @pytest.mark.parametrize("recipe", RECIPES_WITH_RATES)
 def test_rates(recipe, per_epoch):
-    tables = json.loads((REFERENCE / "training/lr_schedules.json").read_text())
+    tables = json.loads(recording("training/lr_schedules.json").read_text())
     (table,) = [
         table
         for table in tables
