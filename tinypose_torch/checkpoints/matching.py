@@ -12,6 +12,7 @@ from tinypose_torch.checkpoints.conv_bn import tensor_sources
 from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.files import Checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
+from tinypose_torch.models.base import Network
 
 MAX_NAMED = 5  # tensors in a message; the exception has all
 
@@ -49,12 +50,6 @@ def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[s
     return dict(renamed.state), LoadReport(sources=renamed.sources, dropped=renamed.dropped)
 
 
-def is_head(network: nn.Module, name: str) -> bool:
-    """Whether a tensor depends on the number of keypoints or classes."""
-    prefixes: tuple[str, ...] = network.head_prefixes()  # type: ignore[operator]
-    return name.startswith(tuple(prefix + "." for prefix in prefixes))
-
-
 @dataclass
 class Differences:
     """Names of the tensors in which a state dict and a network differ: missing and left over in the state dict."""
@@ -85,12 +80,12 @@ def find_differences(
     )
 
 
-def only_heads_differ(network: nn.Module, differences: Differences) -> bool:
+def only_heads_differ(network: Network, differences: Differences) -> bool:
     """Whether all but the number of keypoints or classes fits."""
     return (
         not differences.missing
         and not differences.left_over
-        and all(is_head(network, name) for name in differences.misshapen)
+        and all(network.is_head(name) for name in differences.misshapen)
     )
 
 

@@ -179,6 +179,11 @@ class Renamed:
 
 def rename_path(family: str, name: str) -> str:
     """This project's name of one of PaddleDetection's parameters or modules."""
+    if family not in _RULES:
+        raise CheckpointError(
+            f"there are no rules for PaddleDetection's tensor names of {family}; load a .safetensors file or a PyTorch "
+            "checkpoint that was saved from the network"
+        )
     for pattern, replacement in (*_RULES[family], *_STATISTICS):
         name = re.sub(pattern, replacement, name)
     return name
@@ -192,7 +197,7 @@ def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
         tensors: PaddleDetection's names to arrays.
 
     Raises:
-        CheckpointError: Two names fall together, or a tensor that must be constant is not.
+        CheckpointError: Unknown family; two names fall together, or a tensor that must be constant is not.
     """
     renamed = Renamed()
     kept = dict(tensors)
