@@ -17,10 +17,10 @@ from tinypose_torch.checkpoints.deployed import read_deployed
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.cli.photos import photos_for_network
-from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.base import Network
-from tinypose_torch.models.config import ModelConfig, config_of
+from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.utils.defaults import VISIBLE
 
 SEED = 20261120
@@ -126,7 +126,7 @@ def verify_against_recording(network: Network, folder: Path, tolerance: float) -
     outputs = _all_outputs(network, x)
     layers = []
     for name, facts in manifest["activations"].items():
-        path = rename_path(type(network).__name__, name)
+        path = rename_path(str(network.paddle_names), name)
         value = _find_output(outputs, path).numpy()
         if facts["mode"] == "sub":
             value = value.reshape(-1)[:: facts["stride"]]
@@ -140,7 +140,7 @@ def verify_against_recording(network: Network, folder: Path, tolerance: float) -
         ):
             pixels[what] = float(np.abs(maps.numpy() - recorded[key]).max())
     elif "heatmap" in recorded:
-        pixels = _keypoint_difference(outputs[""].numpy(), recorded["heatmap"], -np.inf)
+        pixels = _keypoint_difference(network, outputs[""].numpy(), recorded["heatmap"], -np.inf)
         pixels["heatmap"] = float(np.abs(outputs[""].numpy() - recorded["heatmap"]).max())
     elif "boxes_input_pixels" in recorded:
         boxes = network.decode(outputs[""])[1].numpy()
@@ -214,16 +214,18 @@ def _answer_differences(
     names = {"pose": ("heatmap",), "detection": ("score", "box, pixels")}[config_of(network).task]
     differences = {name: float((a - b).abs().max()) for name, a, b in zip(names, got, want, strict=False)}
     if names == ("heatmap",):
-        differences |= _keypoint_difference(got[0].numpy(), want[0].numpy(), VISIBLE)
+        differences |= _keypoint_difference(network, got[0].numpy(), want[0].numpy(), VISIBLE)
     return differences
 
 
-def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: float) -> dict[str, float]:
+def _keypoint_difference(
+    network: Network, maps: np.ndarray, expected: np.ndarray, confident: float
+) -> dict[str, float]:
     """Largest distance of decoded keypoints in input pixels, and how many peaks lie in another cell."""
     got, _ = decode_heatmaps(maps)
     want, scores = decode_heatmaps(expected)
     same_cell = (decode_heatmaps(maps, "none")[0] == decode_heatmaps(expected, "none")[0]).all(axis=-1)
-    distances = np.linalg.norm(got - want, axis=-1) * HEATMAP_STRIDE
+    distances = np.linalg.norm(got - want, axis=-1) * of_task(config_of(network), TopDownConfig).heatmap_stride
     counted = same_cell & (scores > confident)
     return {
         "keypoint, input pixels": float(distances[counted].max(initial=0)),

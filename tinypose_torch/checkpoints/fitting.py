@@ -20,8 +20,8 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import ModelConfig
 from tinypose_torch.models.registry import get_config, model_configs
 
-# Part of a tensor's name that all networks of a class have, here or in PaddleDetection, and no others: networks of other
-# classes need not be built.
+# By `Network.paddle_names`: part of a tensor's name that all networks of a family have, here or in PaddleDetection, and no
+# others, so that networks of other families need not be built.
 _MARKS = {
     "LiteHRNet": r"^backbone\.stem\.conv1\.",
     "HRNet": r"^backbone\.(layer1|la1)\.",
@@ -30,7 +30,7 @@ _MARKS = {
     "PPYOLOv2": r"^(yolo_head|outputs)\.",
     "FairMOT": r"^(reid\.reid|appearance)\.",
 }
-# Architecture names in infer_cfg.yml.
+# Architecture names in infer_cfg.yml, and the `Network.paddle_names` that they can mean.
 ARCHITECTURES = {
     "HRNet": ("LiteHRNet", "HRNet"),
     "HigherHRNet": ("HigherHRNet",),
@@ -70,13 +70,13 @@ def likely_models(checkpoint: Checkpoint) -> list[str]:
 
 
 def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
-    classes = _possible_classes(checkpoint)
+    families = _possible_families(checkpoint)
     renamed: dict[str, State] = {}
     by_architecture: dict[str, _Fit] = {}
     fits: dict[str, _Fit] = {}
     for config in map(get_config, names):
         fitting = next((get_config(other).network for other, fit in fits.items() if fit.entire), config.network)
-        if config.network.__name__ in classes and fitting is config.network:  # tensors fit one class only
+        if config.network.paddle_names in families and fitting is config.network:  # tensors fit one class only
             first = _first_alike(config)
             if first not in by_architecture:
                 by_architecture[first] = _fit(_network(first), checkpoint, renamed)
@@ -84,7 +84,7 @@ def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
     return fits
 
 
-def _possible_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _possible_families(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.config is not None:
         return ARCHITECTURES.get(checkpoint.config.arch, ())
     if checkpoint.deployed is not None:  # has no names to go by
@@ -100,7 +100,7 @@ def _fit(network: Network | None, checkpoint: Checkpoint, renamed: dict[str, Sta
     """
     if network is None:
         return _Fit(False, False, 0.0)
-    kind = type(network).__name__
+    kind = network.paddle_names or ""
     try:
         if kind not in renamed or checkpoint.deployed is not None:
             renamed[kind], _ = to_network_names(network, checkpoint)

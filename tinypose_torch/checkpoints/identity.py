@@ -192,8 +192,8 @@ def _source_of_deployed(name: str | None, path: Path, tasks: Sequence[str], usag
 
 
 def _models_of_architecture(arch: str) -> list[str]:
-    classes = ARCHITECTURES.get(arch, ())
-    return [name for name, entry in model_configs().items() if entry.network.__name__ in classes]
+    families = ARCHITECTURES.get(arch, ())
+    return [name for name, entry in model_configs().items() if entry.network.paddle_names in families]
 
 
 def _exported_names(name: str) -> set[str]:

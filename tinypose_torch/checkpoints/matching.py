@@ -34,7 +34,7 @@ class LoadReport:
     reset: list[str] = field(default_factory=list)
 
 
-def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
+def to_network_names(network: Network, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
     """The checkpoint's tensors under the network's names."""
     if checkpoint.naming == "tinypose_torch":
         names = {name: name for name in checkpoint.tensors}
@@ -46,7 +46,11 @@ def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[s
         if unused:
             raise CheckpointError(f"parameters that no layer uses: {listed(sorted(unused))}")
         return state, LoadReport(sources=sources)
-    renamed = rename_state(type(network).__name__, checkpoint.tensors)  # type: ignore[arg-type]
+    if network.paddle_names is None:
+        raise CheckpointError(
+            f"holds tensors under PaddleDetection's names, which {type(network).__name__} does not declare (paddle_names)"
+        )
+    renamed = rename_state(network.paddle_names, checkpoint.tensors)  # type: ignore[arg-type]
     return dict(renamed.state), LoadReport(sources=renamed.sources, dropped=renamed.dropped)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 Array = np.ndarray
 
-# Pixels of the network's input per heatmap cell, of every top-down network here.
+# Pixels of the network's input per heatmap cell, unless a model's config says otherwise.
 HEATMAP_STRIDE = 4
 
 # A DARK step is computed from the blurred logarithm within two cells of the peak; blurring reaches one cell further.

@@ -20,7 +20,7 @@ from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.base import Network
-from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of
+from tinypose_torch.models.config import ModelConfig, config_of
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.collection import collection_paused
@@ -148,7 +148,7 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     limitation = config.network.mobile_limitation
     if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
-    decode = options.decode and config.task == TopDownConfig.task
+    decode = options.decode and config.task == "pose"
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)

@@ -27,10 +27,13 @@ class Network(nn.Module, ABC):
     Attributes:
         config: What its weights need; set by `create_model`.
         mobile_limitation: Why it cannot be an ExecuTorch file or have reduced precision; ``None`` if it can.
+        paddle_names: Key of the rules in `tinypose_torch.checkpoints.renaming` that translate PaddleDetection's names of
+            its tensors; ``None`` if PaddleDetection does not have this network.
     """
 
     config: ModelConfig
     mobile_limitation: ClassVar[str | None] = None
+    paddle_names: ClassVar[str | None] = None
 
     @abstractmethod
     def head_prefixes(self) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ class FairMOT(Detector):
     """
 
     mobile_limitation = NOT_ON_PHONES
+    paddle_names = "FairMOT"
 
     def __init__(self, num_classes: int = 1, num_identities: int = 14455) -> None:
         super().__init__()

@@ -68,6 +68,8 @@ class HigherHRNet(BottomUpNetwork):
         stem: See `HRNetBackbone`.
     """
 
+    paddle_names = "HigherHRNet"
+
     def __init__(self, width: int = 32, num_keypoints: int = 17, *, scale_maps: bool = False, stem: int = STEM) -> None:
         super().__init__()
         self.num_keypoints, self.scale_maps = num_keypoints, scale_maps

@@ -74,6 +74,8 @@ class HRNet(TopDownNetwork):
         num_keypoints: Number K of heatmaps.
     """
 
+    paddle_names = "HRNet"
+
     def __init__(self, width: int = 32, num_keypoints: int = 17) -> None:
         super().__init__()
         self.width = width

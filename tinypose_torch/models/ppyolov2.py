@@ -151,6 +151,7 @@ class PPYOLOv2(Detector):
     """
 
     mobile_limitation = NOT_ON_PHONES
+    paddle_names = "PPYOLOv2"
 
     def __init__(self, num_classes: int = 80) -> None:
         super().__init__()

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tinypose_torch.models.config import ModelConfig
 
 ENTRY_POINTS = "tinypose_torch.models"
 _CONFIGS: dict[str, ModelConfig] = {}
-Builder = TypeVar("Builder", bound=Callable[[], ModelConfig | Iterable[ModelConfig]])
+_plugins_loaded = False
+Builder = TypeVar("Builder", bound=Callable[[], ModelConfig | Sequence[ModelConfig]])
 
 
 class UnknownModelError(KeyError):
@@ -45,7 +45,7 @@ def register_model(function: Builder) -> Builder:
         TypeError: The function returns something else, or a network that lacks methods; the message names them.
     """
     result = function()
-    configs = [result] if isinstance(result, ModelConfig) else list(result)
+    configs: list[ModelConfig] = list(result) if isinstance(result, (list, tuple)) else [cast(ModelConfig, result)]
     names = set(_CONFIGS)
     for config in configs:
         _check(config, function.__qualname__)
@@ -95,9 +95,12 @@ def _check(config: ModelConfig, function: str) -> None:
         raise TypeError(f"{config.name}: {network.__name__} must implement {', '.join(missing)}")
 
 
-@functools.cache
 def _load_plugins() -> None:
-    """Import the modules that installed packages name as entry points; one that fails is left out with a warning."""
+    """Import, once, the modules that installed packages name as entry points; warn of one that fails, and go on."""
+    global _plugins_loaded
+    if _plugins_loaded:
+        return
+    _plugins_loaded = True  # before the modules are imported, which may call list_models
     for point in entry_points(group=ENTRY_POINTS):
         try:
             point.load()

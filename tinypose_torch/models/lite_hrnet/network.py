@@ -295,6 +295,8 @@ class LiteHRNet(TopDownNetwork):
         num_keypoints: Number K of heatmaps.
     """
 
+    paddle_names = "LiteHRNet"
+
     def __init__(self, variant: str, num_keypoints: int = 17) -> None:
         super().__init__()
         self.backbone = LiteHRNetBackbone(VARIANTS[variant])

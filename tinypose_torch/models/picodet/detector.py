@@ -44,6 +44,8 @@ class PicoDet(Detector):
         channel_ratio: The 13 inner widths of ESNet; not for LCNet.
     """
 
+    paddle_names = "PicoDet"
+
     def __init__(
         self,
         backbone: str,
