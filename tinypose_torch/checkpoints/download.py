@@ -31,7 +31,8 @@ from tinypose_torch.checkpoints.limits import (
     TRANSFER_TIMEOUT_S,
 )
 from tinypose_torch.checkpoints.load import load_weights
-from tinypose_torch.models.config import ModelConfig, WeightsFile
+from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.models.weights import WeightsFile
 from tinypose_torch.utils.atomic import write_to_disk
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"

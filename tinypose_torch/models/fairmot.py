@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from tinypose_torch.geometry.nms import NO_NMS
 from tinypose_torch.models.base import Detector
-from tinypose_torch.models.config import MODEL_HOST, DetectorConfig, official_weights
+from tinypose_torch.models.config import DetectorConfig
 from tinypose_torch.models.deformable import NOT_ON_PHONES, DeformableConv
 from tinypose_torch.models.registry import register_model
 from tinypose_torch.models.timm_parts import timm_module
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 
 STRIDE = 4  # input pixels per cell of the maps
 MAX_OBJECTS = 500  # that are returned of an image

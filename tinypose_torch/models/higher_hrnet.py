@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.models.base import BottomUpNetwork
-from tinypose_torch.models.config import MODEL_HOST, BottomUpConfig, official_weights
+from tinypose_torch.models.config import BottomUpConfig
 from tinypose_torch.models.hrnet import STEM, HRNetBackbone, basic_blocks
 from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 
 _BLOCKS = 4
 _SCALE_KERNEL = 9

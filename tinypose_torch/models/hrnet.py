@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.models.base import TopDownNetwork
-from tinypose_torch.models.config import MODEL_HOST, TopDownConfig, official_weights
+from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.models.layers import ConvNormAct
 from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 from tinypose_torch.utils.hints import install_hint
 
 MODULES_PER_STAGE = (1, 4, 3)

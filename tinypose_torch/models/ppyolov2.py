@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
 from tinypose_torch.models.base import Detector
-from tinypose_torch.models.config import MODEL_HOST, DetectorConfig, official_weights
+from tinypose_torch.models.config import DetectorConfig
 from tinypose_torch.models.constants import COCO_CLASSES
 from tinypose_torch.models.deformable import NOT_ON_PHONES, DeformableConv
 from tinypose_torch.models.layers import ConvNormAct, norm_parameters
 from tinypose_torch.models.picodet import DecodedBoxes
 from tinypose_torch.models.registry import register_model
 from tinypose_torch.models.timm_parts import timm_module
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 
 if TYPE_CHECKING:
     from tinypose_torch.losses.assigners import Targets

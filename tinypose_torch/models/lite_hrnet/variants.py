@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tinypose_torch.models.config import KEYPOINT_HOST, TopDownConfig, WeightsFile, official_weights
+from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.models.lite_hrnet.network import LiteHRNet
 from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import KEYPOINT_HOST, WeightsFile, official_weights
 
 
 def _tinypose(height: int, width: int, sigma: float, coco_ap: float, coco_ap_2021: float) -> TopDownConfig:

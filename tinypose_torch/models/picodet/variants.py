@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 from tinypose_torch.geometry.nms import GRAPH_NMS, NUMPY_NMS, NMSConfig
-from tinypose_torch.models.config import KEYPOINT_HOST, MODEL_HOST, DetectorConfig, official_weights
+from tinypose_torch.models.config import DetectorConfig
 from tinypose_torch.models.constants import COCO_CLASSES
 from tinypose_torch.models.picodet.detector import STRIDES, PicoDet
 from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import KEYPOINT_HOST, MODEL_HOST, official_weights
 
 # Width of the backbone, width of neck and head, depth of the head's towers.
 _PICODET_SIZES = {"xs": (0.35, 96, 2), "s": (0.75, 96, 2), "m": (1.5, 128, 4), "l": (2.0, 160, 4)}
