@@ -77,12 +77,13 @@ class PicoDet(Detector):
         return tuple(f"head.predictors.{level}.{'cls' if self.aligned else 'output'}" for level in range(len(STRIDES)))
 
     def no_weight_decay(self) -> Collection[str]:
-        """The batch norms but those of the backbone, the towers, and most of the 2022 neck, as in PaddleDetection."""
-        return [name for name in norm_parameters(self) if not self._decays_norm(name)]
+        """The batch norms of the backbone, the towers, and most of the 2022 neck, as in PaddleDetection."""
 
-    def _decays_norm(self, name: str) -> bool:
-        in_neck = self.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
-        return name.startswith(("backbone.", "head.towers.")) or in_neck
+        def exempt(name: str) -> bool:
+            in_neck = self.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
+            return name.startswith(("backbone.", "head.towers.")) or in_neck
+
+        return [name for name in norm_parameters(self) if exempt(name)]
 
     def timm_backbone(self) -> str | None:
         return "lcnet_075" if self.aligned and self.scale == 0.75 else None
