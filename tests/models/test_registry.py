@@ -30,6 +30,7 @@ from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.geometry.nms import NUMPY_NMS
 from tinypose_torch.models import config as model_config
 from tinypose_torch.models import registry
+from tinypose_torch.models.config import ModelConfig
 
 NAME = "stride2_64x64"
 # Heatmaps of half the input's size that are as high as the image is bright.
@@ -157,11 +158,17 @@ class Unfinished(TopDownNetwork):
 
 
 class Finished(TopDownNetwork):
+    def forward(self, x):
+        return x
+
     def head_prefixes(self):
         return ("head",)
 
 
 class WithoutLoss(Detector):
+    def forward(self, x):
+        return x
+
     def head_prefixes(self):
         return ("head",)
 
@@ -178,7 +185,12 @@ class WithoutLoss(Detector):
             "'tinypose_128x96' is already registered",
         ),
         (lambda: [TopDownConfig("twice", Finished, (64, 64))] * 2, ValueError, "'twice' is already registered"),
-        (lambda: TopDownConfig("x", Unfinished, (64, 64)), TypeError, "x: Unfinished must implement head_prefixes"),
+        (lambda: TopDownConfig("a/b", Finished, (64, 64)), ValueError, "model name 'a/b'; expected letters"),
+        (
+            lambda: TopDownConfig("x", Unfinished, (64, 64)),
+            TypeError,
+            "x: Unfinished must implement forward, head_prefixes",
+        ),
         (lambda: TopDownConfig("x", nn.Conv2d, (64, 64)), TypeError, "Conv2d must subclass .*TopDownNetwork"),
         (lambda: DetectorConfig("x", Finished, (64, 64)), TypeError, "x: Finished must subclass .*Detector"),
         (
@@ -187,6 +199,7 @@ class WithoutLoss(Detector):
             "strides must be given",
         ),
         (lambda: Finished, TypeError, "returns ABCMeta; expected a TopDownConfig"),
+        (lambda: ModelConfig("x", Finished, (64, 64)), TypeError, "returns ModelConfig; expected a TopDownConfig"),
         (lambda: [Finished], TypeError, "returns .*; expected a TopDownConfig"),
     ],
 )

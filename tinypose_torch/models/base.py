@@ -36,6 +36,10 @@ class Network(nn.Module, ABC):
     paddle_names: ClassVar[str | None] = None
 
     @abstractmethod
+    def forward(self, x: Tensor) -> Any:
+        """Raw outputs for normalised RGB images ``(N, 3, H, W)``."""
+
+    @abstractmethod
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of keypoints or classes."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TypeVar, cast
 
-from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, ModelConfig, TopDownConfig
 
 ENTRY_POINTS = "tinypose_torch.models"
 _CONFIGS: dict[str, ModelConfig] = {}
@@ -41,7 +42,7 @@ def register_model(function: Builder) -> Builder:
         ...     return TopDownConfig("my_pose_net_256x192", MyPoseNet, input_size=(256, 192))
 
     Raises:
-        ValueError: A model of this name exists already; nothing of the function is registered.
+        ValueError: A model of this name exists already, or no file can have the name; nothing is registered.
         TypeError: The function returns something else, or a network that lacks methods; the message names them.
     """
     result = function()
@@ -83,9 +84,13 @@ def get_config(name: str) -> ModelConfig:
 
 def _check(config: ModelConfig, function: str) -> None:
     """Refuse what the rest of the package could not use."""
-    if not isinstance(config, ModelConfig) or not hasattr(config, "task"):
+    if not isinstance(config, (TopDownConfig, BottomUpConfig, DetectorConfig)):  # the tasks that there are
         raise TypeError(
             f"{function} returns {type(config).__name__}; expected a TopDownConfig, BottomUpConfig or DetectorConfig"
+        )
+    if not re.fullmatch(r"[\w.-]+", config.name):
+        raise ValueError(
+            f"model name {config.name!r}; expected letters, digits, _, - and . because files are named after it"
         )
     network, base = config.network, config.network_base
     if not (isinstance(network, type) and issubclass(network, base)):
