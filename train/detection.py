@@ -185,8 +185,11 @@ def detection_job(config: Config) -> Job:
     data = config.data
     if data.train is None or data.images is None:
         raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
-    if not implements_loss(get_config(config.model).network):
-        raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
+    network_class = get_config(config.model).network
+    if not implements_loss(network_class):
+        raise ConfigError(
+            f"model: {config.model} has no training here; {network_class.__name__} does not implement `loss`"
+        )
     _check_sizes(config)
     images, class_names = load_detection_annotations(data.train, config.detection.classes)
     check_images(images.items, data.images)
