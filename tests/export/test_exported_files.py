@@ -149,5 +149,5 @@ def test_one_file_in_the_app(app_folder, capsys, monkeypatch):
 
 
 def test_networks_that_create_model_did_not_make(tmp_path):
-    with pytest.raises(TypeError, match="carries no catalogue entry"):
+    with pytest.raises(TypeError, match="carries no model config"):
         export_model(nn.Conv2d(3, 3, 1), tmp_path / "x.pte")
