@@ -152,7 +152,9 @@ def _crossing(rows: list[dict[str, Any]]) -> str:
     for name in ("top-down", "top-down, true boxes"):
         faster = [row["people"] for row in rows if row["bottom-up ms"] < row[f"{name} ms"]]
         where = (
-            f"from {faster[0]} painted people" if faster else f"at no tested group size (1 to {rows[-1]['people']} people)"
+            f"from {faster[0]} painted people"
+            if faster
+            else f"at no tested group size (1 to {rows[-1]['people']} people)"
         )
         sentences.append(f"Bottom-up is faster than {name} {where}.")
     one, two = rows[-2:]
@@ -162,7 +164,9 @@ def _crossing(rows: list[dict[str, Any]]) -> str:
         slopes[name], ends[name] = (two[f"{name} ms"] - one[f"{name} ms"]) / apart, two[f"{name} ms"]
     steeper = slopes["top-down, true boxes"] - slopes["bottom-up"]
     crossing = two["top-down, true boxes found"] + (ends["bottom-up"] - ends["top-down, true boxes"]) / steeper
-    sentences.append(f"Extrapolated from the last two rows, bottom-up equals top-down with true boxes at {crossing:.0f} annotated people.")
+    sentences.append(
+        f"Extrapolated from the last two rows, bottom-up equals top-down with true boxes at {crossing:.0f} annotated people."
+    )
     return " ".join(sentences)
 
 

@@ -9,21 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convert.run_paddledetection import run_paddledetection
 from tinypose_torch.checkpoints.conv_bn import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
-from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
-from tinypose_torch.estimators.top_down import photos_for_network
+from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.geometry.normalize import normalize
-from tinypose_torch.models.fairmot import FairMOTMaps
-from tinypose_torch.models.picodet import LevelOutput, decode_levels
-from tinypose_torch.models.picodet.detector import STRIDES
-from tinypose_torch.models.picodet.heads import BINS
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.utils.defaults import VISIBLE
 
 SEED = 20261120
@@ -82,7 +79,7 @@ class Verification:
 
 
 def verify_against_export(
-    network: nn.Module, exported: Path, tolerance: float, images: Path | None = None
+    network: Network, exported: Path, tolerance: float, images: Path | None = None
 ) -> Verification:
     """Compare with an exported Paddle model, run by PaddlePaddle on the same input.
 
@@ -95,8 +92,8 @@ def verify_against_export(
         PaddleError: It could not be run.
         ValueError: A bottom-up network.
     """
-    entry = entry_of(network)
-    if isinstance(entry, BottomUpEntry):
+    entry = config_of(network)
+    if entry.task == "bottom-up pose":
         raise ValueError(f"{entry.name}: bottom-up networks are compared with recordings only")
     program_file, params_file = find_deployed_files(exported)
     program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
@@ -111,12 +108,12 @@ def verify_against_export(
         input=description,
         layers=[_difference(name, ported[name], expected[name]) for name in names],
         tolerance=tolerance,
-        pixels=_answer_differences(entry, ported, expected),
+        pixels=_answer_differences(network, ported, expected),
         versions={"paddlepaddle": original.version},
     )
 
 
-def verify_against_recording(network: nn.Module, folder: Path, tolerance: float) -> Verification:
+def verify_against_recording(network: Network, folder: Path, tolerance: float) -> Verification:
     """Compare with recorded activations of PaddleDetection: a folder with ``manifest.json`` and ``io.npz``.
 
     The network must hold the weights that the recording was made with.
@@ -129,7 +126,7 @@ def verify_against_recording(network: nn.Module, folder: Path, tolerance: float)
     outputs = _all_outputs(network, x)
     layers = []
     for name, facts in manifest["activations"].items():
-        path = rename_path(type(network).__name__, name)
+        path = rename_path(str(network.paddle_names), name)
         value = _find_output(outputs, path).numpy()
         if facts["mode"] == "sub":
             value = value.reshape(-1)[:: facts["stride"]]
@@ -137,16 +134,16 @@ def verify_against_recording(network: nn.Module, folder: Path, tolerance: float)
         largest = float(np.abs(value - recorded[f"act.{name}"]).max())
         layers.append(LayerDifference(path, largest, scale))
     pixels: dict[str, float] = {}
-    if isinstance(outputs[""], FairMOTMaps):
+    if "size_ltrb" in recorded:
         for what, key, maps in zip(
             ("heatmap", "size, cells", "offset, cells"), ("heatmap", "size_ltrb", "offset"), outputs[""], strict=False
         ):
             pixels[what] = float(np.abs(maps.numpy() - recorded[key]).max())
     elif "heatmap" in recorded:
-        pixels = _keypoint_difference(outputs[""].numpy(), recorded["heatmap"], -np.inf)
+        pixels = _keypoint_difference(network, outputs[""].numpy(), recorded["heatmap"], -np.inf)
         pixels["heatmap"] = float(np.abs(outputs[""].numpy() - recorded["heatmap"]).max())
     elif "boxes_input_pixels" in recorded:
-        boxes = decode_levels(outputs[""]).boxes.numpy()
+        boxes = network.decode(outputs[""])[1].numpy()
         pixels["box, pixels"] = float(np.abs(boxes - recorded["boxes_input_pixels"]).max())
     return Verification(f"recording {folder.name}", "the recorded input", layers, tolerance, pixels)
 
@@ -165,7 +162,7 @@ def recorded_input(spec: dict[str, Any]) -> np.ndarray:
     return np.clip(noise, *spec["clip"]) if "clip" in spec else noise
 
 
-def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple[np.ndarray, str]:
+def _input_batch(entry: ModelConfig, images: Path | None) -> tuple[np.ndarray, str]:
     if images is None:
         shape = (1, 3, *entry.input_size)
         return np.random.RandomState(SEED).standard_normal(shape).astype(np.float32), f"noise, seed {SEED}"
@@ -173,7 +170,7 @@ def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple
     return normalize(photos, entry.mean, entry.std), f"{len(photos)} photos"
 
 
-def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:
+def _all_outputs(network: Network, x: np.ndarray) -> dict[str, Any]:
     """Every module's output by name; the network's own under ''."""
     outputs: dict[str, Any] = {}
     hooks = [
@@ -189,7 +186,7 @@ def _all_outputs(network: nn.Module, x: np.ndarray) -> dict[str, Any]:
     return outputs
 
 
-def _layer_outputs(network: nn.Module, x: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+def _layer_outputs(network: Network, x: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
     outputs = _all_outputs(network, x)
     return {name: outputs[name].numpy() for name in names}
 
@@ -207,43 +204,30 @@ def _difference(name: str, ported: np.ndarray, original: np.ndarray) -> LayerDif
 
 
 def _answer_differences(
-    entry: PoseEntry | DetectorEntry, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+    network: Network, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Differences of heatmaps and keypoints, or of scores and boxes."""
-    if isinstance(entry, PoseEntry):
-        maps, recorded = ported["final_conv"], expected["final_conv"]
-        largest = float(np.abs(maps - recorded).max())
-        return {"heatmap": largest, **_keypoint_difference(maps, recorded, VISIBLE)}
-    got, want = decode_levels(_levels(ported)), decode_levels(_levels(expected))
-    return {
-        "score": float((got.scores - want.scores).abs().max()),
-        "box, pixels": float((got.boxes - want.boxes).abs().max()),
-    }
+    got, want = (
+        network.decode(network.outputs_of_layers({name: torch.from_numpy(value) for name, value in layers.items()}))
+        for layers in (ported, expected)
+    )
+    names = {"pose": ("heatmap",), "detection": ("score", "box, pixels")}[config_of(network).task]
+    differences = {name: float((a - b).abs().max()) for name, a, b in zip(names, got, want, strict=False)}
+    if names == ("heatmap",):
+        differences |= _keypoint_difference(network, got[0].numpy(), want[0].numpy(), VISIBLE)
+    return differences
 
 
-def _keypoint_difference(maps: np.ndarray, expected: np.ndarray, confident: float) -> dict[str, float]:
+def _keypoint_difference(
+    network: Network, maps: np.ndarray, expected: np.ndarray, confident: float
+) -> dict[str, float]:
     """Largest distance of decoded keypoints in input pixels, and how many peaks lie in another cell."""
     got, _ = decode_heatmaps(maps)
     want, scores = decode_heatmaps(expected)
     same_cell = (decode_heatmaps(maps, "none")[0] == decode_heatmaps(expected, "none")[0]).all(axis=-1)
-    distances = np.linalg.norm(got - want, axis=-1) * HEATMAP_STRIDE
+    distances = np.linalg.norm(got - want, axis=-1) * of_task(config_of(network), TopDownConfig).heatmap_stride
     counted = same_cell & (scores > confident)
     return {
         "keypoint, input pixels": float(distances[counted].max(initial=0)),
         "peaks in another cell": float((~same_cell & (scores > confident)).sum()),
     }
-
-
-def _levels(layers: dict[str, np.ndarray]) -> list[LevelOutput]:
-    """The head's raw predictions out of its layers' outputs."""
-    tensors = {name: torch.from_numpy(value) for name, value in layers.items() if name.startswith("head.predictors.")}
-    levels: list[LevelOutput] = []
-    for prefix in (f"head.predictors.{level}" for level in range(len(STRIDES))):
-        if f"{prefix}.output" in tensors:
-            both = tensors[f"{prefix}.output"]
-            classes = both.shape[1] - 4 * BINS
-            levels.append(LevelOutput(both[:, :classes], both[:, classes:], None))
-        else:
-            align = tensors[f"{prefix}.align.1.norm"]
-            levels.append(LevelOutput(tensors[f"{prefix}.cls"], tensors[f"{prefix}.reg"], align))
-    return levels

@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reference/cli.md"
 COMMANDS = {
-    **{f"tinypose {name}": ["tinypose_torch.cli", name] for name in ("predict", "models", "evaluate", "export", "benchmark")},
+    **{
+        f"tinypose {name}": ["tinypose_torch.cli", name]
+        for name in ("predict", "models", "evaluate", "export", "benchmark")
+    },
     **{f"python -m {module}": [module] for module in ("train", "train.synthetic", "train.merge", "convert")},
 }
 
@@ -21,7 +24,9 @@ def command_line_page() -> str:
     for title, (module, *arguments) in COMMANDS.items():
         command = [sys.executable, "-m", module, *arguments, "--help"]
         environment = {name: value for name, value in os.environ.items() if name != "TINYPOSE_RUN"}
-        path = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])  # commands are printed without run.py
+        path = os.pathsep.join(
+            [str(Path(sys.executable).parent), environment["PATH"]]
+        )  # commands are printed without run.py
         environment |= {"COLUMNS": "100", "NO_COLOR": "1", "PATH": path, "PYTHONPATH": str(ROOT)}
         text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         lines += [f"## {title}", "", "```text", *(line.rstrip() for line in text.rstrip().split("\n")), "```", ""]

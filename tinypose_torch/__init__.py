@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinypose_torch.checkpoints.catalogue import UnknownModelError, list_models
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
@@ -13,6 +12,9 @@ if TYPE_CHECKING:
     from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+    from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
+    from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
+    from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
     from tinypose_torch.utils.images import ImageError
 
 try:
@@ -22,35 +24,49 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use: `tinypose --help` and a wrong flag need not wait for torch.
 _HOMES = {
+    "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.bottom_up",
+    "BottomUpNetwork": "models.base",
     "COCO17": "geometry.skeletons",
     "CheckpointError": "checkpoints.errors",
     "Detections": "estimators.results",
+    "Detector": "models.base",
+    "DetectorConfig": "models.config",
     "DownloadError": "checkpoints.download",
     "ImageError": "utils.images",
     "PoseEstimator": "estimators.top_down",
     "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",
-    "UnknownModelError": "checkpoints.catalogue",
+    "TopDownConfig": "models.config",
+    "TopDownNetwork": "models.base",
+    "UnknownModelError": "models.registry",
     "create_model": "factory",
-    "list_models": "checkpoints.catalogue",
+    "list_models": "models.registry",
     "load_weights": "checkpoints.load",
+    "register_model": "models.registry",
 }
 
 __all__ = [
     "COCO17",
+    "BottomUpConfig",
     "BottomUpEstimator",
+    "BottomUpNetwork",
     "CheckpointError",
     "Detections",
+    "Detector",
+    "DetectorConfig",
     "DownloadError",
     "ImageError",
     "PoseEstimator",
     "Poses",
     "Skeleton",
+    "TopDownConfig",
+    "TopDownNetwork",
     "UnknownModelError",
     "create_model",
     "list_models",
     "load_weights",
+    "register_model",
 ]
 
 

@@ -6,16 +6,15 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from torch import nn
-
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_entry
+from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_config
 from tinypose_torch.checkpoints.download import fetch_pretrained
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.models.registry import get_config
 
 
 def create_model(
@@ -29,22 +28,22 @@ def create_model(
     class_names: Sequence[str] | None = None,
     input_size: tuple[int, int] | None = None,
     reset_head: bool = False,
-) -> nn.Module:
-    """Build a network of the catalogue, in evaluation mode.
+) -> Network:
+    """Build a registered network, in evaluation mode.
 
     Args:
         name: See `list_models`. ``None`` or ``"auto"``: the model that the weights say they hold; see `resolve_model`.
-        pretrained: ``True`` for the official weights, or the tag of one of several (``entry.weights``).
+        pretrained: ``True`` for the official weights, or the tag of one of several (``config.weights``).
         weights: A weight file instead: ``.pdparams``, a deployed Paddle model or an archive of it, ``.safetensors``, or
             a PyTorch checkpoint of this project. What training wrote carries its skeleton, class names and input size,
             which hold unless others are asked for.
-        num_keypoints, skeleton: Other keypoints than the entry's; pose networks only.
-        num_classes, class_names: Other classes than the entry's; detectors only.
+        num_keypoints, skeleton: Other keypoints than the config's; pose networks only.
+        num_classes, class_names: Other classes than the config's; detectors only.
         input_size: Another (height, width), each divisible by 32.
         reset_head: Start with a new head and take all other tensors from the weights.
 
     Returns:
-        The network; ``network.entry`` is its catalogue entry with the changes asked for here.
+        The network; ``network.config`` is its registered config with the changes asked for here.
 
     Raises:
         UnknownModelError: No such model.
@@ -67,11 +66,11 @@ def create_model(
         load_weights(network, source.checkpoint or source.path, reset_head=reset_head)
     elif pretrained or source.release:
         tag = pretrained if isinstance(pretrained, str) else source.release
-        _load_pretrained(network, get_entry(source.name), tag, reset_head)
+        _load_pretrained(network, get_config(source.name), tag, reset_head)
     return network
 
 
-def load_model(source: ModelSource, input_size: tuple[int, int] | None = None) -> nn.Module:
+def load_model(source: ModelSource, input_size: tuple[int, int] | None = None) -> Network:
     """A network with the weights of its source: the official ones where it names no file.
 
     Args:
@@ -84,7 +83,7 @@ def load_model(source: ModelSource, input_size: tuple[int, int] | None = None) -
     if source.path is not None:
         load_weights(network, source.checkpoint or source.path)
     else:
-        _load_pretrained(network, get_entry(source.name), source.release, reset_head=False)
+        _load_pretrained(network, get_config(source.name), source.release, reset_head=False)
     return network
 
 
@@ -96,7 +95,7 @@ def build_network(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     input_size: tuple[int, int] | None = None,
-) -> nn.Module:
+) -> Network:
     """The network that the weights of a source need, in evaluation mode, without them. See `create_model`.
 
     Raises:
@@ -111,14 +110,21 @@ def build_network(
     if num_classes is None and class_names is None:
         class_names = carried.get("class_names")
     input_size = input_size or carried.get("input_size")
-    entry = _overridden(get_entry(source.name), num_keypoints, skeleton, num_classes, class_names, input_size)
-    check_entry(entry)
-    network = entry.build()
-    network.entry = entry  # type: ignore[assignment]
+    config = get_config(source.name)
+    if input_size is not None:
+        if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
+            raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
+        config = dataclasses.replace(config, input_size=(input_size[0], input_size[1]))
+    config = config.with_head(
+        num_keypoints=num_keypoints, skeleton=skeleton, num_classes=num_classes, class_names=class_names
+    )
+    check_config(config)
+    network = config.build()
+    network.config = config
     return network.eval()
 
 
-def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool) -> None:
+def _load_pretrained(network: Network, official: ModelConfig, tag: str | None, reset_head: bool) -> None:
     """Load official weights; a cached file that went bad is made anew once."""
     path = fetch_pretrained(official, tag)
     try:
@@ -128,52 +134,3 @@ def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, 
     except CheckpointError:
         path.unlink(missing_ok=True)
         load_weights(network, fetch_pretrained(official, tag), reset_head=reset_head)
-
-
-def _overridden(
-    entry: Entry,
-    num_keypoints: int | None,
-    skeleton: Skeleton | None,
-    num_classes: int | None,
-    class_names: Sequence[str] | None,
-    input_size: tuple[int, int] | None,
-) -> Entry:
-    if input_size is not None:
-        if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
-            raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
-        entry = dataclasses.replace(entry, input_size=(input_size[0], input_size[1]))
-    if isinstance(entry, (PoseEntry, BottomUpEntry)):
-        if num_classes is not None or class_names is not None:
-            raise ValueError(f"{entry.name} is a pose network; it has keypoints, not classes")
-        return _with_keypoints(entry, num_keypoints, skeleton)
-    if num_keypoints is not None or skeleton is not None:
-        raise ValueError(f"{entry.name} is a detector; it has classes, not keypoints")
-    return _with_classes(entry, num_classes, class_names)
-
-
-def _with_keypoints(
-    entry: PoseEntry | BottomUpEntry, num_keypoints: int | None, skeleton: Skeleton | None
-) -> PoseEntry | BottomUpEntry:
-    if skeleton is None:
-        if num_keypoints is None or num_keypoints == len(entry.skeleton):
-            return entry
-        if num_keypoints < 1:
-            raise ValueError(f"num_keypoints={num_keypoints}; at least 1 is needed")
-        skeleton = Skeleton.unnamed(num_keypoints)
-    elif num_keypoints not in (None, len(skeleton)):
-        raise ValueError(f"num_keypoints={num_keypoints}, but the skeleton has {len(skeleton)}")
-    return dataclasses.replace(entry, skeleton=skeleton)
-
-
-def _with_classes(entry: DetectorEntry, num_classes: int | None, class_names: Sequence[str] | None) -> DetectorEntry:
-    if class_names is None:
-        if num_classes is None or num_classes == len(entry.class_names):
-            return entry
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}; at least 1 is needed")
-        class_names = [f"class_{i}" for i in range(num_classes)]
-    elif num_classes not in (None, len(class_names)):
-        raise ValueError(f"num_classes={num_classes}, but {len(class_names)} class names")
-    names = tuple(class_names)
-    person = names.index("person") if "person" in names else None
-    return dataclasses.replace(entry, class_names=names, person_class=person)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, entry_of
 from tinypose_torch.data.detection_annotations import (
     DetectionAnnotation,
     DetectionAnnotations,
@@ -35,13 +32,11 @@ from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
-from tinypose_torch.losses.yolo import assign_to_anchors, yolo_loss
-from tinypose_torch.models import PicoDet, PPYOLOv2
-from tinypose_torch.models.picodet import DecodedBoxes, decode_levels
-from tinypose_torch.models.ppyolov2 import decode_yolo
+from tinypose_torch.models.base import Detector, Network, implements_loss
+from tinypose_torch.models.config import DetectorConfig, config_of, of_task
+from tinypose_torch.models.registry import get_config
 from train.config import Config, ConfigError, Detection
-from train.init_model import start_network, training_entry
+from train.init_model import model_config, start_network
 from train.lightning_module import Job, Training
 
 _DIVISOR = 32
@@ -80,7 +75,7 @@ class BatchCollate:
         sizes: Sizes to sample from.
     """
 
-    def __init__(self, sizes: Sequence[int], entry: DetectorEntry, seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], entry: DetectorConfig, seed: int) -> None:
         self.sizes, self.seed = tuple(sizes), seed
         self.mean, self.std = (np.array(values, np.float32) for values in (entry.mean, entry.std))
 
@@ -106,7 +101,7 @@ class BatchCollate:
 class EvaluationImages(Dataset[Sample]):
     """Evaluation images: ``image`` and ``index``."""
 
-    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorEntry) -> None:
+    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorConfig) -> None:
         self.images, self.folder, self.entry = images, folder, entry
 
     def __len__(self) -> int:
@@ -119,11 +114,11 @@ class EvaluationImages(Dataset[Sample]):
 
 
 class DetectorTraining(Training):
-    """Base of the Lightning modules of detectors."""
+    """Lightning module of detectors."""
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         config: Config,
         val: DetectionAnnotations | None,
         truth: Truth | None,
@@ -133,15 +128,21 @@ class DetectorTraining(Training):
         super().__init__(network, config, steps_per_epoch, total_steps)
         self.val, self.truth = val, truth
 
-    @abstractmethod
-    def decoded(self, outputs: Any) -> DecodedBoxes:
-        """Decode the network's output to scores and boxes."""
+    def losses(self, batch: Sample) -> dict[str, Tensor]:
+        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
+        height, width = batch["image"].shape[2:]
+        options = self.config.detection
+        use_atss = self.epoch < options.atss_epochs
+        network = cast(Detector, self.network)
+        return network.loss(
+            self(batch["image"]), targets, (height, width), use_atss=use_atss, atss_topk=options.nearest
+        )
 
     def find(self, batch: Sample) -> list[Any]:
         assert self.val is not None
-        entry = entry_of(self.network)
-        assert isinstance(entry, DetectorEntry)
-        scores, boxes = (output.float().cpu().numpy() for output in self.decoded(self(batch["image"])))
+        entry = of_task(config_of(self.network), DetectorConfig)
+        decoded = self.network.decode(self(batch["image"]))
+        scores, boxes = (output.float().cpu().numpy() for output in decoded[:2])
         records = []
         for row, index in enumerate(batch["index"].tolist()):
             item = self.val.items[index]
@@ -156,66 +157,18 @@ class DetectorTraining(Training):
         return box_accuracy(self.truth, list(found), self.val.category_ids)
 
 
-class PicoDetTraining(DetectorTraining):
-    """Lightning module of PicoDet, both generations."""
-
-    def losses(self, batch: Sample) -> dict[str, Tensor]:
-        levels = self(batch["image"])
-        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
-        options = self.config.detection
-        assert isinstance(self.network, PicoDet)
-        if self.network.aligned:
-            loss = task_aligned_loss(levels, targets, self.epoch < options.atss_epochs, options.nearest)
-        else:
-            loss = legacy_loss(levels, targets)
-        return {"loss": loss.total, **loss._asdict()}
-
-    def decays(self, name: str) -> bool:
-        """Whether a parameter has weight decay; PaddleDetection excludes most batch norms."""
-        assert isinstance(self.network, PicoDet)
-        if not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d):
-            return True
-        in_neck = self.network.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
-        return not (name.startswith(("backbone.", "head.towers.")) or in_neck)
-
-    def decoded(self, outputs: Any) -> DecodedBoxes:
-        return decode_levels(outputs)
-
-
-class YoloTraining(DetectorTraining):
-    """Lightning module of PP-YOLOv2."""
-
-    def losses(self, batch: Sample) -> dict[str, Tensor]:
-        targets = Targets(batch["boxes"], batch["labels"], batch["valid"])
-        height, width = batch["image"].shape[2:]
-        assert isinstance(self.network, PPYOLOv2)
-        wanted = assign_to_anchors(targets, (height, width), self.network.num_classes)
-        loss = yolo_loss([raw.float() for raw in self(batch["image"])], targets, wanted)
-        return {"loss": loss.total, **loss._asdict()}
-
-    def decays(self, name: str) -> bool:
-        """Whether a parameter has weight decay: all but batch norms."""
-        return not isinstance(self.network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
-
-    def decoded(self, outputs: Any) -> DecodedBoxes:
-        return decode_yolo(outputs)
-
-
-TRAININGS: dict[type[nn.Module], type[DetectorTraining]] = {PicoDet: PicoDetTraining, PPYOLOv2: YoloTraining}
-
-
 def _check_sizes(config: Config) -> None:
     """Raise an error for training sizes that the network does not accept or that do not include its input size.
 
     Raises:
-        ConfigError: It names the size; or see `training_entry`.
-        FileNotFoundError, CheckpointError: See `training_entry`.
+        ConfigError: It names the size; or see `model_config`.
+        FileNotFoundError, CheckpointError: See `model_config`.
     """
     sizes = config.detection.sizes
     wrong = [size for size in sizes if size < _DIVISOR or size % _DIVISOR]
     if wrong:
         raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
-    size = training_entry(config).input_size[0]
+    size = model_config(config).input_size[0]
     if sizes and not min(sizes) <= size <= max(sizes):
         raise ConfigError(
             f"input size {size} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
@@ -232,15 +185,16 @@ def detection_job(config: Config) -> Job:
     data = config.data
     if data.train is None or data.images is None:
         raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
-    trainable = TRAININGS.get(get_entry(config.model).network)
-    if trainable is None:
-        raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
+    network_class = get_config(config.model).network
+    if not implements_loss(network_class):
+        raise ConfigError(
+            f"model: {config.model} has no training here; {network_class.__name__} does not implement `loss`"
+        )
     _check_sizes(config)
     images, class_names = load_detection_annotations(data.train, config.detection.classes)
     check_images(images.items, data.images)
     network, weights = start_network(config, class_names=class_names)
-    entry = entry_of(network)
-    assert isinstance(entry, DetectorEntry)
+    entry = of_task(config_of(network), DetectorConfig)
     val, truth, evaluation = None, None, None
     if data.val is not None:
         truth = read_truth(data.val)  # so that errors occur before the training
@@ -258,7 +212,7 @@ def detection_job(config: Config) -> Job:
     ]
 
     def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:
-        return trainable(network, config, val, truth, steps_per_epoch, total_steps)
+        return DetectorTraining(network, config, val, truth, steps_per_epoch, total_steps)
 
     samples = DetectionDataset(images.items, Path(data.images), config.detection, config.seed)
     collate = BatchCollate(config.detection.sizes or (entry.input_size[0],), entry, config.seed)

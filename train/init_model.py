@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
-from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.imagenet import load_imagenet_backbone
-from tinypose_torch.checkpoints.matching import is_head
 from tinypose_torch.factory import create_model, load_model
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.models import PPYOLOv2
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import ModelConfig, config_of
+from tinypose_torch.models.registry import get_config
 from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
 OFFICIAL = "official"
 IMAGENET = "imagenet"
-_RARE = 0.01
 _MAX_NAMES = 12  # in a line about the weights
 
 
 def build_network(
     config: Config, *, skeleton: Skeleton | None = None, class_names: tuple[str, ...] | None = None
-) -> nn.Module:
+) -> Network:
     """The network alone of `start_network`."""
     return start_network(config, skeleton=skeleton, class_names=class_names)[0]
 
 
 def start_network(
     config: Config, *, skeleton: Skeleton | None = None, class_names: tuple[str, ...] | None = None
-) -> tuple[nn.Module, str]:
+) -> tuple[Network, str]:
     """A network for a skeleton or for classes, with the configured weights, ready to train.
 
     What the head has for keypoints or classes whose names the weights know, too, is taken over; the rest starts anew.
@@ -47,9 +43,9 @@ def start_network(
         ConfigError: ``freeze`` names nothing.
     """
     torch.manual_seed(config.seed)
-    size = training_entry(config).input_size
+    size = model_config(config).input_size
     network = create_model(config.model, skeleton=skeleton, class_names=class_names, input_size=size)
-    _start_head(network)
+    network.init_head()
     description = "random"
     if config.weights == IMAGENET:
         description = (
@@ -58,16 +54,16 @@ def start_network(
     elif config.weights is not None:
         source = load_model(source_of_weights(config))
         _take_over(network, source)
-        description = f"{config.weights}, {_describe_head(network, _head_names(source))}"
+        description = f"{config.weights}, {_describe_head(network, config_of(source).head_names)}"
     use_training_batch_norm(network, config.batch_norm == "paddle", config.sync_batch_norm)
     _freeze(network, config.freeze)
     return network.train(), description
 
 
-def _describe_head(network: nn.Module, source_names: tuple[str, ...]) -> str:
+def _describe_head(network: Network, source_names: tuple[str, ...]) -> str:
     """Which keypoints or classes the weights know, and which start anew."""
-    names = _head_names(network)
-    kind = "classes" if isinstance(entry_of(network), DetectorEntry) else "keypoints"
+    names = config_of(network).head_names
+    kind = config_of(network).head_kind
     known = [name for name in names if name in source_names]
     new = [name for name in names if name not in source_names]
     if not new:
@@ -92,77 +88,46 @@ def source_of_weights(config: Config) -> ModelSource:
     return resolve_model(config.model, weights, usage="model=NAME")
 
 
-def training_entry(config: Config) -> Entry:
-    """The model's catalogue entry with the input size to train at.
+def model_config(config: Config) -> ModelConfig:
+    """The model's config with the input size to train at.
 
     Raises:
         ConfigError: A size that is not a square, for a network that is trained on squares.
         FileNotFoundError, CheckpointError: See `resolve_model`.
     """
-    entry = get_entry(config.model)
+    entry = get_config(config.model)
     carried = source_of_weights(config).changes.get("input_size", entry.input_size)
     if config.input_size is None:
         return dataclasses.replace(entry, input_size=carried)
     height, width = config.input_size
-    if height != width and not isinstance(entry, PoseEntry):
+    if height != width and entry.task != "pose":
         raise ConfigError(f"input_size: {height} x {width} is not a square; {config.model} is trained on squares")
     return dataclasses.replace(entry, input_size=(height, width))
 
 
-def _start_head(network: nn.Module) -> None:
-    """Let heatmaps start near zero, where most of their targets are, and classes as rare as they are.
-
-    Sun et al., "HRNet", CVPR 2019; Lin et al., "Focal Loss", ICCV 2017.
-    """
-    is_detector = isinstance(entry_of(network), DetectorEntry)
-    rare = [row for index in range(len(_head_names(network))) for row in _rows_about(network, index)]
-    if isinstance(network, PPYOLOv2):
-        rare += network.object_rows()
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if is_head(network, name):
-                if parameter.dim() > 1:
-                    parameter.normal_(std=0.01 if is_detector else 0.001)
-                else:
-                    parameter.zero_()
-                    if is_detector:
-                        parameter[rare] = -math.log((1 - _RARE) / _RARE)
-
-
-def _take_over(network: nn.Module, source: nn.Module) -> None:
+def _take_over(network: Network, source: Network) -> None:
     """Copy a network's tensors; of the head those of keypoints or classes with the same names."""
-    names, source_names = _head_names(network), _head_names(source)
+    names, source_names = config_of(network).head_names, config_of(source).head_names
     own, other = network.state_dict(), source.state_dict()
     with torch.no_grad():
         for name, value in other.items():
-            if not is_head(network, name):
+            if not network.is_head(name):
                 own[name].copy_(value)
                 continue
             for index, meaning in enumerate(names):
                 if meaning in source_names:
-                    own[name][_rows_about(network, index)] = value[_rows_about(source, source_names.index(meaning))]
+                    own[name][network.head_rows(index)] = value[source.head_rows(source_names.index(meaning))]
             # boxes in the same convolution
             own[name][_other_rows(network, len(own[name]))] = value[_other_rows(source, len(value))]
 
 
-def _rows_about(network: nn.Module, index: int) -> list[int]:
-    """Which rows of the head's tensors are for a keypoint or class."""
-    return network.class_rows(index) if isinstance(network, PPYOLOv2) else [index]
-
-
-def _other_rows(network: nn.Module, count: int) -> list[int]:
+def _other_rows(network: Network, count: int) -> list[int]:
     """The rows of a tensor of the head that are for none of them."""
-    taken = {row for index in range(len(_head_names(network))) for row in _rows_about(network, index)}
+    taken = {row for index in range(len(config_of(network).head_names)) for row in network.head_rows(index)}
     return [row for row in range(count) if row not in taken]
 
 
-def _head_names(network: nn.Module) -> tuple[str, ...]:
-    """What the rows of the head's tensors are for: keypoints or classes."""
-    entry = entry_of(network)
-    return entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
-
-
-def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:
+def _freeze(network: Network, prefixes: tuple[str, ...]) -> None:
     """Stop modules from learning. Their batch norms keep their statistics, too: see `keep_frozen_still`."""
     for prefix in prefixes:
         found = [parameter for name, parameter in network.named_parameters() if _starts_with(name, prefix)]
@@ -175,7 +140,7 @@ def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:
         raise ConfigError(f"freeze: {', '.join(prefixes)} leaves nothing to learn")
 
 
-def keep_frozen_still(network: nn.Module, prefixes: tuple[str, ...]) -> None:
+def keep_frozen_still(network: Network, prefixes: tuple[str, ...]) -> None:
     """Put frozen modules in evaluation mode, after the network was put in training mode."""
     for name, module in network.named_modules():
         if any(_starts_with(name, prefix) for prefix in prefixes):

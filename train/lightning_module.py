@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.models.base import Network
 from train.config import Config
 from train.init_model import keep_frozen_still
 from train.schedule import rate_factor
@@ -32,12 +33,13 @@ class Training(LightningModule):
 
     metric = "AP"
 
-    def __init__(self, network: nn.Module, config: Config, steps_per_epoch: int, total_steps: int) -> None:
+    def __init__(self, network: Network, config: Config, steps_per_epoch: int, total_steps: int) -> None:
         super().__init__()
         self.network, self.config = network, config
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
         # In a list, where it is not taken for a second network with tensors of its own.
         self._callable = [torch.compile(network) if config.compile else network]
+        self._no_decay = frozenset(network.no_weight_decay())
         self._found: list[Any] = []
         self.accuracy: dict[str, float] = {}
         if config.channels_last:
@@ -117,7 +119,7 @@ class Training(LightningModule):
 
     def decays(self, name: str) -> bool:
         """Whether a parameter decays."""
-        return True
+        return name not in self._no_decay
 
     def on_validation_epoch_start(self) -> None:
         self._found = []
@@ -150,7 +152,7 @@ class Job:
         evaluation_batch: Samples of the evaluation at a time; as many as in training unless given.
     """
 
-    network: nn.Module
+    network: Network
     training: Callable[[int, int], Training]
     samples: Dataset[Sample]
     count: int

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data import pose_transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -28,9 +27,11 @@ from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import TopDownConfig, config_of, of_task
 from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
-from train.init_model import start_network, training_entry
+from train.init_model import model_config, start_network
 from train.keypoint_config import (
     build_colour,
     check_flip_pairs,
@@ -63,7 +64,7 @@ class People:
     annotations: Truth | None = None
 
 
-def load_annotations(config: Config, entry: PoseEntry) -> People:
+def load_annotations(config: Config, entry: TopDownConfig) -> People:
     """Load and check the annotations.
 
     Raises:
@@ -109,7 +110,7 @@ def load_annotations(config: Config, entry: PoseEntry) -> People:
     return People(train, folder, val, val_folder, skeleton, truth, annotations)
 
 
-def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
+def build_transform(options: Augmentation, entry: TopDownConfig) -> T.PoseCompose:
     """Build the geometric augmentation.
 
     Raises:
@@ -143,7 +144,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
     )
 
 
-def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
+def build_dataset(config: Config, people: People, entry: TopDownConfig) -> PoseDataset:
     """Build the training dataset.
 
     Raises:
@@ -157,7 +158,7 @@ def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDatas
 class EvaluationCrops(Dataset[Sample]):
     """Evaluation crops of people: ``image`` and ``index``."""
 
-    def __init__(self, records: list[PoseAnnotation], folder: Path, entry: PoseEntry) -> None:
+    def __init__(self, records: list[PoseAnnotation], folder: Path, entry: TopDownConfig) -> None:
         self.records, self.folder, self.entry = records, folder, entry
 
     def __len__(self) -> int:
@@ -174,7 +175,7 @@ class PoseTraining(Training):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         config: Config,
         people: People,
         teacher: Teacher | None,
@@ -196,8 +197,7 @@ class PoseTraining(Training):
         return {"loss": (1 - share) * loss + share * shown, "labels": loss, "teacher": shown}
 
     def find(self, batch: Sample) -> list[KeypointPrediction]:
-        entry = entry_of(self.network)
-        assert isinstance(entry, PoseEntry)
+        entry = of_task(config_of(self.network), TopDownConfig)
         heatmaps = self(batch["image"]).float().cpu().numpy()
         if self.config.flip_test:
             mirrored = self(batch["image"].flip(3)).float().cpu().numpy()
@@ -224,13 +224,11 @@ def pose_job(config: Config) -> Job:
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
     """
-    entry = training_entry(config)
-    assert isinstance(entry, PoseEntry)
+    entry = of_task(model_config(config), TopDownConfig)
     people = load_annotations(config, entry)
     check_flip_pairs(config, people.skeleton)
     network, weights = start_network(config, skeleton=people.skeleton)
-    entry = entry_of(network)
-    assert isinstance(entry, PoseEntry)
+    entry = of_task(config_of(network), TopDownConfig)
     teacher = find_teacher(config.distillation, entry)
     evaluation = None
     if people.val is not None and people.val_images is not None:

@@ -16,9 +16,9 @@ import torch
 
 from tinypose_torch import CheckpointError, DownloadError, create_model
 from tinypose_torch.checkpoints import download as module
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.download import download, fetch_pretrained, source_url
-from tinypose_torch.checkpoints.entries import WeightsFile
+from tinypose_torch.models.registry import get_config
+from tinypose_torch.models.weights import WeightsFile
 
 NAME = "picodet_s_192_lcnet_pedestrian"
 FILE = f"{NAME}.pdparams"
@@ -282,7 +282,7 @@ def test_no_network_says_which_file_to_put_where(private_cache, network_and_file
     message = str(caught.value)
     target = private_cache / "downloads" / FILE
     assert str(target) in message
-    assert CATALOGUE[NAME].weights["official"].url in message
+    assert get_config(NAME).weights["official"].url in message
     target.write_bytes(network_and_file[1])
     create_model(NAME, pretrained=True)
 
@@ -297,7 +297,7 @@ def test_file_put_there_by_the_user_is_never_removed(private_cache):
 
 
 def _fetch(_):
-    return str(fetch_pretrained(CATALOGUE[NAME]))
+    return str(fetch_pretrained(get_config(NAME)))
 
 
 def test_several_processes_download_once(server, network_and_file, private_cache):
@@ -310,7 +310,7 @@ def test_several_processes_download_once(server, network_and_file, private_cache
 
 
 def test_addresses(monkeypatch):
-    file = CATALOGUE["tinypose_128x96"].weights["2021"]
+    file = get_config("tinypose_128x96").weights["2021"]
     monkeypatch.delenv("TINYPOSE_MIRROR")
     assert source_url(file) == file.url
     monkeypatch.setenv("TINYPOSE_MIRROR", "http://host/weights/")

@@ -10,29 +10,29 @@ from torch import nn
 
 from tinypose_torch import create_model
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.export.graphs import BoxDecoding, DarkDecoding, ImageInput
-from tinypose_torch.export.lite_hrnet_nhwc import (
+from tinypose_torch.export.graphs import DarkDecoding, ImageInput
+from tinypose_torch.export.rewrites import (
+    BroadcastUpsample,
+    TapByTap,
+    broadcast_upsampling,
+    clamped_hardsigmoid,
+    fold_batch_norms,
+    rewrite,
+    split_narrow_convolutions,
+)
+from tinypose_torch.geometry.normalize import normalize
+from tinypose_torch.models.layers import channel_shuffle
+from tinypose_torch.models.lite_hrnet.export import broadcast_weighting, hierarchical_fusion
+from tinypose_torch.models.lite_hrnet.network import LiteHRNet, ShuffleUnit
+from tinypose_torch.models.lite_hrnet.nhwc import (
     InPlaceUnit,
     UnitPair,
     add_upsampled,
     order_after_shuffle,
     to_nhwc_branches,
 )
-from tinypose_torch.export.rewrites import (
-    BroadcastUpsample,
-    TapByTap,
-    broadcast_upsampling,
-    broadcast_weighting,
-    clamped_hardsigmoid,
-    fold_batch_norms,
-    hierarchical_fusion,
-    rewrite,
-    split_narrow_convolutions,
-)
-from tinypose_torch.geometry.normalize import normalize
-from tinypose_torch.models.layers import channel_shuffle
-from tinypose_torch.models.lite_hrnet import LiteHRNet, ShuffleUnit
 from tinypose_torch.models.picodet import decode_levels
+from tinypose_torch.models.picodet.export import BoxDecoding
 
 NETWORKS = ["tinypose_128x96", "lite_hrnet_18_256x192", "picodet_s_192_pedestrian", "picodet_s_192_lcnet_pedestrian"]
 
@@ -47,12 +47,12 @@ def with_statistics(name):
             module.running_var.uniform_(0.5, 1.5)
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
-    return network, torch.randn(1, 3, 128, 96) if network.entry.task == "pose" else torch.randn(1, 3, 192, 192)
+    return network, torch.randn(1, 3, 128, 96) if network.config.task == "pose" else torch.randn(1, 3, 192, 192)
 
 
 def outputs(network, x):
     with torch.inference_mode():
-        return network(x) if network.entry.task == "pose" else torch.cat([t.flatten() for t in network.predict(x)])
+        return network(x) if network.config.task == "pose" else torch.cat([t.flatten() for t in network.predict(x)])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -172,7 +172,7 @@ def test_the_network_itself_is_not_touched():
 
 
 def test_image_input_is_the_pipelines_normalisation():
-    entry = create_model("tinypose_128x96").entry
+    entry = create_model("tinypose_128x96").config
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     found = ImageInput(entry)(torch.from_numpy(images)).numpy()
     assert np.abs(found - normalize(images, entry.mean, entry.std)).max() < 1e-6
@@ -184,8 +184,8 @@ def test_image_input_is_the_pipelines_normalisation():
 def test_box_decoding_in_the_graph(name):
     network, _ = with_statistics(name)
     with torch.inference_mode():
-        levels = network(torch.randn(2, 3, *network.entry.input_size))
-        found, expected = BoxDecoding(network.entry.input_size)(levels), decode_levels(levels)
+        levels = network(torch.randn(2, 3, *network.config.input_size))
+        found, expected = BoxDecoding(network.config.input_size)(levels), decode_levels(levels)
     assert torch.allclose(found[0], expected.scores, atol=1e-6)
     assert torch.allclose(found[1], expected.boxes, atol=1e-3)
 

@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 from torch.fx.passes.infra.pass_base import PassBase
 
 from tinypose_torch.export.rewrites import BroadcastUpsample
-from tinypose_torch.models.lite_hrnet import ShuffleUnit
+from tinypose_torch.models.lite_hrnet.network import ShuffleUnit
 
 pytest.importorskip("executorch")
 

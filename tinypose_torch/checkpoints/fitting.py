@@ -1,4 +1,4 @@
-"""Which models of the catalogue a checkpoint's tensors fit, by names and shapes."""
+"""Which models of the registry a checkpoint's tensors fit, by names and shapes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.conv_bn import unfold_batch_norms
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint
 from tinypose_torch.checkpoints.matching import find_differences, only_heads_differ, to_network_names
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.models.registry import get_config, model_configs
 
-# Part of a tensor's name that all networks of a class have, here or in PaddleDetection, and no others: networks of other
-# classes need not be built.
+# By `Network.paddle_names`: part of a tensor's name that all networks of a family have, here or in PaddleDetection, and no
+# others, so that networks of other families need not be built.
 _MARKS = {
     "LiteHRNet": r"^backbone\.stem\.conv1\.",
     "HRNet": r"^backbone\.(layer1|la1)\.",
@@ -29,7 +30,7 @@ _MARKS = {
     "PPYOLOv2": r"^(yolo_head|outputs)\.",
     "FairMOT": r"^(reid\.reid|appearance)\.",
 }
-# Architecture names in infer_cfg.yml.
+# Architecture names in infer_cfg.yml, and the `Network.paddle_names` that they can mean.
 ARCHITECTURES = {
     "HRNet": ("LiteHRNet", "HRNet"),
     "HigherHRNet": ("HigherHRNet",),
@@ -51,35 +52,39 @@ class _Fit:
     share: float
 
 
-def fitting_models(checkpoint: Checkpoint, names: Iterable[str] = CATALOGUE) -> list[str]:
-    """The models whose tensors a checkpoint holds; those that differ in the head alone where no model fits entirely."""
-    fits = _compare(checkpoint, names)
+def fitting_models(checkpoint: Checkpoint, names: Iterable[str] | None = None) -> list[str]:
+    """The models whose tensors a checkpoint holds; those that differ in the head alone where no model fits entirely.
+
+    Args:
+        names: Models to compare with; all unless given.
+    """
+    fits = _compare(checkpoint, model_configs() if names is None else names)
     return [name for name, fit in fits.items() if fit.entire] or [name for name, fit in fits.items() if fit.body]
 
 
 def likely_models(checkpoint: Checkpoint) -> list[str]:
     """The models that a checkpoint fits best, if any is at least half alike."""
-    fits = _compare(checkpoint, CATALOGUE)
+    fits = _compare(checkpoint, model_configs())
     best = max((fit.share for fit in fits.values()), default=0.0)
     return [name for name, fit in fits.items() if fit.share == best >= _LIKELY]
 
 
 def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
-    classes = _possible_classes(checkpoint)
+    families = _possible_families(checkpoint)
     renamed: dict[str, State] = {}
     by_architecture: dict[str, _Fit] = {}
     fits: dict[str, _Fit] = {}
-    for entry in (CATALOGUE[name] for name in names):
-        fitting = next((CATALOGUE[other].network for other, fit in fits.items() if fit.entire), entry.network)
-        if entry.network.__name__ in classes and fitting is entry.network:  # tensors fit one class only
-            first = _first_alike(entry)
+    for config in map(get_config, names):
+        fitting = next((get_config(other).network for other, fit in fits.items() if fit.entire), config.network)
+        if config.network.paddle_names in families and fitting is config.network:  # tensors fit one class only
+            first = _first_alike(config)
             if first not in by_architecture:
                 by_architecture[first] = _fit(_network(first), checkpoint, renamed)
-            fits[entry.name] = by_architecture[first]
+            fits[config.name] = by_architecture[first]
     return fits
 
 
-def _possible_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
+def _possible_families(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.config is not None:
         return ARCHITECTURES.get(checkpoint.config.arch, ())
     if checkpoint.deployed is not None:  # has no names to go by
@@ -87,7 +92,7 @@ def _possible_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(name for name, mark in _MARKS.items() if any(re.search(mark, tensor) for tensor in checkpoint.tensors))
 
 
-def _fit(network: nn.Module | None, checkpoint: Checkpoint, renamed: dict[str, State]) -> _Fit:
+def _fit(network: Network | None, checkpoint: Checkpoint, renamed: dict[str, State]) -> _Fit:
     """Compare with one network.
 
     Args:
@@ -95,7 +100,7 @@ def _fit(network: nn.Module | None, checkpoint: Checkpoint, renamed: dict[str, S
     """
     if network is None:
         return _Fit(False, False, 0.0)
-    kind = type(network).__name__
+    kind = network.paddle_names or ""
     try:
         if kind not in renamed or checkpoint.deployed is not None:
             renamed[kind], _ = to_network_names(network, checkpoint)
@@ -109,21 +114,20 @@ def _fit(network: nn.Module | None, checkpoint: Checkpoint, renamed: dict[str, S
     return _Fit(not differences, only_heads_differ(network, differences), share)
 
 
-def _first_alike(entry: Entry) -> str:
-    """The first model of the catalogue that is the same network, with as many outputs."""
-    return next(name for name, other in CATALOGUE.items() if _architecture(other) == _architecture(entry))
+def _first_alike(config: ModelConfig) -> str:
+    """The first model of the registry that is the same network, with as many outputs."""
+    return next(name for name, other in model_configs().items() if _architecture(other) == _architecture(config))
 
 
-def _architecture(entry: Entry) -> tuple[Any, ...]:
-    outputs = entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
-    return entry.network, entry.arguments, len(outputs)
+def _architecture(config: ModelConfig) -> tuple[Any, ...]:
+    return config.network, config.arguments, len(config.head_names)
 
 
 @functools.cache
-def _network(name: str) -> nn.Module | None:
+def _network(name: str) -> Network | None:
     """A model without memory for its tensors; nothing where its blocks are of a package that is not installed."""
     try:
         with torch.device("meta"):
-            return CATALOGUE[name].build()
+            return get_config(name).build()
     except RuntimeError:
         return None

@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tinypose_torch.checkpoints.download import DownloadError
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import config_of
 from tinypose_torch.utils.hints import install_hint
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -70,32 +71,33 @@ _LCNET_RULES: tuple[_Rule, ...] = (
     (r"\.conv_reduce\.", ".conv1."),
     (r"\.conv_expand\.", ".conv2."),
 )
-_HRNET_W32 = TimmBackbone("hrnet_w32", _HRNET_REST, _HRNET_RULES)
-_RESNET50D = TimmBackbone("resnet50d", r"^fc\.", _RESNET_RULES, own=r"\.conv2\.offset\.")
-_LCNET_075 = TimmBackbone("lcnet_075", r"^(conv_head|classifier)\.", _LCNET_RULES)
+# By what `Network.timm_backbone` returns.
+_BACKBONES = {
+    source.model: source
+    for source in (
+        TimmBackbone("hrnet_w32", _HRNET_REST, _HRNET_RULES),
+        TimmBackbone("resnet50d", r"^fc\.", _RESNET_RULES, own=r"\.conv2\.offset\."),
+        TimmBackbone("lcnet_075", r"^(conv_head|classifier)\.", _LCNET_RULES),
+    )
+}
 
 
-def imagenet_backbone(network: nn.Module) -> TimmBackbone:
+def imagenet_backbone(network: Network) -> TimmBackbone:
     """The timm model that a network's backbone can start from.
 
     Raises:
         ValueError: timm has no ImageNet weights for this backbone.
     """
-    entry = entry_of(network)
-    arguments, family = entry.arguments, type(network).__name__
-    if family in ("HRNet", "HigherHRNet") and arguments.get("width") == 32:
-        return _HRNET_W32
-    if family == "PPYOLOv2":
-        return _RESNET50D
-    if family == "PicoDet" and arguments.get("backbone") == "lcnet" and arguments.get("scale") == 0.75:
-        return _LCNET_075
+    source = _BACKBONES.get(network.timm_backbone() or "")
+    if source is not None:
+        return source
     raise ValueError(
-        f"weights=imagenet: timm has no ImageNet weights for the backbone of {entry.name}, only for HRNet-w32, "
+        f"weights=imagenet: timm has no ImageNet weights for the backbone of {config_of(network).name}, only for HRNet-w32, "
         "HigherHRNet-w32, PP-YOLOv2 and PicoDet-S with LCNet; pass weights=null for random weights, or a weight file"
     )
 
 
-def load_imagenet_backbone(network: nn.Module) -> str:
+def load_imagenet_backbone(network: Network) -> str:
     """Fill a network's backbone with timm's ImageNet weights, which timm downloads and caches; returns timm's model name.
 
     Raises:
@@ -121,7 +123,7 @@ def load_imagenet_backbone(network: nn.Module) -> str:
     return source.model
 
 
-def load_timm_backbone(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_timm_backbone(network: Network, state: Mapping[str, Tensor]) -> None:
     """Fill a network's backbone with the tensors of the timm model that `imagenet_backbone` names.
 
     Nothing is changed unless every tensor has a counterpart of the same shape.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tinypose_torch.checkpoints.conv_bn import unfold_batch_norms
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
@@ -20,15 +20,15 @@ from tinypose_torch.checkpoints.matching import (
     Differences,
     LoadReport,
     find_differences,
-    is_head,
     listed,
     only_heads_differ,
     to_network_names,
 )
+from tinypose_torch.models.base import Network
 
 
 def load_weights(
-    network: nn.Module,
+    network: Network,
     weights: str | os.PathLike[str] | Checkpoint,
     *,
     reset_head: bool = False,
@@ -52,7 +52,7 @@ def load_weights(
         state, report = to_network_names(network, checkpoint)
         report.unfolded = unfold_batch_norms(network, state)
         if reset_head:
-            report.reset = [name for name in network.state_dict() if is_head(network, name)]
+            report.reset = [name for name in network.state_dict() if network.is_head(name)]
         load_strictly(network, state, report.reset)
     except CheckpointError as error:
         likely = _likely_models(checkpoint) if isinstance(error, MismatchedCheckpointError) else ""
@@ -73,7 +73,7 @@ def _likely_models(checkpoint: Checkpoint) -> str:
     return f"; its tensors are most like those of {', '.join(names)}" if names else ""
 
 
-def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], keep: list[str]) -> None:
+def load_strictly(network: Network, state: Mapping[str, np.ndarray | Tensor], keep: list[str]) -> None:
     """Copy tensors into the network after checking all of them.
 
     Args:
@@ -92,7 +92,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray | Tensor], 
 
 
 def _mismatch(
-    network: nn.Module, state: Mapping[str, np.ndarray | Tensor], differences: Differences
+    network: Network, state: Mapping[str, np.ndarray | Tensor], differences: Differences
 ) -> MismatchedCheckpointError:
     own = network.state_dict()
     misshapen = [

@@ -12,6 +12,7 @@ from tinypose_torch.checkpoints.conv_bn import tensor_sources
 from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.files import Checkpoint
 from tinypose_torch.checkpoints.renaming import rename_state
+from tinypose_torch.models.base import Network
 
 MAX_NAMED = 5  # tensors in a message; the exception has all
 
@@ -33,7 +34,7 @@ class LoadReport:
     reset: list[str] = field(default_factory=list)
 
 
-def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
+def to_network_names(network: Network, checkpoint: Checkpoint) -> tuple[dict[str, np.ndarray | Tensor], LoadReport]:
     """The checkpoint's tensors under the network's names."""
     if checkpoint.naming == "tinypose_torch":
         names = {name: name for name in checkpoint.tensors}
@@ -45,14 +46,12 @@ def to_network_names(network: nn.Module, checkpoint: Checkpoint) -> tuple[dict[s
         if unused:
             raise CheckpointError(f"parameters that no layer uses: {listed(sorted(unused))}")
         return state, LoadReport(sources=sources)
-    renamed = rename_state(type(network).__name__, checkpoint.tensors)  # type: ignore[arg-type]
+    if network.paddle_names is None:
+        raise CheckpointError(
+            f"holds tensors under PaddleDetection's names, which {type(network).__name__} does not declare (paddle_names)"
+        )
+    renamed = rename_state(network.paddle_names, checkpoint.tensors)  # type: ignore[arg-type]
     return dict(renamed.state), LoadReport(sources=renamed.sources, dropped=renamed.dropped)
-
-
-def is_head(network: nn.Module, name: str) -> bool:
-    """Whether a tensor depends on the number of keypoints or classes."""
-    prefixes: tuple[str, ...] = network.head_prefixes()  # type: ignore[operator]
-    return name.startswith(tuple(prefix + "." for prefix in prefixes))
 
 
 @dataclass
@@ -85,12 +84,12 @@ def find_differences(
     )
 
 
-def only_heads_differ(network: nn.Module, differences: Differences) -> bool:
+def only_heads_differ(network: Network, differences: Differences) -> bool:
     """Whether all but the number of keypoints or classes fits."""
     return (
         not differences.missing
         and not differences.left_over
-        and all(is_head(network, name) for name in differences.misshapen)
+        and all(network.is_head(name) for name in differences.misshapen)
     )
 
 

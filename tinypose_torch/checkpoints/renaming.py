@@ -179,6 +179,8 @@ class Renamed:
 
 def rename_path(family: str, name: str) -> str:
     """This project's name of one of PaddleDetection's parameters or modules."""
+    if family not in _RULES:
+        raise CheckpointError(f"there are no rules for tensor names of {family!r}; there are for {', '.join(_RULES)}")
     for pattern, replacement in (*_RULES[family], *_STATISTICS):
         name = re.sub(pattern, replacement, name)
     return name
@@ -188,20 +190,16 @@ def rename_state(family: str, tensors: Mapping[str, np.ndarray]) -> Renamed:
     """Translate a whole state dict.
 
     Args:
-        family: Name of the network's class.
+        family: `Network.paddle_names`.
         tensors: PaddleDetection's names to arrays.
 
     Raises:
-        CheckpointError: Two names fall together, or a tensor that must be constant is not.
+        CheckpointError: Unknown family; two names fall together, or a tensor that must be constant is not.
     """
     renamed = Renamed()
     kept = dict(tensors)
-    if family == "PicoDet":
-        _drop_constants(kept, renamed.dropped)
-        _merge_double_names(kept, renamed.dropped)
-    if family == "FairMOT":
-        _drop_projections(kept, renamed.dropped)
-        _transpose_classifier(kept)
+    for step in _STEPS.get(family, ()):
+        step(kept, renamed.dropped)
     for name, array in kept.items():
         target = rename_path(family, name)
         if target in renamed.state:
@@ -245,8 +243,15 @@ def _drop_projections(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -
         dropped[name] = "saved by PaddleDetection, but not used"
 
 
-def _transpose_classifier(tensors: dict[str, np.ndarray]) -> None:
+def _transpose_classifier(tensors: dict[str, np.ndarray], dropped: dict[str, str]) -> None:
     """PaddleDetection's linear layers hold their weight as (in, out)."""
     name = "reid.classifier.weight"
     if name in tensors:
         tensors[name] = np.ascontiguousarray(tensors[name].T)
+
+
+# What changes tensors before they are renamed, by family.
+_STEPS: dict[str, tuple[Callable[[dict[str, np.ndarray], dict[str, str]], None], ...]] = {
+    "PicoDet": (_drop_constants, _merge_double_names),
+    "FairMOT": (_drop_projections, _transpose_classifier),
+}

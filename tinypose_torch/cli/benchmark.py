@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import config_of
 from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
 from tinypose_torch.timing.people import SIZE, prepare_pipeline
 from tinypose_torch.timing.plot import check_plot, draw_times
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _build_networks(options: argparse.Namespace) -> dict[str, nn.Module]:
+def _build_networks(options: argparse.Namespace) -> dict[str, Network]:
     """The networks by name, with weights of a folder, a file or a release; random ones unless given."""
     names = options.models or BENCHMARK_MODELS
     weights = Path(options.weights or "")
@@ -90,7 +90,7 @@ def _build_networks(options: argparse.Namespace) -> dict[str, nn.Module]:
     return {name: create_model(name, weights=options.weights) for name in names}
 
 
-def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
+def _pairs(networks: dict[str, Network]) -> list[tuple[str, str]]:
     """Detectors with pose networks, in the order given.
 
     Raises:
@@ -98,7 +98,7 @@ def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
     """
     tasks: dict[str, list[str]] = {"detection": [], "pose": []}
     for name, network in networks.items():
-        tasks.setdefault(entry_of(network).task, []).append(name)
+        tasks.setdefault(config_of(network).task, []).append(name)
     pairs = list(zip(tasks["detection"], tasks["pose"], strict=False))
     if not pairs:
         raise ValueError("--end-to-end needs a detector and a pose network among the models")
@@ -122,12 +122,12 @@ def _installed(wanted: Sequence[str], options: argparse.Namespace) -> list[str]:
 
 
 def _measure_networks(
-    name: str, network: nn.Module, labels: list[str], options: argparse.Namespace
+    name: str, network: Network, labels: list[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one network, the fastest first."""
-    photos = photos_for_network(options.images, entry_of(network)) if options.images else None
+    photos = photos_for_network(options.images, config_of(network)) if options.images else None
     rows = []
-    size = entry_of(network).input_size
+    size = config_of(network).input_size
     with tempfile.TemporaryDirectory() as folder:
         files = _make_files(name, network, labels, Path(folder), photos, options.paddle_model)
         for threads in options.threads:
@@ -144,7 +144,7 @@ def _measure_networks(
 
 
 def _make_files(
-    name: str, network: nn.Module, labels: list[str], folder: Path, photos: np.ndarray | None, original: str | None
+    name: str, network: Network, labels: list[str], folder: Path, photos: np.ndarray | None, original: str | None
 ) -> dict[str, Path]:
     """What every backend reads; says which have nothing."""
     files = {}
@@ -191,7 +191,7 @@ def _size(file: Path) -> int:
 
 
 def _measure_people(
-    detector: str, pose: str, networks: dict[str, nn.Module], labels: list[str], options: argparse.Namespace
+    detector: str, pose: str, networks: dict[str, Network], labels: list[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one pair, from photo to poses, the fastest first; from files as `tinypose export` makes them by default."""
     rows = []
@@ -216,13 +216,13 @@ def _measure_people(
     return rows
 
 
-def _pipeline_file(label: str, name: str, network: nn.Module, folder: Path, images: str | None) -> Path:
+def _pipeline_file(label: str, name: str, network: Network, folder: Path, images: str | None) -> Path:
     backend = BACKENDS[label]
     if backend.source == "weights":
         return make_file(label, network, name, folder, None)
     suffix = "pte" if backend.source == "executorch" else backend.source
     file = folder / f"{name}.{backend.precision}.{suffix}"
-    photos = photos_for_network(images, entry_of(network)) if images else None
+    photos = photos_for_network(images, config_of(network)) if images else None
     export_model(network, file, ExportOptions(backend.source, precision=backend.precision), photos)
     return file
 

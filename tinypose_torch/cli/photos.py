@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, Entry
-from tinypose_torch.estimators import bottom_up, top_down
+from tinypose_torch.estimators import bottom_up
+from tinypose_torch.models.config import ModelConfig
+
+_BY_TASK: dict[str, Callable[[str, Any], np.ndarray]] = {
+    "pose": top_down.photos_for_pose,
+    "bottom-up pose": bottom_up.photos_for_network,
+    "detection": top_down.photos_for_detector,
+}
 
 
-def photos_for_network(folder: str, entry: Entry) -> np.ndarray:
+def photos_for_network(folder: str, entry: ModelConfig) -> np.ndarray:
     """``(N, H, W, 3)`` uint8 RGB of the network's input size.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    if isinstance(entry, BottomUpEntry):
-        return bottom_up.photos_for_network(folder, entry)
-    return top_down.photos_for_network(folder, entry)
+    return _BY_TASK[entry.task](folder, entry)

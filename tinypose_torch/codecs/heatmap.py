@@ -16,7 +16,8 @@ Array = np.ndarray
 Size = tuple[int, int]
 Encoder = Callable[[Array, Array, Size, Size, float], tuple[Array, Array]]
 
-HEATMAP_STRIDE = 4  # input pixels per heatmap cell, of every top-down network in the package
+# Pixels of the network's input per heatmap cell, unless a model's config says otherwise.
+HEATMAP_STRIDE = 4
 
 # A DARK step reads the blurred logarithm within two cells of the peak; blurring reads one more cell.
 _REACH = 3

@@ -8,35 +8,35 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import PoseEntry
-from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
 
 
-def cut_out(record: PoseAnnotation, folder: Path, entry: PoseEntry) -> Array:
+def cut_out(record: PoseAnnotation, folder: Path, config: TopDownConfig) -> Array:
     """The person of a record as the network sees it when evaluated: ``(H, W, 3)`` uint8 RGB.
 
     Raises:
         DatasetError: The image is missing or cannot be decoded.
     """
     image = read_or_fail(record, folder)
-    height, width = entry.input_size
+    height, width = config.input_size
     person = record.person
     crops = evaluation_crops(
-        person.center[None], person.scale[None], image.shape[:2], entry.input_size, heatmap_size(entry), entry.udp
+        person.center[None], person.scale[None], image.shape[:2], config.input_size, config.heatmap_size, config.udp
     )
     return cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
 
 
 def to_predictions(
-    coordinates: Array, scores: Array, records: Sequence[PoseAnnotation], entry: PoseEntry
+    coordinates: Array, scores: Array, records: Sequence[PoseAnnotation], config: TopDownConfig
 ) -> list[KeypointPrediction]:
     """Decoded keypoints in image pixels.
 
@@ -47,7 +47,7 @@ def to_predictions(
     """
     centers = np.stack([record.person.center for record in records])
     scales = np.stack([record.person.scale for record in records])
-    crops = evaluation_crops(centers, scales, (0, 0), entry.input_size, heatmap_size(entry), entry.udp)
+    crops = evaluation_crops(centers, scales, (0, 0), config.input_size, config.heatmap_size, config.udp)
     keypoints = np.concatenate([crops.to_image(coordinates), scores[..., None]], axis=2)
     areas = np.prod(scales.astype(np.float64) * PIXEL_STD, axis=1)
     return [
@@ -94,27 +94,21 @@ def predict_people(
         DatasetError: An image is missing or cannot be decoded.
         ValueError: A flip test or another decoding of a file that decodes inside.
     """
-    entry = runner.metadata.entry
-    assert isinstance(entry, PoseEntry)
-    if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
+    config = of_task(runner.metadata.config, TopDownConfig)
+    if runner.metadata.decodes and (flip or decoding not in (None, config.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
-        raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
+        raise ValueError(f"{config.name}: {wish} needs heatmaps; export the file with --heatmaps")
     for start in range(0, len(records), batch_size):
         part = records[start : start + batch_size]
-        crops = np.stack([cut_out(record, folder, entry) for record in part])
+        crops = np.stack([cut_out(record, folder, config) for record in part])
         (output,) = runner(crops)
         if runner.metadata.decodes:
-            coordinates, scores = output[..., :2] / HEATMAP_STRIDE, output[..., 2]
+            coordinates, scores = output[..., :2] / config.heatmap_stride, output[..., 2]
         else:
             if flip:
                 (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
-                output = average_with_flipped(output, mirrored, entry.skeleton, shift)
-            coordinates, scores = decode_heatmaps(output, decoding or entry.decoding)
-        yield from to_predictions(coordinates, scores, part, entry)
+                output = average_with_flipped(output, mirrored, config.skeleton, shift)
+            coordinates, scores = decode_heatmaps(output, decoding or config.decoding)
+        yield from to_predictions(coordinates, scores, part, config)
         if progress is not None:
             progress(len(part))
-
-
-def heatmap_size(entry: PoseEntry) -> tuple[int, int]:
-    """(height, width) of the network's heatmaps, cells."""
-    return entry.input_size[0] // HEATMAP_STRIDE, entry.input_size[1] // HEATMAP_STRIDE

@@ -12,23 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry, entry_of
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
 from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.normalize import normalize
-from tinypose_torch.models import FairMOT, PPYOLOv2
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import ModelConfig, config_of
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.utils.hints import install_hint
 
-_SERVER_NETWORKS = (PPYOLOv2, FairMOT)
 _PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
 
 
@@ -73,7 +71,7 @@ class ExportError(RuntimeError):
 
 
 def export_model(
-    network: nn.Module,
+    network: Network,
     output: str | os.PathLike[str],
     options: ExportOptions | None = None,
     calibration: np.ndarray | None = None,
@@ -99,8 +97,8 @@ def export_model(
 
 
 def export_pair(
-    detector: nn.Module,
-    pose: nn.Module,
+    detector: Network,
+    pose: Network,
     output: str | os.PathLike[str],
     options: ExportOptions | None = None,
     calibration: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
@@ -121,7 +119,7 @@ def export_pair(
     """
     options = options or ExportOptions()
     _check(options)
-    tasks = (entry_of(detector).task, entry_of(pose).task)
+    tasks = (config_of(detector).task, config_of(pose).task)
     if options.format != "executorch" or tasks != ("detection", "pose"):
         raise ValueError(
             f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
@@ -144,43 +142,39 @@ class _Prepared:
     facts: dict[str, Any]
 
 
-def _prepare(
-    network: nn.Module, options: ExportOptions, calibration: np.ndarray | None, progress: Progress
-) -> _Prepared:
-    entry = entry_of(network)
-    progress = of_network(progress, entry.name)
-    if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
-        raise ValueError(
-            f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
-            "the effect of half precision on their sampling points was not measured"
-        )
-    decode = options.decode and isinstance(entry, PoseEntry)
+def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray | None, progress: Progress) -> _Prepared:
+    config = config_of(network)
+    progress = of_network(progress, config.name)
+    limitation = config.network.mobile_limitation
+    if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
+        raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
+    decode = options.decode and config.task == "pose"
     versions = _versions(options.format, options.precision)
-    metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)
+    metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
-    rewritten = rewrite(network, options.format, options.precision).cpu()
+    rewritten: Network | HalfPrecision = rewrite(network, options.format, options.precision).cpu()
     if options.precision == "fp16":
-        rewritten = HalfPrecision(rewritten)
-    graph = build_graph(rewritten, entry, options.images, decode)
+        rewritten = HalfPrecision(rewritten)  # type: ignore[arg-type]
+    graph = build_graph(rewritten, config, options.images, decode)
     example = example_input(metadata)
     if options.precision != "int8":
         return _Prepared(formats.Method(graph, example, metadata), {})
-    images = _calibration_images(calibration, entry, metadata)
-    budget = ERROR_BUDGET[entry.task] if options.error_budget is None else options.error_budget
+    images = _calibration_images(calibration, config, metadata)
+    budget = ERROR_BUDGET[config.task] if options.error_budget is None else options.error_budget
     int8_graph, plan = quantised(graph, example, images, budget, progress)
     return _Prepared(formats.Method(int8_graph, example, metadata), plan.to_json())
 
 
-def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: ExportMetadata) -> np.ndarray:
+def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata: ExportMetadata) -> np.ndarray:
     """The images as the graph takes them."""
     if images is None or len(images) == 0:
-        raise ValueError(f"{entry.name}: int8 needs images to calibrate on, as the network will see them")
-    if images.dtype != np.uint8 or images.shape[1:] != (*entry.input_size, 3):
+        raise ValueError(f"{config.name}: int8 needs images to calibrate on, as the network will see them")
+    if images.dtype != np.uint8 or images.shape[1:] != (*config.input_size, 3):
         raise ValueError(
-            f"calibration images {images.dtype} {images.shape}; {entry.name} takes uint8 (N, {entry.input_size[0]}, "
-            f"{entry.input_size[1]}, 3)"
+            f"calibration images {images.dtype} {images.shape}; {config.name} takes uint8 (N, {config.input_size[0]}, "
+            f"{config.input_size[1]}, 3)"
         )
-    return images if metadata.takes_images else normalize(images, entry.mean, entry.std)
+    return images if metadata.takes_images else normalize(images, config.mean, config.std)
 
 
 @contextmanager
@@ -193,15 +187,15 @@ def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
         raise ExportError(f"{error}; {install_hint('export')}") from None
 
 
-def suits_phones(entry: ModelEntry) -> bool:
+def suits_phones(config: ModelConfig) -> bool:
     """Whether a network can be an ExecuTorch file: those with deformable convolutions cannot."""
-    return not issubclass(entry.network, _SERVER_NETWORKS)
+    return config.network.mobile_limitation is None
 
 
 def example_input(metadata: ExportMetadata) -> torch.Tensor:
     """An input of the right kind: seeded noise. Files for any number of images are made with two."""
     count = metadata.batch or 2
-    height, width = metadata.entry.input_size
+    height, width = metadata.config.input_size
     generator = torch.Generator().manual_seed(0)
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)

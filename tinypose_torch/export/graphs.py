@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
-from tinypose_torch.models.fairmot import MAX_OBJECTS, FairMOT, decode_centres
-from tinypose_torch.models.picodet import LevelOutput
-from tinypose_torch.models.picodet.detector import STRIDES
-from tinypose_torch.models.picodet.heads import BINS
-from tinypose_torch.models.ppyolov2 import PPYOLOv2, decode_yolo
+from tinypose_torch.models.base import Decoder, Network
+from tinypose_torch.models.config import ModelConfig, TopDownConfig, of_task
 
 # Where DARK reads the logarithm around the peak, as (dy, dx), and what it makes of it: central differences.
 _POINTS = (
@@ -39,9 +32,9 @@ class ImageInput(nn.Module):
     factor: Tensor
     offset: Tensor
 
-    def __init__(self, entry: ModelEntry) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        mean, std = torch.tensor(entry.mean).double(), torch.tensor(entry.std).double()
+        mean, std = torch.tensor(config.mean).double(), torch.tensor(config.std).double()
         self.register_buffer("factor", (1 / (255 * std)).float().view(1, 3, 1, 1))
         self.register_buffer("offset", (-mean / std).float().view(1, 3, 1, 1))
 
@@ -54,15 +47,19 @@ class DarkDecoding(nn.Module):
 
     The same as `tinypose_torch.codecs.heatmap.decode_heatmaps`, in operations that every format has. Shapes are
     fixed when the graph is made.
+
+    Args:
+        size: (height, width) of the heatmaps.
+        stride: Input pixels per heatmap cell.
     """
 
     kernel: Tensor
     offsets: Tensor
     differences: Tensor
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], stride: int = HEATMAP_STRIDE) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.stride = size, stride
         row = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("kernel", torch.outer(row, row).view(1, 1, 3, 3))
         self.register_buffer("offsets", torch.tensor([dy * size[1] + dx for dy, dx in _POINTS]))
@@ -90,52 +87,23 @@ class DarkDecoding(nn.Module):
         zero = torch.zeros_like(determinant)
         step_x = torch.where(regular, (dxy * dy - dyy * dx) / divisor, zero)
         step_y = torch.where(regular, (dxy * dx - dxx * dy) / divisor, zero)
-        keypoints = torch.stack([(x + step_x) * HEATMAP_STRIDE, (y + step_y) * HEATMAP_STRIDE, peak], dim=1)
+        keypoints = torch.stack([(x + step_x) * self.stride, (y + step_y) * self.stride, peak], dim=1)
         return keypoints.reshape(n, k, 3)
-
-
-class BoxDecoding(nn.Module):
-    """Raw predictions per level to scores ``(N, A, C)`` and boxes ``(N, A, 4)``.
-
-    The same as `tinypose_torch.models.picodet.decode_levels` for a fixed input size, in the layout in which backends
-    hold their values: channels last, so that nothing but the reshapes of a single partition is left.
-    """
-
-    bins: Tensor
-
-    def __init__(self, input_size: tuple[int, int]) -> None:
-        super().__init__()
-        self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32).view(1, BINS))
-        for stride in STRIDES:
-            height, width = (-(-size // stride) for size in input_size)
-            y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-            centres = torch.stack([x, y, x, y], dim=-1).reshape(1, height * width, 4) * stride
-            self.register_buffer(f"centres{stride}", centres)
-            self.register_buffer(f"signs{stride}", torch.tensor([-1.0, -1.0, 1.0, 1.0]) * stride)
-
-    def forward(self, levels: list[LevelOutput]) -> tuple[Tensor, Tensor]:
-        scores, boxes = [], []
-        for level, stride in zip(levels, STRIDES, strict=True):
-            n, _, h, w = level.cls_logit.shape
-            score = torch.sigmoid(level.cls_logit)
-            if level.align_logit is not None:
-                score = torch.sqrt(score * torch.sigmoid(level.align_logit) + 1e-9)
-            scores.append(score.permute(0, 2, 3, 1).reshape(n, h * w, -1))
-            distribution = level.box_logit.permute(0, 2, 3, 1).reshape(n, h * w * 4, BINS).softmax(dim=-1)
-            distances = F.linear(distribution, self.bins).reshape(n, h * w, 4)
-            boxes.append(distances * self.get_buffer(f"signs{stride}") + self.get_buffer(f"centres{stride}"))
-        return torch.cat(scores, dim=1), torch.cat(boxes, dim=1)
 
 
 class HalfPrecision(nn.Module):
     """A network computed in float16, with float32 in and out."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network.half()
 
     def forward(self, x: Tensor) -> Any:
         return _in_single_precision(self.network(x.half()))
+
+    def export_decoder(self, input_size: tuple[int, int]) -> Decoder:
+        """See `Network.export_decoder`."""
+        return self.network.export_decoder(input_size)
 
 
 def _in_single_precision(output: Any) -> Any:
@@ -149,64 +117,37 @@ def _in_single_precision(output: Any) -> Any:
     return output
 
 
-class PoseGraph(nn.Module):
-    """Crops to keypoints or heatmaps."""
+class Graph(nn.Module):
+    """What an exported file computes.
 
-    def __init__(self, network: nn.Module, entry: PoseEntry, images: bool, decode: bool) -> None:
-        super().__init__()
-        height, width = entry.input_size
-        self.input = ImageInput(entry) if images else nn.Identity()
-        self.network = network
-        self.decoding = DarkDecoding((height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)) if decode else nn.Identity()
+    Top-down: crops to keypoints ``(N, K, 3)``, or heatmaps ``(N, K, h, w)``. Bottom-up: images to heatmaps and tags of
+    half the size. Detectors: resized images to scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the input before
+    non-maximum suppression, with embeddings ``(N, A, D)`` of networks that have some.
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoding(self.network(self.input(x)))
-
-
-class DetectorGraph(nn.Module):
-    """Resized images to scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the input, before suppression.
-
-    With embeddings ``(N, A, 128)`` of networks that give some.
+    Args:
+        network: Of `rewrite`.
+        images: Takes uint8 NHWC images; else normalised float32 NCHW.
+        decode: Top-down: keypoints out; else heatmaps.
     """
 
-    def __init__(self, network: nn.Module, entry: DetectorEntry, images: bool) -> None:
+    def __init__(self, network: Network | HalfPrecision, config: ModelConfig, images: bool, decode: bool) -> None:
         super().__init__()
-        self.input = ImageInput(entry) if images else nn.Identity()
+        self.input = ImageInput(config) if images else nn.Identity()
         self.network = network
-        self.decoding = _detector_decoding(entry)
+        self.decoding = network.export_decoder(config.input_size)
+        self.keypoints = _keypoint_decoding(of_task(config, TopDownConfig)) if decode else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.decoding(self.network(self.input(x))))
-
-
-def _detector_decoding(entry: DetectorEntry) -> Callable[[Any], tuple[Tensor, ...]]:
-    if entry.network is PPYOLOv2:
-        return decode_yolo
-    if entry.network is FairMOT:
-        return functools.partial(decode_centres, count=MAX_OBJECTS)
-    return BoxDecoding(entry.input_size)
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = tuple(self.decoding(self.network(self.input(x))))
+        if self.keypoints is not None:
+            return self.keypoints(outputs[0])
+        return outputs if len(outputs) > 1 else outputs[0]
 
 
-class BottomUpGraph(nn.Module):
-    """Images to heatmaps and tags of half the size; grouping them is left to the caller."""
-
-    def __init__(self, network: nn.Module, entry: BottomUpEntry, images: bool) -> None:
-        super().__init__()
-        self.input = ImageInput(entry) if images else nn.Identity()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        heatmaps, tags = self.network(self.input(x)).combined()
-        return heatmaps, tags
+def _keypoint_decoding(config: TopDownConfig) -> DarkDecoding:
+    return DarkDecoding(config.heatmap_size, config.heatmap_stride)
 
 
-Graph = PoseGraph | BottomUpGraph | DetectorGraph
-
-
-def build_graph(network: nn.Module, entry: Entry, images: bool, decode: bool) -> Graph:
+def build_graph(network: Network | HalfPrecision, config: ModelConfig, images: bool, decode: bool) -> Graph:
     """The graph of a network, in evaluation mode."""
-    if isinstance(entry, PoseEntry):
-        return PoseGraph(network, entry, images, decode).eval()
-    if isinstance(entry, BottomUpEntry):
-        return BottomUpGraph(network, entry, images).eval()
-    return DetectorGraph(network, entry, images).eval()
+    return Graph(network, config, images, decode).eval()

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
-from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
-from tinypose_torch.runtime import EagerRunner, Runner
+from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import TopDownConfig, of_task
+from tinypose_torch.runtime import EagerRunner, ExportMetadata, Runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import VISIBLE
 
@@ -24,7 +24,7 @@ ROUNDS = 15
 
 
 def compare(
-    runner: Runner, network: nn.Module, images: np.ndarray, described: str, made: dict[str, Any]
+    runner: Runner, network: Network, images: np.ndarray, described: str, made: dict[str, Any]
 ) -> dict[str, Any]:
     """Compare an exported network with the eager one on the same images.
 
@@ -38,19 +38,11 @@ def compare(
     """
     eager = EagerRunner(network)
     expected, found = eager(images), runner(images)
-    differences: dict[str, float] = {}
-    if isinstance(runner.metadata.entry, DetectorEntry):
-        differences["score"] = float(np.abs(found[0] - expected[0]).max())
-        differences["box, pixels"] = float(np.abs(found[1] - expected[1]).max())
-    elif isinstance(runner.metadata.entry, BottomUpEntry):
-        differences["heatmap"] = float(np.abs(found[0] - expected[0]).max())
-        differences["tag"] = float(np.abs(found[1] - expected[1]).max())
-    else:
-        differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
+    differences = _DIFFERENCES[runner.metadata.config.task](found, expected, runner.metadata)
     if not all(map(math.isfinite, differences.values())):
-        raise ValueError(f"{runner.metadata.entry.name}: NaN or infinite outputs on {described}; check the weights")
+        raise ValueError(f"{runner.metadata.config.name}: NaN or infinite outputs on {described}; check the weights")
     return {
-        "model": runner.metadata.entry.name,
+        "model": runner.metadata.config.name,
         "images": described,
         "differences": differences,
         "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),
@@ -82,20 +74,42 @@ def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
     return target
 
 
-def _keypoint_differences(found: np.ndarray, heatmaps: np.ndarray, decoded: bool) -> dict[str, float]:
+Arrays = tuple[np.ndarray, ...]
+
+
+def _largest(names: tuple[str, ...]) -> Callable[[Arrays, Arrays, ExportMetadata], dict[str, float]]:
+    """Largest differences of the first outputs, by name."""
+
+    def compare_outputs(found: Arrays, expected: Arrays, metadata: ExportMetadata) -> dict[str, float]:
+        pairs = zip(names, found, expected, strict=False)
+        return {name: float(np.abs(ours - eager).max()) for name, ours, eager in pairs}
+
+    return compare_outputs
+
+
+def _keypoint_differences(found: Arrays, expected: Arrays, metadata: ExportMetadata) -> dict[str, float]:
+    (output,), (heatmaps,) = found, expected
+    stride = of_task(metadata.config, TopDownConfig).heatmap_stride
     coordinates, scores = decode_heatmaps(heatmaps)
     confident = scores > VISIBLE
-    if decoded:
-        keypoints, found_scores = found[..., :2], found[..., 2]
+    if metadata.decodes:
+        keypoints, found_scores = output[..., :2], output[..., 2]
         differences = {"score": float(np.abs(found_scores - scores).max())}
     else:
-        keypoints = decode_heatmaps(found)[0] * HEATMAP_STRIDE
-        differences = {"heatmap": float(np.abs(found - heatmaps).max())}
-    distances = np.linalg.norm(keypoints - coordinates * HEATMAP_STRIDE, axis=-1)[confident]
+        keypoints = decode_heatmaps(output)[0] * stride
+        differences = {"heatmap": float(np.abs(output - heatmaps).max())}
+    distances = np.linalg.norm(keypoints - coordinates * stride, axis=-1)[confident]
     differences["keypoint, input pixels"] = float(distances.max(initial=0))
     differences["keypoint in the mean, input pixels"] = float(distances.mean()) if len(distances) else 0.0
     differences["keypoints compared"] = int(confident.sum())
     return differences
+
+
+_DIFFERENCES = {
+    "pose": _keypoint_differences,
+    "bottom-up pose": _largest(("heatmap", "tag")),
+    "detection": _largest(("score", "box, pixels")),
+}
 
 
 def _latency_ratio(runner: Runner, eager: Runner, images: np.ndarray) -> float:

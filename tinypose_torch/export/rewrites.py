@@ -1,13 +1,14 @@
 """Exact rewrites that make a network faster or easier to delegate. The networks in `models/` stay as they are.
 
-Each step takes a network and returns it changed; `tests/export/test_rewrites.py` holds each to the eager outputs.
+What is special to a family is in its `Network.export_form`; here is what serves every network. Each step takes a network and
+returns it changed; `tests/export/test_rewrites.py` holds each to the eager outputs.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TypeVar
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,21 +16,19 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tinypose_torch.checkpoints.conv_bn import conv_norm_pairs
-from tinypose_torch.export.lite_hrnet_nhwc import BroadcastWeighting, to_nhwc_branches
-from tinypose_torch.models.lite_hrnet import CrossResolutionWeighting, Fusion
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.layers import replace_modules
 
 Step = Callable[[nn.Module], nn.Module]
-Kind = TypeVar("Kind", bound=nn.Module)
 
 
-def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> nn.Module:
-    """A copy of the network with the steps applied that pay in a format, in evaluation mode."""
-    network = copy.deepcopy(network).eval().requires_grad_(False)
+def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> Network:
+    """A copy of a network from `create_model` with the steps applied that pay in a format, in evaluation mode."""
+    folded = cast(Network, fold_batch_norms(copy.deepcopy(network).eval().requires_grad_(False)))
+    rewritten = folded.export_form(format_name, precision)
     for step in STEPS[format_name]:
-        if step is to_nhwc_branches and precision == "fp16":
-            continue  # its powers of two would leave float16 too few digits near zero
-        network = step(network)
-    return network
+        step(rewritten)
+    return rewritten
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -56,22 +55,12 @@ def broadcast_upsampling(network: nn.Module) -> nn.Module:
         assert int(factor) == factor
         return BroadcastUpsample(int(factor))
 
-    return _replace_modules(network, nn.Upsample, build)
-
-
-def broadcast_weighting(network: nn.Module) -> nn.Module:
-    """Let Lite-HRNet's conditional channel weighting use operations that XNNPACK has."""
-    return _replace_modules(network, CrossResolutionWeighting, BroadcastWeighting)
-
-
-def hierarchical_fusion(network: nn.Module) -> nn.Module:
-    """Let Lite-HRNet's fusions upsample sums instead of summing upsampled features: less is moved, by factors of 2."""
-    return _replace_modules(network, Fusion, HierarchicalFusion)
+    return replace_modules(network, nn.Upsample, build)
 
 
 def clamped_hardsigmoid(network: nn.Module) -> nn.Module:
     """Write hard sigmoids as ReLU6, which lowers to XNNPACK without copies between."""
-    return _replace_modules(network, nn.Hardsigmoid, lambda module: ClampedHardsigmoid())
+    return replace_modules(network, nn.Hardsigmoid, lambda module: ClampedHardsigmoid())
 
 
 def split_narrow_convolutions(network: nn.Module) -> nn.Module:
@@ -85,15 +74,7 @@ def split_narrow_convolutions(network: nn.Module) -> nn.Module:
         narrow = module.out_channels == 1 < module.in_channels and module.kernel_size != (1, 1)
         return TapByTap(module) if narrow else module
 
-    return _replace_modules(network, nn.Conv2d, build)
-
-
-def _replace_modules(network: nn.Module, kind: type[Kind], build: Callable[[Kind], nn.Module]) -> nn.Module:
-    """Put what ``build`` makes of it in the place of every module of a kind."""
-    for name, module in list(network.named_modules()):
-        if isinstance(module, kind):
-            network.set_submodule(name, build(module))
-    return network
+    return replace_modules(network, nn.Conv2d, build)
 
 
 class TapByTap(nn.Module):
@@ -130,43 +111,6 @@ class ClampedHardsigmoid(nn.Module):
         return F.relu6(x + 3.0) * (1.0 / 6.0)
 
 
-class HierarchicalFusion(nn.Module):
-    """`Fusion` with ``up2(c1 + up2(c2 + up2(c3)))`` in place of ``up2(c1) + up4(c2) + up8(c3)``; equal but for rounding."""
-
-    def __init__(self, fusion: Fusion) -> None:
-        super().__init__()
-        self.count = len(fusion)
-        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
-        self.paths = nn.ModuleDict()
-        for target in range(self.count):
-            for source in range(self.count):
-                path = fusion.get_submodule(f"{target}.{source}")
-                if source > target:  # convolution, batch norm, upsampling
-                    path = nn.Sequential(*list(path.children())[:2])
-                self.paths[f"{target}_{source}"] = path
-
-    def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        first = self._from_coarser(xs, 0)
-        doubled = xs[0] + xs[0]
-        xs = [doubled if first is None else doubled + first, *xs[1:]]
-        fused = [xs[0]]
-        for target in range(1, self.count):
-            from_first = self.paths[f"{target}_0"](xs[0])
-            y = from_first + from_first
-            for source in range(1, target + 1):
-                y = y + self.paths[f"{target}_{source}"](xs[source])
-            coarser = self._from_coarser(xs, target)
-            fused.append(y if coarser is None else y + coarser)
-        return [F.relu(y) for y in fused]
-
-    def _from_coarser(self, xs: list[Tensor], target: int) -> Tensor | None:
-        total: Tensor | None = None
-        for source in range(self.count - 1, target, -1):
-            carried = self.paths[f"{target}_{source}"](xs[source])
-            total = self.upsample(carried if total is None else carried + total)
-        return total
-
-
 class BroadcastUpsample(nn.Module):
     """Nearest upsampling by a whole factor: ``(N, C, h, w)`` to ``(N, C, factor * h, factor * w)``."""
 
@@ -183,17 +127,9 @@ class BroadcastUpsample(nn.Module):
         return repeated.reshape(n, h * self.factor, w * self.factor, c).permute(0, 3, 1, 2)
 
 
-_EVERYWHERE: tuple[Step, ...] = (fold_batch_norms, hierarchical_fusion)
+# After what a network rewrites itself in `export_form`.
 STEPS: dict[str, tuple[Step, ...]] = {
-    "torchscript": _EVERYWHERE,
-    "onnx": _EVERYWHERE,
-    "executorch": (
-        fold_batch_norms,
-        to_nhwc_branches,
-        broadcast_weighting,
-        hierarchical_fusion,
-        broadcast_upsampling,
-        split_narrow_convolutions,
-        clamped_hardsigmoid,
-    ),
+    "torchscript": (),
+    "onnx": (),
+    "executorch": (broadcast_upsampling, split_narrow_convolutions, clamped_hardsigmoid),
 }

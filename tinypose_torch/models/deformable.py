@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# For `Network.mobile_limitation`.
+NOT_ON_PHONES = "XNNPACK has no deformable convolutions, and their accuracy in half precision was not measured"
+
 
 class DeformableConv(nn.Module):
     """A 3x3 convolution with predicted offsets and weights of its nine sampling points.

@@ -14,8 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.models.deformable import DeformableConv
+from tinypose_torch.geometry.nms import NO_NMS
+from tinypose_torch.models.base import Detector
+from tinypose_torch.models.config import DetectorConfig
+from tinypose_torch.models.deformable import NOT_ON_PHONES, DeformableConv
+from tinypose_torch.models.registry import register_model
 from tinypose_torch.models.timm_parts import timm_module
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 
 STRIDE = 4  # input pixels per cell of the maps
 MAX_OBJECTS = 500  # returned per image
@@ -110,13 +115,16 @@ class TrackedBoxes(NamedTuple):
     embeddings: Tensor
 
 
-class FairMOT(nn.Module):
+class FairMOT(Detector):
     """FairMOT with DLA-34.
 
     Args:
         num_classes: Number C of classes.
         num_identities: Of the training set: the classifier that the embeddings are trained with tells so many apart.
     """
+
+    mobile_limitation = NOT_ON_PHONES
+    paddle_names = "FairMOT"
 
     def __init__(self, num_classes: int = 1, num_identities: int = 14455) -> None:
         super().__init__()
@@ -142,9 +150,9 @@ class FairMOT(nn.Module):
         heatmap = self.heatmap(shared).sigmoid()
         return FairMOTMaps(heatmap, self.size(shared), self.offset(shared), self.appearance(shared))
 
-    def predict(self, x: Tensor) -> TrackedBoxes:
-        """RGB images ``(N, 3, H, W)`` in [0, 1] to objects by descending score."""
-        return decode_centres(self(x), MAX_OBJECTS)
+    def decode(self, outputs: FairMOTMaps) -> TrackedBoxes:
+        """Decode the maps to objects by descending score."""
+        return decode_centres(outputs, MAX_OBJECTS)
 
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
@@ -192,3 +200,21 @@ def _bilinear_enlargement(channels: int, scale: int) -> nn.ConvTranspose2d:
     with torch.no_grad():
         layer.weight.copy_(torch.outer(ramp, ramp).expand_as(layer.weight))
     return layer
+
+
+@register_model
+def fairmot() -> DetectorConfig:
+    """FairMOT with DLA-34, for pedestrians; its documented accuracy is of tracking."""
+    return DetectorConfig(
+        name="fairmot_dla34",
+        network=FairMOT,
+        input_size=(608, 1088),
+        weights=official_weights(f"{MODEL_HOST}mot/fairmot_dla34_30e_1088x608.pdparams"),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        strides=(STRIDE,),
+        nms=NO_NMS,
+        person_threshold=0.4,
+        letterbox=True,
+        embeddings=True,
+    )

@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinypose_torch.models.base import BottomUpNetwork
+from tinypose_torch.models.config import BottomUpConfig
 from tinypose_torch.models.hrnet import STEM, HRNetBackbone, basic_blocks
+from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 
 _BLOCKS = 4
 _SCALE_KERNEL = 9
@@ -55,7 +59,7 @@ class BottomUpStages(NamedTuple):
         return BottomUpMaps((coarse + self.fine_heatmaps) / 2, tags)
 
 
-class HigherHRNet(nn.Module):
+class HigherHRNet(BottomUpNetwork):
     """HigherHRNet for bottom-up pose estimation.
 
     Args:
@@ -65,9 +69,12 @@ class HigherHRNet(nn.Module):
         stem: See `HRNetBackbone`.
     """
 
+    paddle_names = "HigherHRNet"
+
     def __init__(self, width: int = 32, num_keypoints: int = 17, *, scale_maps: bool = False, stem: int = STEM) -> None:
         super().__init__()
         self.num_keypoints, self.scale_maps = num_keypoints, scale_maps
+        self.width, self.stem = width, stem
         self.backbone = HRNetBackbone(width, stem)
         self.coarse = nn.Conv2d(width, 2 * num_keypoints, 1)
         self.upsample = nn.Sequential(
@@ -97,6 +104,25 @@ class HigherHRNet(nn.Module):
         """Names of the modules whose shape depends on the number of keypoints."""
         return ("coarse", "upsample.0", "fine", "coarse_scale", "fine_scale")
 
+    def decode(self, outputs: BottomUpStages) -> BottomUpMaps:
+        """Heatmaps and tags of half the input's size."""
+        return outputs.combined()
+
+    def timm_backbone(self) -> str | None:
+        return "hrnet_w32" if (self.width, self.stem) == (32, STEM) else None
+
+
+def _config(name: str, size: int, coco_ap: float, *, scale_maps: bool = False) -> BottomUpConfig:
+    file = name.replace("higherhrnet_", "higherhrnet_hrnet_")
+    return BottomUpConfig(
+        name=name,
+        network=HigherHRNet,
+        arguments={"width": 32, "scale_maps": scale_maps},
+        input_size=(size, size),
+        weights=official_weights(f"{MODEL_HOST}keypoint/{file}.pdparams"),
+        coco_ap=coco_ap,
+    )
+
 
 def _scale_branch(width: int, num_keypoints: int) -> nn.Module:
     """Branch that predicts the scale of every keypoint's heatmap (SWAHR)."""
@@ -106,3 +132,14 @@ def _scale_branch(width: int, num_keypoints: int) -> nn.Module:
         nn.ReLU(),
         nn.Conv2d(num_keypoints, num_keypoints, _SCALE_KERNEL, padding=_SCALE_KERNEL // 2, groups=num_keypoints),
     )
+
+
+@register_model
+def higher_hrnet() -> list[BottomUpConfig]:
+    """HigherHRNet-w32, trained on COCO; and a narrow network without published weights, for small images."""
+    return [
+        _config("higherhrnet_w32_512", 512, coco_ap=67.1),
+        _config("higherhrnet_w32_640", 640, coco_ap=68.3),
+        _config("higherhrnet_w32_512_swahr", 512, coco_ap=68.9, scale_maps=True),
+        BottomUpConfig("higherhrnet_w16_192", HigherHRNet, (192, 192), {"width": 16, "stem": 32}),
+    ]

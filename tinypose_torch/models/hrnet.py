@@ -12,7 +12,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
+from tinypose_torch.models.base import TopDownNetwork
+from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.models.layers import ConvNormAct
+from tinypose_torch.models.registry import register_model
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
 from tinypose_torch.utils.hints import install_hint
 
 MODULES_PER_STAGE = (1, 4, 3)
@@ -62,7 +67,7 @@ class HRNetBackbone(nn.Module):
         return branches[0]
 
 
-class HRNet(nn.Module):
+class HRNet(TopDownNetwork):
     """HRNet for top-down pose estimation.
 
     Args:
@@ -70,8 +75,11 @@ class HRNet(nn.Module):
         num_keypoints: Number K of heatmaps.
     """
 
+    paddle_names = "HRNet"
+
     def __init__(self, width: int = 32, num_keypoints: int = 17) -> None:
         super().__init__()
+        self.width = width
         self.backbone = HRNetBackbone(width)
         self.final_conv = nn.Conv2d(width, num_keypoints, 1)
 
@@ -83,6 +91,30 @@ class HRNet(nn.Module):
     def head_prefixes() -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of keypoints."""
         return ("final_conv",)
+
+    def timm_backbone(self) -> str | None:
+        return "hrnet_w32" if self.width == 32 else None
+
+
+def _config(
+    name: str,
+    size: tuple[int, int],
+    coco_ap: float | None,
+    skeleton: Skeleton = COCO17,
+    pckh: float | None = None,
+    strict_pckh: float | None = None,
+) -> TopDownConfig:
+    return TopDownConfig(
+        name=name,
+        network=HRNet,
+        arguments={"width": 32},
+        input_size=size,
+        weights=official_weights(f"{MODEL_HOST}keypoint/{name}.pdparams"),
+        coco_ap=coco_ap,
+        skeleton=skeleton,
+        pckh=pckh,
+        strict_pckh=strict_pckh,
+    )
 
 
 def _bottlenecks(stem: int) -> tuple[nn.Module, int]:
@@ -129,3 +161,15 @@ def _import_timm() -> tuple[Any, Any]:
     except ImportError as error:
         raise RuntimeError(f"{error}; HRNet is built from timm's blocks: {install_hint('hrnet')}") from None
     return hrnet, resnet
+
+
+@register_model
+def hrnet() -> list[TopDownConfig]:
+    """HRNet-w32, trained on COCO or MPII."""
+    return [
+        _config("hrnet_w32_256x192", (256, 192), coco_ap=76.9),
+        _config("hrnet_w32_384x288", (384, 288), coco_ap=77.8),
+        _config("dark_hrnet_w32_256x192", (256, 192), coco_ap=78.0),
+        _config("dark_hrnet_w32_384x288", (384, 288), coco_ap=78.3),
+        _config("hrnet_w32_256x256_mpii", (256, 256), None, MPII16, pckh=90.6, strict_pckh=38.5),
+    ]

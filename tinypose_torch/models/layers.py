@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from torch import Tensor, nn
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 
 class ConvNormAct(nn.Module):
@@ -30,6 +35,20 @@ class ConvNormAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(self.norm(self.conv(x)))
+
+
+def norm_parameters(network: nn.Module) -> list[str]:
+    """Names of the parameters of batch norms."""
+    norms = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    return [f"{name}.{kind}" for name in norms for kind in ("weight", "bias")]
+
+
+def replace_modules(network: nn.Module, kind: type[Kind], build: Callable[[Kind], nn.Module]) -> nn.Module:
+    """Put what ``build`` makes of it in the place of every module of a kind."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, kind):
+            network.set_submodule(name, build(module))
+    return network
 
 
 def channel_shuffle(x: Tensor, groups: int = 2) -> Tensor:

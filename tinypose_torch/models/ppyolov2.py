@@ -5,16 +5,26 @@ Huang et al., "PP-YOLOv2: A Practical Object Detector", arXiv 2104.10419, 2021. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.models.deformable import DeformableConv
-from tinypose_torch.models.layers import ConvNormAct
+from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
+from tinypose_torch.models.base import Detector
+from tinypose_torch.models.config import DetectorConfig
+from tinypose_torch.models.constants import COCO_CLASSES
+from tinypose_torch.models.deformable import NOT_ON_PHONES, DeformableConv
+from tinypose_torch.models.layers import ConvNormAct, norm_parameters
 from tinypose_torch.models.picodet import DecodedBoxes
+from tinypose_torch.models.registry import register_model
 from tinypose_torch.models.timm_parts import timm_module
+from tinypose_torch.models.weights import MODEL_HOST, official_weights
+
+if TYPE_CHECKING:
+    from tinypose_torch.losses.assigners import Targets
 
 STRIDES = (32, 16, 8)
 # Width and height in pixels of the network's input, of the levels of these strides.
@@ -134,12 +144,15 @@ class PathAggregation(nn.Module):
         return outputs
 
 
-class PPYOLOv2(nn.Module):
+class PPYOLOv2(Detector):
     """PP-YOLOv2 with ResNet-50-vd.
 
     Args:
         num_classes: Number C of classes.
     """
+
+    mobile_limitation = NOT_ON_PHONES
+    paddle_names = "PPYOLOv2"
 
     def __init__(self, num_classes: int = 80) -> None:
         super().__init__()
@@ -158,21 +171,45 @@ class PPYOLOv2(nn.Module):
         """
         return [output(level) for output, level in zip(self.outputs, self.neck(self.backbone(x)), strict=True)]
 
-    def predict(self, x: Tensor) -> DecodedBoxes:
-        """Normalised RGB images ``(N, 3, H, W)`` to scores and boxes, before NMS."""
-        return decode_yolo(self(x))
+    def decode(self, outputs: Sequence[Tensor]) -> DecodedBoxes:
+        """Decode the outputs to scores and boxes before NMS."""
+        return decode_yolo(outputs)
 
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
         return tuple(f"outputs.{level}" for level in range(len(STRIDES)))
 
-    def class_rows(self, index: int) -> list[int]:
-        """Output channels of a class."""
+    def head_rows(self, index: int) -> list[int]:
         return [row + 1 + index for row in self.object_rows()]
+
+    def prior_rows(self) -> list[int]:
+        return super().prior_rows() + self.object_rows()
 
     def object_rows(self) -> list[int]:
         """Output channels of the objectness."""
         return [PER_CELL + box * (5 + self.num_classes) + 4 for box in range(PER_CELL)]
+
+    def no_weight_decay(self) -> Collection[str]:
+        """The batch norms."""
+        return norm_parameters(self)
+
+    def timm_backbone(self) -> str | None:
+        return "resnet50d"
+
+    def loss(
+        self,
+        outputs: Sequence[Tensor],
+        targets: Targets,
+        image_size: tuple[int, int],
+        *,
+        use_atss: bool,
+        atss_topk: int,
+    ) -> dict[str, Tensor]:
+        from tinypose_torch.losses.yolo import assign_to_anchors, yolo_loss  # imports this module
+
+        assigned = assign_to_anchors(targets, image_size, self.num_classes)
+        loss = yolo_loss([raw.float() for raw in outputs], targets, assigned)
+        return {"loss": loss.total, **loss._asdict()}
 
 
 def split_level(raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,3 +256,18 @@ def decode_yolo(levels: Sequence[Tensor]) -> DecodedBoxes:
 
 def _conv(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1) -> ConvNormAct:
     return ConvNormAct(in_channels, out_channels, kernel, stride, activation=nn.Mish)
+
+
+@register_model
+def ppyolov2() -> DetectorConfig:
+    """PP-YOLOv2 with ResNet-50-vd, trained on COCO."""
+    return DetectorConfig(
+        name="ppyolov2_r50vd_dcn",
+        network=PPYOLOv2,
+        input_size=(640, 640),
+        weights=official_weights(f"{MODEL_HOST}ppyolov2_r50vd_dcn_365e_coco.pdparams"),
+        coco_ap=49.5,
+        class_names=COCO_CLASSES,
+        strides=STRIDES,
+        nms=MatrixNMSConfig(),
+    )

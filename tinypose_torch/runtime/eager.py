@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 import torch
-from torch import nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, entry_of
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.metadata import ExportMetadata
 
@@ -26,8 +26,8 @@ class EagerRunner(Runner):
     backend = "eager"
     dynamic_shape = True
 
-    def __init__(self, network: nn.Module, device: str | torch.device = "cpu") -> None:
-        self.metadata = ExportMetadata(entry_of(network), False, False, None, "fp32", {"torch": torch.__version__})
+    def __init__(self, network: Network, device: str | torch.device = "cpu") -> None:
+        self.metadata = ExportMetadata(config_of(network), False, False, None, "fp32", {"torch": torch.__version__})
         self.device = check_device(device)
         self.network = network.eval().to(self.device)
 
@@ -35,13 +35,7 @@ class EagerRunner(Runner):
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         check_fork()
         x = torch.from_numpy(batch).to(self.device)
-        outputs: tuple[torch.Tensor, ...]
-        if isinstance(self.metadata.entry, DetectorEntry):
-            outputs = tuple(self.network.predict(x))  # type: ignore[operator]
-        elif isinstance(self.metadata.entry, BottomUpEntry):
-            outputs = self.network(x).combined()
-        else:
-            outputs = (self.network(x),)
+        outputs = self.network.predict(x)
         return tuple(output.cpu().numpy() for output in outputs)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import UnknownModelError, get_entry
 from tinypose_torch.checkpoints.descriptions import (
     check_class_names,
     check_count,
@@ -23,10 +22,11 @@ from tinypose_torch.checkpoints.descriptions import (
     parse_description,
     required,
 )
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
 from tinypose_torch.codecs.associative_embedding import GroupingConfig
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
+from tinypose_torch.models.registry import UnknownModelError, get_config
 
 FORMAT = "tinypose-torch export 1"
 _GROUPING_KEYS = {"max_people": "most_people", "score_threshold": "heat_threshold", "tag_threshold": "tag_threshold"}
@@ -37,7 +37,7 @@ class ExportMetadata:
     """Description of an exported file.
 
     Attributes:
-        entry: The model's catalogue entry as it was exported.
+        config: The model's config as it was exported.
         takes_images: uint8 ``(N, H, W, 3)`` RGB in; else normalised float32 ``(N, 3, H, W)``.
         decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Bottom-up networks give heatmaps and tags,
             detectors scores and boxes.
@@ -46,7 +46,7 @@ class ExportMetadata:
         versions: Of the packages that made the file.
     """
 
-    entry: Entry
+    config: ModelConfig
     takes_images: bool
     decodes: bool
     batch: int | None
@@ -55,41 +55,22 @@ class ExportMetadata:
 
     def to_json(self) -> str:
         """The description as JSON; readable for other programs too."""
-        entry = self.entry
+        config = self.config
         facts: dict[str, Any] = {
             "format": FORMAT,
-            "model": entry.name,
-            "task": entry.task,
+            "model": config.name,
+            "task": config.task,
             "input": {
                 "kind": "uint8 NHWC RGB" if self.takes_images else "float32 NCHW RGB, normalised",
-                "size": list(entry.input_size),
+                "size": list(config.input_size),
                 "batch": self.batch,
-                "mean": list(entry.mean),
-                "std": list(entry.std),
+                "mean": list(config.mean),
+                "std": list(config.std),
             },
             "precision": self.precision,
             "versions": self.versions,
         }
-        if isinstance(entry, PoseEntry):
-            facts["output"] = "keypoints: x, y (input pixels), score" if self.decodes else "heatmaps, stride 4"
-            facts["decodes"] = self.decodes
-            facts["keypoint_threshold"] = entry.keypoint_threshold
-            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-        elif isinstance(entry, BottomUpEntry):
-            facts["output"] = "heatmaps and tags, stride 2, to be grouped"
-            facts["keypoint_threshold"] = entry.keypoint_threshold
-            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-            facts["grouping"] = {key: getattr(entry.grouping, name) for name, key in _GROUPING_KEYS.items()}
-        elif isinstance(entry, DetectorEntry):
-            facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
-            if entry.embeddings:
-                facts["output"] += "; embeddings (N, A, 128)"
-            facts["letterbox"] = entry.letterbox
-            facts["class_names"] = list(entry.class_names)
-            facts["person_class"] = entry.person_class
-            facts["person_threshold"] = entry.person_threshold
-            facts["suppression"] = dataclasses.asdict(entry.suppression)
-        return json.dumps(facts)
+        return json.dumps(facts | _DESCRIBE[config.task](config, self.decodes))
 
     @classmethod
     def from_json(cls, text: str) -> ExportMetadata:
@@ -109,8 +90,8 @@ class ExportMetadata:
     @classmethod
     def _from_facts(cls, facts: dict[str, Any]) -> ExportMetadata:
         given = check_mapping(required(facts, "input"), "input")
-        official = get_entry(check_text(required(facts, "model"), "model"))
-        entry = dataclasses.replace(
+        official = get_config(check_text(required(facts, "model"), "model"))
+        config = dataclasses.replace(
             official,
             input_size=check_input_size(required(given, "size")),
             mean=check_triple(required(given, "mean"), "mean", -1e6),
@@ -120,7 +101,7 @@ class ExportMetadata:
         batch = required(given, "batch")
         versions = check_mapping(required(facts, "versions"), "versions")
         return cls(
-            entry,
+            config,
             takes_images=check_text(required(given, "kind"), "input kind").startswith("uint8"),
             decodes=check_flag(facts.get("decodes", False), "decodes"),
             batch=None if batch is None else check_count(batch, "batch", 1, MAX_BATCH),
@@ -159,28 +140,76 @@ def _readable() -> Iterator[None]:
         raise CheckpointError(f"carries no description that can be read ({plain(error, 1000)})") from None
 
 
-def _task_facts(facts: dict[str, Any], official: ModelEntry) -> dict[str, Any]:
+def _task_facts(facts: dict[str, Any], official: ModelConfig) -> dict[str, Any]:
     """What a description says beside the input, of the model's task."""
     if required(facts, "task") != official.task:
         raise CheckpointError(f"task {shown(facts['task'])}; {official.name} is for {official.task}")
-    if not isinstance(official, DetectorEntry):
-        shared = {
-            "skeleton": check_skeleton(required(facts, "skeleton")),
-            "keypoint_threshold": check_number(required(facts, "keypoint_threshold"), "keypoint_threshold"),
-        }
-        if not isinstance(official, BottomUpEntry):
-            return shared
-        names = {key: name for name, key in _GROUPING_KEYS.items()}
-        settings = check_mapping(required(facts, "grouping"), "grouping")
-        grouping = check_settings(
-            GroupingConfig, {names.get(key, key): value for key, value in settings.items()}, "grouping"
-        )
-        check_count(grouping.max_people, "grouping.most_people", 1, MAX_PEOPLE)
-        return {**shared, "grouping": grouping}
+    return _READ[official.task](facts, official)
+
+
+def _describe_keypoints(config: KeypointConfig) -> dict[str, Any]:
+    return {"keypoint_threshold": config.keypoint_threshold, "skeleton": dataclasses.asdict(config.skeleton)}
+
+
+def _describe_top_down(config: TopDownConfig, decodes: bool) -> dict[str, Any]:
+    heatmaps = f"heatmaps, stride {config.heatmap_stride}"
+    output = "keypoints: x, y (input pixels), score" if decodes else heatmaps
+    return {"output": output, "decodes": decodes, **_describe_keypoints(config)}
+
+
+def _describe_bottom_up(config: BottomUpConfig, decodes: bool) -> dict[str, Any]:
+    output = "heatmaps and tags, stride 2, to be grouped"
+    grouping = {key: getattr(config.grouping, name) for name, key in _GROUPING_KEYS.items()}
+    return {"output": output, **_describe_keypoints(config), "grouping": grouping}
+
+
+def _describe_detector(config: DetectorConfig, decodes: bool) -> dict[str, Any]:
+    output = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
+    return {
+        "output": output + ("; embeddings (N, A, 128)" if config.embeddings else ""),
+        "letterbox": config.letterbox,
+        "class_names": list(config.class_names),
+        "person_class": config.person_class,
+        "person_threshold": config.person_threshold,
+        "suppression": dataclasses.asdict(config.nms),
+    }
+
+
+def _read_keypoints(facts: dict[str, Any], official: ModelConfig) -> dict[str, Any]:
+    return {
+        "skeleton": check_skeleton(required(facts, "skeleton")),
+        "keypoint_threshold": check_number(required(facts, "keypoint_threshold"), "keypoint_threshold"),
+    }
+
+
+def _read_bottom_up(facts: dict[str, Any], official: ModelConfig) -> dict[str, Any]:
+    shared = _read_keypoints(facts, official)
+    names = {key: name for name, key in _GROUPING_KEYS.items()}
+    settings = check_mapping(required(facts, "grouping"), "grouping")
+    grouping = check_settings(
+        GroupingConfig, {names.get(key, key): value for key, value in settings.items()}, "grouping"
+    )
+    check_count(grouping.max_people, "grouping.most_people", 1, MAX_PEOPLE)
+    return {**shared, "grouping": grouping}
+
+
+def _read_detector(facts: dict[str, Any], official: DetectorConfig) -> dict[str, Any]:
     names, person = check_class_names(required(facts, "class_names")), required(facts, "person_class")
     return {
         "class_names": names,
         "person_class": None if person is None else check_count(person, "person_class", 0, len(names) - 1),
         "person_threshold": check_number(required(facts, "person_threshold"), "person_threshold"),
-        "suppression": check_settings(type(official.suppression), required(facts, "suppression"), "suppression"),
+        "nms": check_settings(type(official.nms), required(facts, "suppression"), "suppression"),
     }
+
+
+_DESCRIBE: dict[str, Callable[[Any, bool], dict[str, Any]]] = {
+    "pose": _describe_top_down,
+    "bottom-up pose": _describe_bottom_up,
+    "detection": _describe_detector,
+}
+_READ: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
+    "pose": _read_keypoints,
+    "bottom-up pose": _read_bottom_up,
+    "detection": _read_detector,
+}

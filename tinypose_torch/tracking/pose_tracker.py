@@ -163,12 +163,12 @@ def _own_poses(poses: Poses) -> set[int]:
 def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
     if isinstance(estimator, BottomUpEstimator):
         threshold = _MIN_BOTTOM_UP_SCORE
-    elif estimator.detector_entry is None:
+    elif estimator.detector_config is None:
         return BYTETRACK_SETTINGS
     else:
         assert estimator.detection_threshold is not None
         threshold = estimator.detection_threshold
-        if estimator.detector_entry.embeddings:
+        if estimator.detector_config.embeddings:
             return TrackerSettings(high_thresh=threshold, low_thresh=threshold)
     return dataclasses.replace(
         BYTETRACK_SETTINGS, high_thresh=threshold, low_thresh=min(BYTETRACK_SETTINGS.low_thresh, threshold)
@@ -176,7 +176,7 @@ def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSetti
 
 
 def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
-    return isinstance(estimator, PoseEstimator) and estimator.detector_entry is not None
+    return isinstance(estimator, PoseEstimator) and estimator.detector_config is not None
 
 
 def _upright(box: Array) -> bool:

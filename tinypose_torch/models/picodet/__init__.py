@@ -2,5 +2,6 @@
 
 from tinypose_torch.models.picodet.detector import DecodedBoxes, PicoDet, decode_levels
 from tinypose_torch.models.picodet.heads import LevelOutput
+from tinypose_torch.models.picodet.variants import picodet
 
-__all__ = ["DecodedBoxes", "LevelOutput", "PicoDet", "decode_levels"]
+__all__ = ["DecodedBoxes", "LevelOutput", "PicoDet", "decode_levels", "picodet"]

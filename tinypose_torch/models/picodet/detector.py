@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tinypose_torch.models.base import Decoder, Detector
+from tinypose_torch.models.layers import norm_parameters
 from tinypose_torch.models.picodet.backbones import ESNet, LCNet
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput, PicoDetHead
 from tinypose_torch.models.picodet.necks import CSPBlock, PicoDetNeck, lc_block
+
+if TYPE_CHECKING:
+    from tinypose_torch.losses.assigners import Targets
 
 STRIDES = (8, 16, 32, 64)
 
@@ -27,7 +32,7 @@ class DecodedBoxes(NamedTuple):
     boxes: Tensor
 
 
-class PicoDet(nn.Module):
+class PicoDet(Detector):
     """PicoDet of either generation.
 
     Args:
@@ -38,6 +43,8 @@ class PicoDet(nn.Module):
         num_classes: Number C of classes.
         channel_ratio: The 13 inner widths of ESNet; not for LCNet.
     """
+
+    paddle_names = "PicoDet"
 
     def __init__(
         self,
@@ -52,6 +59,7 @@ class PicoDet(nn.Module):
         if backbone not in ("lcnet", "esnet"):
             raise ValueError(f"unknown PicoDet backbone {backbone!r}; choose 'lcnet' or 'esnet'")
         aligned = self.aligned = backbone == "lcnet"
+        self.scale = scale
         self.backbone = LCNet(scale) if aligned else ESNet(scale, channel_ratio)
         self.neck = PicoDetNeck(self.backbone.out_channels, channels, lc_block if aligned else CSPBlock)
         self.head = PicoDetHead(channels, num_convs, num_classes, aligned)
@@ -60,13 +68,58 @@ class PicoDet(nn.Module):
         """Normalised RGB images ``(N, 3, H, W)``, H and W divisible by 64 or 32, to raw predictions per level."""
         return self.head(self.neck(self.backbone(x)))
 
-    def predict(self, x: Tensor) -> DecodedBoxes:
-        """Normalised RGB images ``(N, 3, H, W)`` to scores and boxes, before non-maximum suppression."""
-        return decode_levels(self(x))
+    def decode(self, outputs: Sequence[LevelOutput]) -> DecodedBoxes:
+        """Decode the outputs to scores and boxes before NMS."""
+        return decode_levels(outputs)
 
     def head_prefixes(self) -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of classes."""
         return tuple(f"head.predictors.{level}.{'cls' if self.aligned else 'output'}" for level in range(len(STRIDES)))
+
+    def no_weight_decay(self) -> Collection[str]:
+        """The batch norms of the backbone, the towers, and most of the 2022 neck, as in PaddleDetection."""
+
+        def exempt(name: str) -> bool:
+            in_neck = self.aligned and (name.startswith("neck.top_down_blocks.") or ".block." in name)
+            return name.startswith(("backbone.", "head.towers.")) or in_neck
+
+        return [name for name in norm_parameters(self) if exempt(name)]
+
+    def timm_backbone(self) -> str | None:
+        return "lcnet_075" if self.aligned and self.scale == 0.75 else None
+
+    def export_decoder(self, input_size: tuple[int, int]) -> Decoder:
+        from tinypose_torch.models.picodet.export import BoxDecoding  # imports this module
+
+        return BoxDecoding(input_size)
+
+    def loss(
+        self,
+        outputs: Sequence[LevelOutput],
+        targets: Targets,
+        image_size: tuple[int, int],
+        *,
+        use_atss: bool,
+        atss_topk: int,
+    ) -> dict[str, Tensor]:
+        from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss  # imports this module
+
+        loss = (
+            task_aligned_loss(outputs, targets, use_atss, atss_topk) if self.aligned else legacy_loss(outputs, targets)
+        )
+        return {"loss": loss.total, **loss._asdict()}
+
+    def outputs_of_layers(self, layers: Mapping[str, Tensor]) -> list[LevelOutput]:
+        levels: list[LevelOutput] = []
+        for prefix in (f"head.predictors.{level}" for level in range(len(STRIDES))):
+            if self.aligned:
+                align = layers[f"{prefix}.align.1.norm"]
+                levels.append(LevelOutput(layers[f"{prefix}.cls"], layers[f"{prefix}.reg"], align))
+            else:
+                both = layers[f"{prefix}.output"]
+                classes = both.shape[1] - 4 * BINS
+                levels.append(LevelOutput(both[:, :classes], both[:, classes:], None))
+        return levels
 
 
 def decode_levels(levels: Sequence[LevelOutput]) -> DecodedBoxes:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.models.lite_hrnet import (
+from tinypose_torch.models.lite_hrnet.network import (
     CrossResolutionWeighting,
     Fusion,
     LiteHRNetBackbone,

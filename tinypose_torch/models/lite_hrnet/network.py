@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinypose_torch.models.base import TopDownNetwork
 from tinypose_torch.models.layers import ConvNormAct, channel_shuffle, half_channels
 
 BLOCKS_PER_MODULE = 2
@@ -286,13 +287,15 @@ class LiteHRNetBackbone(nn.Module):
         return self.head_layer(branches)[0]
 
 
-class LiteHRNet(nn.Module):
+class LiteHRNet(TopDownNetwork):
     """Lite-HRNet for top-down pose estimation.
 
     Args:
         variant: A key of ``VARIANTS``.
         num_keypoints: Number K of heatmaps.
     """
+
+    paddle_names = "LiteHRNet"
 
     def __init__(self, variant: str, num_keypoints: int = 17) -> None:
         super().__init__()
@@ -307,3 +310,9 @@ class LiteHRNet(nn.Module):
     def head_prefixes() -> tuple[str, ...]:
         """Names of the modules whose shape depends on the number of keypoints."""
         return ("final_conv",)
+
+    def export_form(self, format_name: str, precision: str) -> LiteHRNet:
+        # imported here because its modules rewrite those of this file
+        from tinypose_torch.models.lite_hrnet.export import rewrite_for_export
+
+        return rewrite_for_export(self, format_name, precision)
