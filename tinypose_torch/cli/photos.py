@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.estimators import bottom_up
+from tinypose_torch.estimators import bottom_up, top_down
 from tinypose_torch.models.config import ModelConfig
 
 _BY_TASK: dict[str, Callable[[str, Any], np.ndarray]] = {
