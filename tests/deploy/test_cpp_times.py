@@ -53,7 +53,7 @@ def write_mjpg(path):
 def write_elementary_stream(path):
     """A stream without timestamps, which says its rate."""
     with av.open(str(path), "w", format="h264") as file:
-        stream = file.add_stream("libx264", rate=10)
+        stream = file.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
         for index in range(6):
             picture = np.roll(gradient_image(), 3 * index, axis=1)

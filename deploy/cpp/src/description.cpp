@@ -69,13 +69,11 @@ bool check_flag(const Json& value, const std::string& name) {
 
 std::string check_text(const Json& value, const std::string& name) {
     const auto* text = value.get<std::string>();
-    size_t characters = 0;
+    size_t characters = 0, length = 0;
     bool right = text != nullptr;
-    for (size_t at = 0; right && at < text->size(); at += utf8_length(*text, at)) {
-        const auto first = static_cast<unsigned char>((*text)[at]);
-        const bool control = first < 32 || first == 127 ||
-                             (first == 0xC2 && static_cast<unsigned char>((*text)[at + 1]) < 0xA0);
-        right = !control && ++characters <= MAX_TEXT;
+    for (size_t at = 0; right && at < text->size(); at += length) {
+        length = utf8_length(*text, at);
+        right = !is_control(text->substr(at, length)) && ++characters <= MAX_TEXT;
     }
     if (!right) refuse(name, value, "at most " + std::to_string(MAX_TEXT) + " characters without control characters");
     return *text;

@@ -19,6 +19,7 @@ std::vector<char> read_file(const std::string& path) {
     std::error_code problem;
     const auto kind = fs::status(path, problem).type();
     if (kind == fs::file_type::not_found) throw Error("cannot open " + path + ": there is no such file");
+    if (kind == fs::file_type::none) throw Error("cannot open " + path + ": " + problem.message());
     if (kind == fs::file_type::directory) throw Error(path + ": is a folder, not a file");
     if (kind != fs::file_type::regular) throw Error(path + ": is not a regular file that can be read");
     const uintmax_t size = fs::file_size(path, problem);

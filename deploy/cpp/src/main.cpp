@@ -110,6 +110,12 @@ std::vector<Output> choose_outputs(const Options& options, const std::vector<fs:
     return overlays;
 }
 
+void open_writer(cv::VideoWriter& writer, const fs::path& path, double fps, const cv::Size& size) {
+    if (writer.open(path.string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'), fps, size)) return;
+    throw Error("cannot write a video of " + std::to_string(size.width) + "x" + std::to_string(size.height) + " to " +
+                path.parent_path().string());
+}
+
 class Program {
 public:
     explicit Program(const Options& options)
@@ -152,7 +158,7 @@ public:
     void video() {
         const std::string source = sources_[0].string();
         const fs::path target = overlays_[0].second;
-        PendingFile pending(target);
+        std::unique_ptr<PendingFile> pending;
         int count = 0;
         {
             const QuietLibraries quiet;
@@ -161,16 +167,16 @@ public:
             for (cv::Mat bgr; reader.read(bgr); ++count) {
                 check_interruption();
                 find_people(source, FrameFacts{count, reader.time()}, bgr);
-                if (!writer.isOpened() && !writer.open(pending.path().string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'),
-                                                       reader.fps(), bgr.size())) {
-                    throw Error("cannot write " + target.string());
+                if (!pending) {
+                    pending = std::make_unique<PendingFile>(target);
+                    open_writer(writer, pending->path(), reader.fps(), bgr.size());
                 }
                 writer.write(bgr);
             }
         }
         if (count == 0) throw Error(source + ": no frames that can be read");
-        mark_mp4(pending.path());
-        pending.commit();
+        mark_mp4(pending->path());
+        pending->commit();
         std::cout << source << ": " << count << " frames -> " << target.string() << "\n";
     }
 

@@ -154,7 +154,7 @@ void check_outputs(const std::vector<Output>& outputs, const std::vector<fs::pat
 PendingFile::PendingFile(const fs::path& target) : target_(target) {
     static int count = 0;
     const fs::path folder = fs::absolute(target).parent_path();
-    fs::create_directories(folder);
+    made_folder_ = fs::create_directories(folder);
     temporary_ = folder / (".tinypose." + std::to_string(::getpid()) + "." + std::to_string(++count) + ".tmp" +
                            target.extension().string());
 }
@@ -162,6 +162,7 @@ PendingFile::PendingFile(const fs::path& target) : target_(target) {
 PendingFile::~PendingFile() {
     std::error_code ignored;
     fs::remove(temporary_, ignored);
+    if (made_folder_) fs::remove(temporary_.parent_path(), ignored);  // only if it is empty
 }
 
 void PendingFile::commit() {

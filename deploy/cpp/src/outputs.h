@@ -40,6 +40,7 @@ public:
 
 private:
     std::filesystem::path target_, temporary_;
+    bool made_folder_;
 };
 
 // Writes an overlay as PNG, with the mark that `is_overlay` looks for. Throws Error.

@@ -13,20 +13,13 @@ std::string hexadecimal(const char* format, unsigned value) {
     return text;
 }
 
-// The text with `escape` of every invalid byte, and `replace` of every byte below 32 and every quote and backslash.
-template <typename Escape, typename Replace>
-std::string mapped(const std::string& text, Escape escape, Replace replace) {
+// The text with `invalid` of every byte that is not UTF-8, and `replaced` of every character.
+template <typename Invalid, typename Replaced>
+std::string mapped(const std::string& text, Invalid invalid, Replaced replaced) {
     std::string result;
     for (size_t at = 0; at < text.size();) {
         const size_t length = utf8_length(text, at);
-        const auto byte = static_cast<unsigned char>(text[at]);
-        if (length == 0) {
-            result += escape(byte);
-        } else if (byte < 32 || byte == 127 || byte == '"' || byte == '\\') {
-            result += replace(byte);
-        } else {
-            result.append(text, at, length);
-        }
+        result += length == 0 ? invalid(static_cast<unsigned char>(text[at])) : replaced(text.substr(at, length));
         at += std::max<size_t>(length, 1);
     }
     return result;
@@ -49,24 +42,29 @@ size_t utf8_length(const std::string& text, size_t at) {
     return wrong ? 0 : length;
 }
 
+bool is_control(const std::string& character) {
+    const auto first = static_cast<unsigned char>(character[0]);
+    return first < 32 || first == 127 || (first == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0);
+}
+
 std::string printable(const std::string& text) {
     return mapped(
         text, [](unsigned byte) { return hexadecimal("\\udc%02x", byte); },
-        [](unsigned byte) -> std::string {
-            if (byte == '\n') return "\\n";
-            return byte < 32 || byte == 127 ? hexadecimal("\\x%02x", byte) : std::string(1, static_cast<char>(byte));
+        [](const std::string& character) {
+            if (character == "\n") return std::string("\\n");
+            return is_control(character) ? hexadecimal("\\x%02x", static_cast<unsigned char>(character.back())) : character;
         });
 }
 
 std::string quoted(const std::string& text) {
-    return '"' +
-           mapped(
-               text, [](unsigned byte) { return hexadecimal("\\\\udc%02x", byte); },
-               [](unsigned byte) -> std::string {
-                   if (byte == 127) return "\x7f";
-                   return byte < 32 ? hexadecimal("\\u%04x", byte) : std::string{'\\', static_cast<char>(byte)};
-               }) +
-           '"';
+    const std::string content = mapped(
+        text, [](unsigned byte) { return hexadecimal("\\\\udc%02x", byte); },
+        [](const std::string& character) {
+            if (character == "\"" || character == "\\") return std::string("\\").append(character);
+            const auto first = static_cast<unsigned char>(character[0]);
+            return first < 32 ? hexadecimal("\\u%04x", first) : character;
+        });
+    return '"' + content + '"';
 }
 
 std::string shortened(const std::string& text, size_t bytes) {

@@ -15,6 +15,9 @@ struct Error : std::runtime_error {
 // Bytes of the UTF-8 character at a position; 0 if the bytes there are not valid UTF-8.
 size_t utf8_length(const std::string& text, size_t at);
 
+// Whether a UTF-8 character is a control character.
+bool is_control(const std::string& character);
+
 // The text on one line of valid UTF-8: control characters and invalid bytes are escaped, as in "\n" and "\udcff".
 std::string printable(const std::string& text);
 
