@@ -1,7 +1,6 @@
 #include "description.h"
 
 #include <cstdio>
-#include <limits>
 #include <set>
 
 #include "json.h"
@@ -46,8 +45,8 @@ const Json::List& check_list(const Json& value, const std::string& name, size_t 
 double check_number(const Json& value, const std::string& name, double low = -MAX_NUMBER, double high = MAX_NUMBER) {
     const auto* integer = value.get<int64_t>();
     const auto* real = value.get<double>();
-    const double number = integer ? static_cast<double>(*integer) : real ? *real : std::numeric_limits<double>::quiet_NaN();
-    if (!(number >= low && number <= high)) refuse(name, value, "a number " + range(low, high));
+    const double number = integer ? static_cast<double>(*integer) : real ? *real : 0;
+    if ((!integer && !real) || number < low || number > high) refuse(name, value, "a number " + range(low, high));
     return number;
 }
 
@@ -92,7 +91,7 @@ const Json& optional(const Json::Object& facts, const std::string& name, const J
 
 void check_names(const Json::Object& facts, const std::string& what, const std::set<std::string>& known) {
     for (const auto& [name, value] : facts) {
-        if (!known.count(name)) throw Unreadable(what + " has no setting '" + printable(shortened(name, MAX_TEXT)) + "'");
+        if (!known.count(name)) throw Unreadable(what + " has no setting '" + shortened(name, MAX_TEXT) + "'");
     }
 }
 
@@ -167,8 +166,8 @@ void read_detector(const Json::Object& facts, const std::string& path, Descripti
     description.letterbox = check_flag(optional(facts, "letterbox", no), "letterbox");
     const Json& rule = required(facts, "suppression");
     if (check_object(rule, "suppression").count("post_threshold")) {
-        throw Error(path + ": is " + description.model + ", which needs matrix NMS; this program has none. Export another "
-                    "detector, such as picodet_s_192_lcnet_pedestrian");
+        throw Error(path + ": is " + description.model + ", which needs matrix NMS; this program has none. "
+                    "Export another detector, such as picodet_s_192_lcnet_pedestrian");
     }
     description.suppression = read_suppression(rule);
 }
@@ -200,7 +199,8 @@ Description read_network(const Json& json, const std::string& path) {
     const auto& facts = check_object(json, "description");
     const Json& format = required(facts, "format");
     if (!format.get<std::string>() || *format.get<std::string>() != FORMAT) {
-        throw Error(path + ": was made for " + shown(format) + "; this program reads '" + FORMAT + "'. Export it again");
+        throw Error(path + ": was made for " + shown(format) + "; this program reads '" + FORMAT +
+                    "'. Export it again");
     }
     Description description;
     description.model = check_text(required(facts, "model"), "model");

@@ -31,8 +31,8 @@ struct Description {
     Suppression suppression;
 };
 
-// Reads the JSON of an exported file, with the checks of tinypose_torch/runtime/metadata.py. With several methods, picks
-// the one that does `task`. Throws Error.
+// Reads the JSON of an exported file, with the checks of tinypose_torch/runtime/metadata.py. With several methods,
+// picks the one that does `task`. Throws Error.
 Description read_description(const std::string& json, const std::string& task, const std::string& path);
 
 }  // namespace tinypose

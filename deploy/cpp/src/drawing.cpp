@@ -33,12 +33,14 @@ void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const Descript
             if (from.score < threshold || to.score < threshold) continue;
             const cv::Scalar one = colour_of(skeleton.keypoint_names.at(a));
             const cv::Scalar other = colour_of(skeleton.keypoint_names.at(b));
-            cv::line(bgr, drawable(from.point), drawable(to.point), one == other ? one : MIDDLE, thickness, cv::LINE_AA);
+            cv::line(bgr, drawable(from.point), drawable(to.point), one == other ? one : MIDDLE, thickness,
+                     cv::LINE_AA);
         }
         for (size_t i = 0; i < person.keypoints.size(); ++i) {
             const Keypoint& keypoint = person.keypoints[i];
             if (keypoint.score < threshold) continue;
-            cv::circle(bgr, drawable(keypoint.point), thickness + 1, colour_of(skeleton.keypoint_names.at(i)), -1, cv::LINE_AA);
+            const cv::Scalar colour = colour_of(skeleton.keypoint_names.at(i));
+            cv::circle(bgr, drawable(keypoint.point), thickness + 1, colour, -1, cv::LINE_AA);
         }
     }
 }

@@ -25,7 +25,8 @@ std::vector<char> read_file(const std::string& path) {
     const uintmax_t size = fs::file_size(path, problem);
     if (problem) throw Error("cannot open " + path + ": " + problem.message());
     if (size > MAX_BYTES) {
-        throw Error(path + ": has " + std::to_string(size) + " bytes; at most " + std::to_string(MAX_BYTES) + " are accepted");
+        throw Error(path + ": has " + std::to_string(size) + " bytes; at most " + std::to_string(MAX_BYTES) +
+                    " are accepted");
     }
     std::vector<char> content(static_cast<size_t>(size));
     std::ifstream file(path, std::ios::binary);

@@ -102,7 +102,9 @@ private:
         const long long integer = whole ? std::strtoll(found.c_str(), nullptr, 10) : 0;
         if (whole && errno == 0) return {static_cast<int64_t>(integer)};
         const double real = std::strtod(found.c_str(), nullptr);
-        if (!std::isfinite(real)) throw Error("the number " + shortened(found, MAX_SHOWN) + "; expected finite numbers");
+        if (!std::isfinite(real)) {
+            throw Error("the number " + shortened(found, MAX_SHOWN) + "; expected finite numbers");
+        }
         return {real};
     }
 

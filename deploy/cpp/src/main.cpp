@@ -41,8 +41,8 @@ void check_interruption() {
     if (interrupted) throw Interruption();
 }
 
-// Keeps what libraries write to stderr away while it lives: OpenCV, its decoders and the runtimes write lines of their own
-// about files that this program refuses with one.
+// Discards stderr while it lives: OpenCV, its decoders and the runtimes write lines of their own about files that this
+// program refuses with one line.
 class QuietLibraries {
 public:
     QuietLibraries() : stderr_(::dup(STDERR_FILENO)) {
@@ -195,7 +195,8 @@ private:
             cv::imencode(".png", bgr, png);
             write_png(png, target);
         }
-        std::cout << source << ": " << count << (count == 1 ? " person" : " people") << " -> " << target.string() << "\n";
+        std::cout << source << ": " << count << (count == 1 ? " person" : " people") << " -> " << target.string()
+                  << "\n";
     }
 
     // Finds the people of a BGR image, records and draws them. `frame`: of a video. Returns how many they are.

@@ -51,9 +51,8 @@ public:
         for (const EValue& value : *outputs) {
             if (!value.isTensor()) fail_shape();
             const auto tensor = value.toTensor();
-            if (tensor.dim() != 3 || tensor.size(0) != 1 || tensor.scalar_type() != executorch::aten::ScalarType::Float) {
-                fail_shape();
-            }
+            const bool is_float = tensor.scalar_type() == executorch::aten::ScalarType::Float;
+            if (tensor.dim() != 3 || tensor.size(0) != 1 || !is_float) fail_shape();
             const cv::Mat view(static_cast<int>(tensor.size(1)), static_cast<int>(tensor.size(2)), CV_32F,
                                const_cast<float*>(tensor.const_data_ptr<float>()));
             results.push_back(view.clone());

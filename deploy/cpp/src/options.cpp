@@ -16,22 +16,23 @@ const char* const USAGE =
     "                [--detect-every N] [--smoothing on|off]\n\n"
     "Finds people and their keypoints. Overlays go to --output, numbers to --json.\n"
     "Outputs replace earlier results only, other existing files with --overwrite, and inputs never.\n"
-    "--detect-every and --smoothing follow the people of a video: they get ids and, unless it is off, steady keypoints.\n"
+    "--detect-every and --smoothing follow the people of a video: they get ids and, unless it is off, steady\n"
+    "keypoints.\n"
     "Exit status: 0 if all is done; 1 if some images of --image-dir failed; 2 for wrong arguments and files; 130 if\n"
     "interrupted.\n"
     "--detector and --pose are files from `tinypose export` (";
 
 namespace {
 
-// Throws Error if the value is no number in the range. It may not begin with a space, and NaN is none.
-double checked(const std::string& name, const std::string& text, double low, double high, const char* kind) {
+// Throws Error if the text is no number in the range, such as NaN, or begins with a space.
+double checked(const std::string& name, const std::string& text, double low, double high, bool integer) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
     const bool whole = !text.empty() && !std::isspace(static_cast<unsigned char>(text[0])) && *end == '\0';
-    if (whole && value >= low && value <= high && (*kind == 'n' || value == std::floor(value))) return value;
+    if (whole && value >= low && value <= high && (!integer || value == std::floor(value))) return value;
     char range[64];
-    std::snprintf(range, sizeof range, "expected %s from %g to %g", *kind == 'n' ? "a number" : "an integer", low, high);
-    throw Error(name + " " + text + ": " + range);
+    std::snprintf(range, sizeof range, "from %g to %g", low, high);
+    throw Error(name + " " + text + ": expected " + (integer ? "an integer " : "a number ") + range);
 }
 
 void check_options(const Options& options) {
@@ -74,11 +75,11 @@ Options parse_options(int count, char** arguments) {
 }
 
 double number_option(const Options& options, const std::string& name, double standard, double low, double high) {
-    return options.count(name) ? checked(name, options.at(name), low, high, "number") : standard;
+    return options.count(name) ? checked(name, options.at(name), low, high, false) : standard;
 }
 
 int count_option(const Options& options, const std::string& name, int standard, int low, int high) {
-    return options.count(name) ? static_cast<int>(checked(name, options.at(name), low, high, "integer")) : standard;
+    return options.count(name) ? static_cast<int>(checked(name, options.at(name), low, high, true)) : standard;
 }
 
 }  // namespace tinypose

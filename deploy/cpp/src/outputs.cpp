@@ -47,7 +47,9 @@ bool is_records(const std::string& text) {
         at += word.size();
         return true;
     };
-    const auto skip = [&](const char* characters) { at = std::min(text.find_first_not_of(characters, at), text.size()); };
+    const auto skip = [&](const char* characters) {
+        at = std::min(text.find_first_not_of(characters, at), text.size());
+    };
     if (text == "[]\n") return true;
     if (accept("[")) skip(" \t\r\n");
     if (!accept("{\"image\": \"")) return false;
@@ -145,8 +147,8 @@ void check_outputs(const std::vector<Output>& outputs, const std::vector<fs::pat
                         "; name another file or folder");
         }
         if (!overwrite && !is_own_output(path)) {
-            throw Error(name + " " + path.string() +
-                        " exists and is no earlier result; name another file or folder, or replace it with --overwrite");
+            throw Error(name + " " + path.string() + " exists and is no earlier result; name another file or folder, "
+                                                     "or replace it with --overwrite");
         }
     }
 }

@@ -23,7 +23,8 @@ std::vector<Output> overlay_outputs(const std::filesystem::path& folder,
 
 // Checks that outputs can be written, and replace no input and, without `overwrite`, no file but earlier results.
 // Throws Error.
-void check_outputs(const std::vector<Output>& outputs, const std::vector<std::filesystem::path>& inputs, bool overwrite);
+void check_outputs(const std::vector<Output>& outputs, const std::vector<std::filesystem::path>& inputs,
+                   bool overwrite);
 
 // A temporary file beside an output, which takes its place when it is complete, and is removed otherwise.
 class PendingFile {

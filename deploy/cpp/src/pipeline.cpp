@@ -55,9 +55,9 @@ std::vector<int> best_of_levels(const std::vector<float>& scores, const Descript
 
 // How an image lies in the detector's input: stretched to it, or with grey beside it.
 struct Placement {
-    cv::Rect inner;               // pixels of the input
-    float scale_x, scale_y;       // input pixels per image pixel
-    float left = 0, top = 0;      // of the image, input pixels
+    cv::Rect inner;           // pixels of the input
+    float scale_x, scale_y;   // input pixels per image pixel
+    float left = 0, top = 0;  // of the image, input pixels
 
     Placement(const cv::Size& image, const Description& detector) {
         const double x = static_cast<double>(detector.width) / image.width;
@@ -160,7 +160,8 @@ std::vector<Person> PoseEstimator::detect(const cv::Mat& rgb) {
     for (int row = 0; row < all_scores.rows; ++row) {
         const float* values = all_scores.ptr<float>(row);
         scores[row] = std::isnan(values[about.person_class]) ? LOWEST : values[about.person_class];
-        const bool sound = std::none_of(values, values + all_scores.cols, [](float value) { return std::isnan(value); });
+        const auto is_nan = [](float value) { return std::isnan(value); };
+        const bool sound = std::none_of(values, values + all_scores.cols, is_nan);
         best[row] = sound ? *std::max_element(values, values + all_scores.cols) : LOWEST;
     }
     std::vector<int> rows;

@@ -6,7 +6,7 @@
 
 namespace tinypose {
 
-// Seconds from the start of the first video stream, in rising order; empty if the stream has none, or if OpenCV gives them.
+// Seconds from the start of the video stream, in rising order; empty if the stream has none, or if OpenCV gives them.
 std::vector<double> read_stream_times(const std::string& path);
 
 }  // namespace tinypose

@@ -31,7 +31,8 @@ size_t utf8_length(const std::string& text, size_t at) {
     const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u; };
     const unsigned first = byte(0);
     if (first < 0x80) return 1;
-    const size_t length = first >= 0xC2 && first < 0xE0 ? 2 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xF0 && first < 0xF5 ? 4 : 0;
+    if (first < 0xC2 || first >= 0xF5) return 0;
+    const size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     for (size_t i = 1; i < length; ++i) {
         if ((byte(i) & 0xC0) != 0x80) return 0;
     }
@@ -52,7 +53,8 @@ std::string printable(const std::string& text) {
         text, [](unsigned byte) { return hexadecimal("\\udc%02x", byte); },
         [](const std::string& character) {
             if (character == "\n") return std::string("\\n");
-            return is_control(character) ? hexadecimal("\\x%02x", static_cast<unsigned char>(character.back())) : character;
+            if (!is_control(character)) return character;
+            return hexadecimal("\\x%02x", static_cast<unsigned char>(character.back()));
         });
 }
 

@@ -21,8 +21,8 @@ double checked_fps(double declared) {
 
 const std::string& checked_path(const std::string& path) {
     std::error_code problem;
-    if (!std::filesystem::is_regular_file(path, problem)) throw Error(path + ": no video that can be read; no such file");
-    return path;
+    if (std::filesystem::is_regular_file(path, problem)) return path;
+    throw Error(path + ": no video that can be read; there is no such file");
 }
 
 }  // namespace
@@ -49,8 +49,8 @@ bool VideoReader::read(cv::Mat& bgr) {
     if (!capture_.read(bgr) || bgr.empty()) return false;
     if (size_.empty()) size_ = bgr.size();
     if (bgr.size() != size_) {
-        throw Error(path_ + ": a frame of " + std::to_string(bgr.cols) + "x" + std::to_string(bgr.rows) + " in a video of " +
-                    std::to_string(size_.width) + "x" + std::to_string(size_.height));
+        throw Error(path_ + ": a frame of " + std::to_string(bgr.cols) + "x" + std::to_string(bgr.rows) +
+                    " in a video of " + std::to_string(size_.width) + "x" + std::to_string(size_.height));
     }
     time_ = times_.add(timestamp());
     return true;
