@@ -5,12 +5,15 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from conftest import gradient_image, write_video
-from cpp_programs import files_in, run, shared_build, write_fakes
+from cpp_programs import POSE, describe, files_in, run, shared_build, write_fakes, write_torchscript
+from torch import Tensor, nn
 
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
@@ -161,15 +164,26 @@ def test_failed_runs_leave_the_old_results(program, folder, monkeypatch):
     assert files_in(folder) == before
 
 
+class SlowPose(nn.Module):
+    """Takes so long that a clip is not finished before the signal comes."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        values = torch.eye(256)
+        for _ in range(50):
+            values = values @ values
+        return values[0, 0].expand(1, 17, 3)
+
+
 def test_interruption(program, folder, monkeypatch):
     """Ctrl-C ends the run at the next frame and leaves nothing half done."""
     monkeypatch.chdir(folder)
+    write_torchscript(folder / "pose.torchscript", SlowPose(), describe(POSE))
     write_video(folder / "long.mp4", frames=3000, size=(64, 48))
     before = files_in(folder)
     command = [program, "--detector", "detector.torchscript", "--pose", "pose.torchscript", "--video", "long.mp4"]
     process = subprocess.Popen([*command, "--output", "out", "--json", "x.json"], stderr=subprocess.PIPE, text=True)
     while not Path("out").is_dir() and process.poll() is None:
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=300)
     assert process.returncode == 130
