@@ -197,7 +197,7 @@ def check_models(options):
 
 def test_options_of_the_cpp_program():
     """Those that the pages name are known to its command line."""
-    source = (ROOT / "deploy/cpp/src/main.cpp").read_text()
+    source = (ROOT / "deploy/cpp/src/options.cpp").read_text()
     known = set(re.findall(r"--[a-z-]+", source.split("known{")[1].split("}")[0]))
     text = re.sub(r"\\\n\s*", "", (ROOT / "docs/guides/phone.md").read_text())
     lines = re.findall(r"^    .*build(?:-arm)?/tinypose (.+)$", text, re.M)

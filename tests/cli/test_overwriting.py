@@ -139,8 +139,11 @@ def test_own_outputs_are_recognised(folder):
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
+    recording = b"\0\0\0\x18ftypmp42" + bytes(100_000)
+    (folder / "camera.mp4").write_bytes(recording)
+    (folder / "cpp.mp4").write_bytes(recording + b"\0\0\0\x16freetinypose-torch")  # as deploy/cpp ends it
     own = {path.name for path in folder.iterdir() if is_own_output(path)}
-    assert own == {"own.png", "a.json", "b.jsonl", "empty.json", "killed.jsonl"}
+    assert own == {"own.png", "a.json", "b.jsonl", "empty.json", "killed.jsonl", "cpp.mp4"}
     assert not is_own_output(folder)
     assert not is_own_output("missing")
     files, missing = find_inputs(["*.png", "."])

@@ -1,6 +1,5 @@
 """The C++ program, built against both runtimes and for ARM, gives the pipeline's people and keypoints."""
 
-import importlib.util
 import json
 import platform
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import REAL, photos_of_people
+from cpp_programs import DETECTOR, POSE, SOURCE, build, run, shared_build
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export import ExportOptions, export_model
@@ -24,40 +24,8 @@ from tinypose_torch.video import VideoReader
 
 pytestmark = pytest.mark.slow  # the programs are built first; tests/test_docs.py checks their options
 
-SOURCE = Path(__file__).parents[2] / "deploy/cpp"
-DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
 CROSS_COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 ARM_OPENCV = Path("/usr/lib/aarch64-linux-gnu/cmake/opencv4")
-
-
-def cmake():
-    found = shutil.which("cmake", path=str(Path(sys.executable).parent)) or shutil.which("cmake")
-    if found is None:
-        pytest.skip("cmake is absent")
-    output = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    if tuple(int(part) for part in output.split()[2].split("-")[0].split(".")[:2]) < (3, 28):
-        pytest.skip("cmake is older than 3.28")
-    return found
-
-
-def build(folder, *options):
-    program = cmake()
-    configured = subprocess.run(
-        [program, "-S", SOURCE, "-B", folder, *options], capture_output=True, text=True, check=False
-    )
-    if 'Could not find a package configuration file provided by "OpenCV"' in configured.stderr:
-        pytest.skip("OpenCV for C++ is absent (libopencv-dev)")
-    assert configured.returncode == 0, configured.stderr
-    built = subprocess.run([program, "--build", folder, "-j2"], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return folder / "tinypose"
-
-
-def package_folder(name):
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"{name} is absent")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 @pytest.fixture(scope="module")
@@ -81,27 +49,13 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def executorch_program(tmp_path_factory):
-    if shutil.which("c++") is None:
-        pytest.skip("a C++ compiler is absent")
-    return build(
-        tmp_path_factory.mktemp("executorch"),
-        "-DTINYPOSE_RUNTIME=executorch",
-        f"-DCMAKE_PREFIX_PATH={package_folder('executorch')}",
-    )
+def executorch_program(tmp_path_factory, worker_id):
+    return shared_build("executorch", tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
-def libtorch_program(tmp_path_factory):
-    if shutil.which("c++") is None:
-        pytest.skip("a C++ compiler is absent")
-    return build(
-        tmp_path_factory.mktemp("libtorch"), "-DTINYPOSE_RUNTIME=libtorch", f"-DTORCH_ROOT={package_folder('torch')}"
-    )
-
-
-def run(program, *arguments, emulator=()):
-    return subprocess.run([*emulator, program, *arguments], capture_output=True, text=True, check=False, timeout=300)
+def libtorch_program(tmp_path_factory, worker_id):
+    return shared_build("libtorch", tmp_path_factory, worker_id)
 
 
 def compare(records, networks, photos):
@@ -220,7 +174,7 @@ def test_followed_people(smoothing, executorch_program, app, networks, tmp_path)
         (["--detector", "APP", "--pose", "none.pte", "--image", "x", "--output", "OUT"], 2, "cannot open none.pte"),
         (["--detector", "APP", "--pose", "CUT", "--image", "x", "--output", "OUT"], 2, "cut short"),
         (["--detector", "APP", "--pose", "ALTERED", "--image", "x", "--output", "OUT"], 2, "its checksum is wrong"),
-        (["--detector", "APP", "--pose", "APP", "--image", "x.png", "--output", "OUT"], 2, "no image that can be read"),
+        (["--detector", "APP", "--pose", "APP", "--image", "x.png", "--output", "OUT"], 2, "cannot open x.png"),
         (["--detector", "APP", "--pose", "APP", "--image-dir", "OUT", "--output", "OUT"], 2, "holds no images"),
         (["--detector", "APP", "--pose", "APP", "--image-dir", "MIXED", "--output", "OUT"], 1, "broken.png"),
         (["--detector", "APP", "--pose", "APP", "--video", "x", "--output", "OUT"], 2, "no video that can be read"),
@@ -262,39 +216,9 @@ def test_wrong_commands(arguments, status, message, executorch_program, app, pho
     assert message in result.stderr
 
 
-def test_inputs_are_never_replaced(executorch_program, app, photos, tmp_path):
-    """Nor is the overlay of another image."""
-    photo, other = tmp_path / "a.png", tmp_path / "b.bmp"
-    image = cv2.imread(str(next(iter(photos.glob("*.png")))))
-    for path in (photo, tmp_path / "a.bmp", other):
-        cv2.imwrite(str(path), image)
-    before = photo.read_bytes()
-    base = ["--detector", app, "--pose", app, "--image"]
-    for arguments in (
-        [photo, "--output", tmp_path],
-        [other, "--output", tmp_path / "out", "--json", other],
-        [other, "--output", tmp_path / "out", "--json", app],
-    ):
-        result = run(executorch_program, *base, *arguments)
-        assert result.returncode == 2, result.stderr
-        assert "would replace an input" in result.stderr
-    result = run(executorch_program, *base[:-1], "--image-dir", tmp_path, "--output", tmp_path)
-    assert result.returncode == 1
-    assert "a.png would replace an input" in result.stderr
-    assert photo.read_bytes() == before
-    assert (tmp_path / "b.png").is_file()
-    same = tmp_path / "same"
-    same.mkdir()
-    for name in ("a.png", "a.bmp"):
-        shutil.copy(tmp_path / name, same)
-    result = run(executorch_program, *base[:-1], "--image-dir", same, "--output", tmp_path / "all")
-    assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["a.png", "a_2.png"]
-
-
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 119, 120, 5000])
 def test_the_checksum_is_no_promise(size, executorch_program, app, tmp_path):
-    """Sealed as it should be, of sizes around those of SHA-256's blocks, and yet no program."""
+    """Sealed correctly, of sizes around those of SHA-256's blocks, and yet no program."""
     (tmp_path / "sealed.pte").write_bytes(seal(b"\x05" * size))
     arguments = ("--pose", tmp_path / "sealed.pte", "--image", "x", "--output", tmp_path / "out")
     result = run(executorch_program, "--detector", app, *arguments)

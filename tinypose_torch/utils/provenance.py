@@ -10,6 +10,7 @@ from pathlib import Path
 
 SOFTWARE = "tinypose-torch"  # the mark in overlays: PNG's Software text, MP4's comment
 _START = 1 << 16  # bytes
+_MP4_END = b"\0\0\0\x16free" + SOFTWARE.encode()  # the last box of overlays of deploy/cpp
 _PNG_MARK = b"tEXtSoftware\0" + SOFTWARE.encode()
 _RECORDS = re.compile(rb'(\[\s*)?\{"image": "(\\.|[^"\\])*", ("frame": \d+, )?("time": [\d.e-]+, )?"poses": \[')
 _RECEIPT = re.compile(rb'\{\s*"file": "(\\.|[^"\\])*",\s*"sha256": "')
@@ -21,7 +22,9 @@ def is_overlay(path: str | os.PathLike[str]) -> bool:
     if os.path.splitext(path)[1].lower() not in (".png", ".mp4"):
         return False
     start = _read_start(path)
-    return _PNG_MARK in start or (start[4:8] == b"ftyp" and SOFTWARE.encode() in start)
+    if start[4:8] == b"ftyp":
+        return SOFTWARE.encode() in start or _read_end(path, len(_MP4_END)) == _MP4_END
+    return _PNG_MARK in start
 
 
 def is_own_output(path: str | os.PathLike[str]) -> bool:
@@ -46,6 +49,15 @@ def _read_start(path: str | os.PathLike[str]) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(_START)
+    except OSError:
+        return b""
+
+
+def _read_end(path: str | os.PathLike[str], size: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(-size, os.SEEK_END)
+            return file.read()
     except OSError:
         return b""
 

@@ -1,18 +1,13 @@
-// What an exported file says of itself.
+// The description that an exported file carries.
 #pragma once
 
-#include <array>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-namespace tinypose {
+#include "text.h"
 
-// Anything that is wrong with files or arguments, in words for the user.
-struct Error : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
+namespace tinypose {
 
 // How detections are chosen among scored boxes; -1 where there is no limit.
 struct Suppression {
@@ -29,12 +24,15 @@ struct Description {
     std::vector<std::string> keypoint_names;
     std::vector<std::pair<int, int>> links;
     // Detectors.
-    int person_class = -1;
+    int num_classes = 0;
+    int person_class = -1;  // -1 if there is none
     double person_threshold = 0.5;
+    bool letterbox = false;  // images keep their aspect ratio, with grey beside them
     Suppression suppression;
 };
 
-// Reads the JSON of an exported file. With several methods, picks the one that does `task`.
+// Reads the JSON of an exported file, with the checks of tinypose_torch/runtime/metadata.py. With several methods,
+// picks the one that does `task`. Throws Error.
 Description read_description(const std::string& json, const std::string& task, const std::string& path);
 
 }  // namespace tinypose

@@ -15,23 +15,32 @@ cv::Scalar colour_of(const std::string& name) {
     return name.find("right") != std::string::npos ? RIGHT : MIDDLE;
 }
 
+// A point that OpenCV can draw: beyond the picture, but not beyond its integers.
+cv::Point drawable(const cv::Point2d& point) {
+    constexpr double FAR = 1e5;
+    return {static_cast<int>(std::lround(std::clamp(point.x, -FAR, FAR))),
+            static_cast<int>(std::lround(std::clamp(point.y, -FAR, FAR)))};
+}
+
 }  // namespace
 
 void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const Description& skeleton, double threshold) {
     for (const Person& person : people) {
-        cv::rectangle(bgr, person.box, BOX, 1, cv::LINE_AA);
-        const int thickness = std::clamp(static_cast<int>(std::lround(person.box.height / 90)), 1, 6);
+        cv::rectangle(bgr, drawable(person.box.tl()), drawable(person.box.br()), BOX, 1, cv::LINE_AA);
+        const int thickness = static_cast<int>(std::lround(std::clamp(person.box.height / 90, 1.f, 6.f)));
         for (const auto& [a, b] : skeleton.links) {
             const Keypoint &from = person.keypoints.at(a), &to = person.keypoints.at(b);
             if (from.score < threshold || to.score < threshold) continue;
             const cv::Scalar one = colour_of(skeleton.keypoint_names.at(a));
             const cv::Scalar other = colour_of(skeleton.keypoint_names.at(b));
-            cv::line(bgr, from.point, to.point, one == other ? one : MIDDLE, thickness, cv::LINE_AA);
+            cv::line(bgr, drawable(from.point), drawable(to.point), one == other ? one : MIDDLE, thickness,
+                     cv::LINE_AA);
         }
         for (size_t i = 0; i < person.keypoints.size(); ++i) {
             const Keypoint& keypoint = person.keypoints[i];
             if (keypoint.score < threshold) continue;
-            cv::circle(bgr, keypoint.point, thickness + 1, colour_of(skeleton.keypoint_names.at(i)), -1, cv::LINE_AA);
+            const cv::Scalar colour = colour_of(skeleton.keypoint_names.at(i));
+            cv::circle(bgr, drawable(keypoint.point), thickness + 1, colour, -1, cv::LINE_AA);
         }
     }
 }

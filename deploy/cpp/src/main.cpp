@@ -1,12 +1,15 @@
 // Poses in images, folders and videos, from exported files.
 #include <algorithm>
-#include <cstdio>
+#include <cctype>
+#include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <iomanip>
 #include <iostream>
-#include <map>
+#include <memory>
 #include <set>
+#include <thread>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -14,200 +17,167 @@
 
 #include "drawing.h"
 #include "following.h"
+#include "images.h"
+#include "options.h"
+#include "outputs.h"
 #include "pipeline.h"
+#include "records.h"
+#include "text.h"
+#include "video.h"
 
 namespace fs = std::filesystem;
 using namespace tinypose;
 
 namespace {
 
-const char* const USAGE =
-    "usage: tinypose --detector FILE --pose FILE (--image FILE | --image-dir DIR | --video FILE) --output DIR\n"
-    "                [--json FILE] [--threads N] [--detection-threshold S] [--keypoint-threshold S]\n"
-    "                [--detect-every N] [--smoothing on|off]\n\n"
-    "Finds people and their keypoints. Overlays go to --output, numbers to --json.\n"
-    "--detect-every and --smoothing follow the people of a video: they get ids and, unless it is off, steady keypoints.\n"
-    "--detector and --pose are files from `tinypose export` (";
+constexpr int PARTLY_FAILED = 1, FAILED = 2, INTERRUPTED = 130;
+constexpr int THREADS_PER_CORE = 4;
 
-using Options = std::map<std::string, std::string>;
+volatile std::sig_atomic_t interrupted = 0;
 
-Options parse(int count, char** arguments) {
-    const std::set<std::string> known{"--detector", "--pose",    "--image",  "--image-dir",           "--video",
-                                      "--output",   "--threads", "--json",   "--detection-threshold", "--keypoint-threshold",
-                                      "--detect-every", "--smoothing"};
-    Options options;
-    for (int i = 1; i < count; i += 2) {
-        const std::string name = arguments[i];
-        if (!known.count(name)) throw Error("unknown option '" + name + "'; see --help");
-        if (i + 1 >= count) throw Error(name + " needs a value");
-        options[name] = arguments[i + 1];
-    }
-    for (const char* name : {"--detector", "--pose", "--output"}) {
-        if (!options.count(name)) throw Error(std::string(name) + " is missing; see --help");
-    }
-    if (options.count("--image") + options.count("--image-dir") + options.count("--video") != 1) {
-        throw Error("give one of --image, --image-dir and --video");
-    }
-    const bool follows = options.count("--detect-every") || options.count("--smoothing");
-    if (follows && !options.count("--video")) throw Error("--detect-every and --smoothing are for --video");
-    if (options.count("--smoothing") && options.at("--smoothing") != "on" && options.at("--smoothing") != "off") {
-        throw Error("--smoothing " + options.at("--smoothing") + ": expected on or off");
-    }
-    return options;
+struct Interruption {};
+
+void check_interruption() {
+    if (interrupted) throw Interruption();
 }
 
-double number(const Options& options, const std::string& name, double standard, double least, double most) {
-    const auto found = options.find(name);
-    if (found == options.end()) return standard;
-    size_t used = 0;
-    double value = 0;
-    try {
-        value = std::stod(found->second, &used);
-    } catch (const std::exception&) {
-    }
-    if (used == 0 || used != found->second.size() || value < least || value > most) {
-        throw Error(name + " " + found->second + ": expected a number from " + std::to_string(least) + " to " +
-                    std::to_string(most));
-    }
-    return value;
-}
-
-std::string quoted(const std::string& text) {
-    std::string result = "\"";
-    for (char c : text) {
-        if (c == '"' || c == '\\') result += '\\';
-        result += c;
-    }
-    return result + "\"";
-}
-
-// The files that this run reads, as canonical paths.
-std::set<fs::path> inputs_of(const Options& options) {
-    std::set<fs::path> inputs;
-    for (const char* name : {"--detector", "--pose", "--image", "--video"}) {
-        if (options.count(name)) inputs.insert(fs::weakly_canonical(options.at(name)));
-    }
-    if (options.count("--image-dir") && fs::is_directory(options.at("--image-dir"))) {
-        for (const auto& entry : fs::directory_iterator(options.at("--image-dir"))) {
-            inputs.insert(fs::weakly_canonical(entry.path()));
-        }
-    }
-    return inputs;
-}
-
-// One record per image, as `tinypose predict --json` writes them.
-class JsonList {
+// Discards stderr while it lives: OpenCV, its decoders and the runtimes write lines of their own about files that this
+// program refuses with one line.
+class QuietLibraries {
 public:
-    explicit JsonList(const std::string& path) : path_(path), file_(path + ".part") {
-        if (!file_) throw Error("cannot write " + path);
+    QuietLibraries() : stderr_(::dup(STDERR_FILENO)) {
+        const int null = ::open("/dev/null", O_WRONLY);
+        if (null < 0) return;
+        ::dup2(null, STDERR_FILENO);
+        ::close(null);
     }
-    void add(const std::string& source, int frame, const std::vector<Person>& people) {
-        file_ << (first_ ? "[\n" : ",\n") << "{\"image\": " << quoted(source);
-        if (frame >= 0) file_ << ", \"frame\": " << frame;
-        file_ << ", \"poses\": [" << std::fixed;
-        for (size_t i = 0; i < people.size(); ++i) {
-            const Person& person = people[i];
-            const cv::Rect2f& box = person.box;
-            file_ << (i ? ", {" : "{");
-            if (person.id) file_ << "\"id\": " << person.id << ", ";
-            file_ << std::setprecision(3) << "\"box\": [" << box.x << ", " << box.y << ", "
-                  << box.x + box.width << ", " << box.y + box.height << "], \"score\": " << std::setprecision(5)
-                  << person.score << ", \"keypoints\": [";
-            for (size_t k = 0; k < person.keypoints.size(); ++k) {
-                const Keypoint& keypoint = person.keypoints[k];
-                file_ << (k ? ", [" : "[") << std::setprecision(3) << keypoint.point.x << ", " << keypoint.point.y
-                      << ", " << std::setprecision(5) << keypoint.score << "]";
-            }
-            file_ << "]}";
-        }
-        file_ << "]}";
-        first_ = false;
+    ~QuietLibraries() {
+        if (stderr_ < 0) return;
+        ::dup2(stderr_, STDERR_FILENO);
+        ::close(stderr_);
     }
-    void close() {
-        file_ << (first_ ? "[]\n" : "\n]\n");
-        file_.close();
-        if (!file_) throw Error("cannot write " + path_);
-        fs::rename(path_ + ".part", path_);
-    }
+    QuietLibraries(const QuietLibraries&) = delete;
+    QuietLibraries& operator=(const QuietLibraries&) = delete;
 
 private:
-    std::string path_;
-    std::ofstream file_;
-    bool first_ = true;
+    int stderr_;
 };
+
+// An error in a few words; OpenCV's without its place in the source.
+std::string message_of(const std::exception& error) {
+    if (const auto* own = dynamic_cast<const cv::Exception*>(&error)) return "OpenCV: " + own->err;
+    if (dynamic_cast<const std::bad_alloc*>(&error)) return "not enough memory";
+    return error.what();
+}
+
+void report(const std::string& kind, const std::exception& error) {
+    std::cerr << printable(kind + message_of(error)) << "\n";
+}
+
+// The images of a folder, in order; overlays of earlier runs are left out.
+std::vector<fs::path> images_in(const fs::path& folder) {
+    if (!fs::is_directory(folder)) throw Error(folder.string() + " is no folder");
+    const std::set<std::string> kinds{".jpg", ".jpeg", ".png", ".bmp", ".webp"};
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        std::string kind = entry.path().extension().string();
+        std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) { return std::tolower(c); });
+        if (kinds.count(kind) && !is_overlay(entry.path())) files.push_back(entry.path());
+    }
+    if (files.empty()) throw Error(folder.string() + " holds no images");
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+std::vector<fs::path> sources_of(const Options& options) {
+    if (options.count("--image-dir")) return images_in(options.at("--image-dir"));
+    return {options.at(options.count("--image") ? "--image" : "--video")};
+}
+
+// The overlay of every source, after a check of all outputs.
+std::vector<Output> choose_outputs(const Options& options, const std::vector<fs::path>& sources) {
+    const fs::path folder = options.at("--output");
+    std::error_code ignored;
+    if (fs::exists(folder, ignored) && !fs::is_directory(folder, ignored)) {
+        throw Error("--output " + folder.string() + " is a file; name a folder");
+    }
+    const auto overlays = overlay_outputs(folder, sources, options.count("--video") ? ".mp4" : ".png");
+    std::vector<Output> outputs = overlays;
+    if (options.count("--json")) outputs.insert(outputs.begin(), {"--json", options.at("--json")});
+    std::vector<fs::path> inputs = sources;
+    inputs.insert(inputs.end(), {options.at("--detector"), options.at("--pose")});
+    check_outputs(outputs, inputs, options.count("--overwrite"));
+    return overlays;
+}
+
+void open_writer(cv::VideoWriter& writer, const fs::path& path, double fps, const cv::Size& size) {
+    if (writer.open(path.string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'), fps, size)) return;
+    throw Error("cannot write a video of " + std::to_string(size.width) + "x" + std::to_string(size.height) + " to " +
+                path.parent_path().string());
+}
 
 class Program {
 public:
     explicit Program(const Options& options)
-        : threads_(static_cast<int>(number(options, "--threads", 0, 1, 256))),
-          keypoint_threshold_(number(options, "--keypoint-threshold", 0.2, 0, 1)),
-          estimator_(open_network(options.at("--detector"), "detection", threads_),
-                     open_network(options.at("--pose"), "pose", threads_),
-                     number(options, "--detection-threshold", -1, 0, 1)),
-          output_(options.at("--output")),
-          inputs_(inputs_of(options)) {
-        fs::create_directories(output_);
-        if (options.count("--json")) check_output(options.at("--json"));
+        : keypoint_threshold_(number_option(options, "--keypoint-threshold", 0.2, 0, 1)) {
+        const int cores = std::max(1u, std::thread::hardware_concurrency());
+        const int threads = count_option(options, "--threads", 0, 1, THREADS_PER_CORE * cores);
+        const double threshold = number_option(options, "--detection-threshold", -1, 0, 1);
+        const int every = count_option(options, "--detect-every", 1, 1, 1000);
+        sources_ = sources_of(options);
+        overlays_ = choose_outputs(options, sources_);
+        {
+            const QuietLibraries quiet;
+            estimator_ = std::make_unique<PoseEstimator>(
+                open_network(options.at("--detector"), "detection", threads),
+                open_network(options.at("--pose"), "pose", threads), threshold);
+        }
         if (options.count("--detect-every") || options.count("--smoothing")) {
-            const int every = static_cast<int>(number(options, "--detect-every", 1, 1, 1000));
             const bool smooth = !options.count("--smoothing") || options.at("--smoothing") == "on";
-            follower_ = std::make_unique<Follower>(estimator_, every, smooth);
+            follower_ = std::make_unique<Follower>(*estimator_, every, smooth);
         }
         if (options.count("--json")) json_ = std::make_unique<JsonList>(options.at("--json"));
     }
 
-    void image(const fs::path& path) {
-        const fs::path target = overlay_of(path, ".png");
-        cv::Mat bgr = cv::imread(path.string(), cv::IMREAD_COLOR);
-        if (bgr.empty()) throw Error(path.string() + ": no image that can be read");
-        const std::vector<Person> people = frame(path.string(), -1, bgr);
-        if (!cv::imwrite(target.string(), bgr)) throw Error("cannot write " + target.string());
-        std::cout << path.string() << ": " << people.size() << (people.size() == 1 ? " person" : " people") << " -> "
-                  << target.string() << "\n";
-    }
-
-    // Whether every image could be read.
-    bool folder(const fs::path& path) {
-        if (!fs::is_directory(path)) throw Error(path.string() + " is no folder");
-        std::vector<fs::path> files;
-        const std::set<std::string> kinds{".jpg", ".jpeg", ".png", ".bmp", ".webp"};
-        for (const auto& entry : fs::directory_iterator(path)) {
-            std::string kind = entry.path().extension().string();
-            std::transform(kind.begin(), kind.end(), kind.begin(), [](unsigned char c) { return std::tolower(c); });
-            if (kinds.count(kind)) files.push_back(entry.path());
-        }
-        if (files.empty()) throw Error(path.string() + " holds no images");
-        std::sort(files.begin(), files.end());
+    // Whether every image could be read. A single one that cannot is an error.
+    bool images(bool single) {
         bool good = true;
-        for (const fs::path& file : files) {
+        for (size_t i = 0; i < sources_.size(); ++i) {
+            check_interruption();
             try {
-                image(file);
-            } catch (const Error& error) {
-                std::cerr << "failed: " << error.what() << "\n";
+                image(sources_[i].string(), overlays_[i].second);
+            } catch (const std::exception& error) {
+                if (single) throw;
+                report("failed: ", error);
                 good = false;
             }
         }
         return good;
     }
 
-    void video(const fs::path& path) {
-        const fs::path target = overlay_of(path, ".mp4");
-        cv::VideoCapture reader(path.string());
-        if (!reader.isOpened()) throw Error(path.string() + ": no video that can be read");
-        const double declared = reader.get(cv::CAP_PROP_FPS), rate = declared > 0 ? declared : 30;
-        cv::VideoWriter writer;
-        cv::Mat bgr;
+    void video() {
+        const std::string source = sources_[0].string();
+        const fs::path target = overlays_[0].second;
+        std::unique_ptr<PendingFile> pending;
         int count = 0;
-        for (; reader.read(bgr); ++count) {
-            frame(path.string(), count, bgr, count / rate);
-            if (!writer.isOpened() && !writer.open(target.string(), cv::VideoWriter::fourcc('m', 'p', '4', 'v'),
-                                                   rate, bgr.size())) {
-                throw Error("cannot write " + target.string());
+        {
+            const QuietLibraries quiet;
+            VideoReader reader(source);
+            cv::VideoWriter writer;
+            for (cv::Mat bgr; reader.read(bgr); ++count) {
+                check_interruption();
+                find_people(source, FrameFacts{count, reader.time()}, bgr);
+                if (!pending) {
+                    pending = std::make_unique<PendingFile>(target);
+                    open_writer(writer, pending->path(), reader.fps(), bgr.size());
+                }
+                writer.write(bgr);
             }
-            writer.write(bgr);
         }
-        if (count == 0) throw Error(path.string() + ": no frames that can be read");
-        std::cout << path.string() << ": " << count << " frames -> " << target.string() << "\n";
+        if (count == 0) throw Error(source + ": no frames that can be read");
+        mark_mp4(pending->path());
+        pending->commit();
+        std::cout << source << ": " << count << " frames -> " << target.string() << "\n";
     }
 
     void finish() {
@@ -215,40 +185,55 @@ public:
     }
 
 private:
-    void check_output(const fs::path& path) const {
-        if (!inputs_.count(fs::weakly_canonical(path))) return;
-        throw Error(path.string() + " would replace an input; name another file or --output");
-    }
-
-    // The overlay's path, with a number where an input of the same stem came before.
-    fs::path overlay_of(const fs::path& source, const std::string& suffix) {
-        fs::path path = output_ / source.stem().concat(suffix);
-        for (int number = 2; !taken_.insert(path).second; ++number) {
-            path = output_ / source.stem().concat("_" + std::to_string(number) + suffix);
+    void image(const std::string& source, const fs::path& target) {
+        size_t count = 0;
+        {
+            const QuietLibraries quiet;
+            cv::Mat bgr = read_image(source);
+            count = find_people(source, std::nullopt, bgr);
+            std::vector<unsigned char> png;
+            cv::imencode(".png", bgr, png);
+            write_png(png, target);
         }
-        check_output(path);
-        return path;
+        std::cout << source << ": " << count << (count == 1 ? " person" : " people") << " -> " << target.string()
+                  << "\n";
     }
 
-    // Finds the people of a BGR image, records and draws them. `time`: of a video's frame, seconds.
-    std::vector<Person> frame(const std::string& source, int index, cv::Mat& bgr, double time = 0) {
+    // Finds the people of a BGR image, records and draws them. `frame`: of a video. Returns how many they are.
+    size_t find_people(const std::string& source, const std::optional<FrameFacts>& frame, cv::Mat& bgr) {
         cv::Mat rgb;
         cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
-        std::vector<Person> people = follower_ ? follower_->next(rgb, time) : estimator_.estimate(rgb);
-        if (json_) json_->add(source, index, people);
-        draw_people(bgr, people, estimator_.skeleton(), keypoint_threshold_);
-        return people;
+        std::vector<Person> people;
+        try {
+            people = follower_ ? follower_->next(rgb, frame->time) : estimator_->estimate(rgb);
+        } catch (const std::exception& error) {
+            const std::string where = frame ? source + ": frame " + std::to_string(frame->index) : source;
+            throw Error(where + ": " + message_of(error));
+        }
+        if (json_) json_->add(source, frame, people);
+        draw_people(bgr, people, estimator_->skeleton(), keypoint_threshold_);
+        return people.size();
     }
 
-    int threads_;
     double keypoint_threshold_;
-    PoseEstimator estimator_;
+    std::vector<fs::path> sources_;
+    std::vector<Output> overlays_;  // of the sources
+    std::unique_ptr<PoseEstimator> estimator_;
     std::unique_ptr<Follower> follower_;  // of a video whose people are followed
-    fs::path output_;
-    std::set<fs::path> inputs_;  // canonical
-    std::set<fs::path> taken_;   // overlays
     std::unique_ptr<JsonList> json_;
 };
+
+int run(const Options& options) {
+    Program program(options);
+    bool good = true;
+    if (options.count("--video")) {
+        program.video();
+    } else {
+        good = program.images(options.count("--image"));
+    }
+    program.finish();
+    return good ? 0 : PARTLY_FAILED;
+}
 
 }  // namespace
 
@@ -259,21 +244,14 @@ int main(int count, char** arguments) {
             return 0;
         }
     }
+    for (int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { interrupted = 1; });
     try {
-        const Options options = parse(count, arguments);
-        Program program(options);
-        bool good = true;
-        if (options.count("--image")) {
-            program.image(options.at("--image"));
-        } else if (options.count("--image-dir")) {
-            good = program.folder(options.at("--image-dir"));
-        } else {
-            program.video(options.at("--video"));
-        }
-        program.finish();
-        return good ? 0 : 1;
+        return run(parse_options(count, arguments));
+    } catch (const Interruption&) {
+        std::cerr << "tinypose: interrupted; outputs that were not complete are removed\n";
+        return INTERRUPTED;
     } catch (const std::exception& error) {
-        std::cerr << "tinypose: error: " << error.what() << "\n";
-        return 2;
+        report("tinypose: error: ", error);
+        return FAILED;
     }
 }

@@ -16,7 +16,7 @@ public:
     virtual ~Network() = default;
 
     // The outputs for one RGB image (CV_8UC3) of the input's size: float matrices of shape (rows, columns), namely
-    // keypoints (K, 3); or scores (A, C) and boxes (A, 4).
+    // keypoints (K, 3); or scores (A, C), boxes (A, 4) and, of some detectors, embeddings. Throws Error.
     virtual std::vector<cv::Mat> run(const cv::Mat& rgb) = 0;
 
     Description description;

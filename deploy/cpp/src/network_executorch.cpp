@@ -32,6 +32,9 @@ public:
         check(module_.load(Program::Verification::InternalConsistency), "refuses it");
         const auto described = module_.execute("tinypose_metadata");
         check(described.error(), "finds no description in it");
+        if (described->empty() || !described->at(0).isTensor()) {
+            throw tinypose::Error(path_ + ": its method tinypose_metadata gives no description");
+        }
         const auto text = described->at(0).toTensor();
         description = read_description(
             std::string(static_cast<const char*>(text.const_data_ptr()), text.nbytes()), task, path);
@@ -46,7 +49,10 @@ public:
         check(outputs.error(), "failed to run it");
         std::vector<cv::Mat> results;
         for (const EValue& value : *outputs) {
-            const auto tensor = value.toTensor();  // (1, rows, columns)
+            if (!value.isTensor()) fail_shape();
+            const auto tensor = value.toTensor();
+            const bool is_float = tensor.scalar_type() == executorch::aten::ScalarType::Float;
+            if (tensor.dim() != 3 || tensor.size(0) != 1 || !is_float) fail_shape();
             const cv::Mat view(static_cast<int>(tensor.size(1)), static_cast<int>(tensor.size(2)), CV_32F,
                                const_cast<float*>(tensor.const_data_ptr<float>()));
             results.push_back(view.clone());
@@ -60,6 +66,10 @@ private:
             throw tinypose::Error(path_ + ": ExecuTorch " + what + " (error " +
                                   std::to_string(static_cast<int>(error)) + ")");
         }
+    }
+
+    [[noreturn]] void fail_shape() const {
+        throw tinypose::Error(path_ + ": gives other outputs than float32 of shape (1, rows, columns)");
     }
 
     std::string path_;

@@ -27,7 +27,7 @@ public:
     // `threshold`: least score of a person; negative for the detector's own.
     PoseEstimator(std::unique_ptr<Network> detector, std::unique_ptr<Network> pose, double threshold);
 
-    // The people in an RGB image (CV_8UC3), best first.
+    // The people in an RGB image (CV_8UC3), best first. Throws Error if the networks' numbers are not finite.
     std::vector<Person> estimate(const cv::Mat& rgb);
 
     // The same in two steps: boxes, and the keypoints of one.

@@ -1,10 +1,10 @@
 #include "sealed.h"
 
 #include <cstring>
-#include <fstream>
 
-#include "description.h"
+#include "files.h"
 #include "sha256.h"
+#include "text.h"
 
 namespace tinypose {
 namespace {
@@ -15,13 +15,7 @@ constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before
 }  // namespace
 
 std::vector<char> read_sealed(const std::string& path) {
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    if (!file) {
-        throw Error("cannot open " + path);
-    }
-    std::vector<char> content(static_cast<size_t>(file.tellg()));
-    file.seekg(0);
-    file.read(content.data(), static_cast<std::streamsize>(content.size()));
+    auto content = read_file(path);
     if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
         throw Error(path + ": has no checksum at its end: it was cut short, or altered, or not exported by "
                            "tinypose-torch, or by an earlier version; export it again");

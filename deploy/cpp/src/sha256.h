@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4).
+// SHA-256 (FIPS 180-4). OpenCV, ExecuTorch and LibTorch export none, and Android has no OpenSSL for native code.
 #pragma once
 
 #include <array>
