@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
-from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import center_and_scale
+from tinypose_torch.models.config import TopDownConfig
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.images import find_inputs
 from tinypose_torch.utils.table import format_table
 from train.config import Augmentation
@@ -45,10 +45,10 @@ def main() -> None:
     always = Augmentation(half_body=1, rotation_probability=1, flip=1, dropping_probability=1)
     rows = []
     for name in options.model:
-        entry = get_pose_entry(name)
-        records = [_record(file, entry) for file in files]
-        dataset = PoseDataset(records, files[0].parent, entry, build_transform(always, entry))
-        collate = PoseCollate(entry)
+        config = get_config(name)
+        records = [_record(file, config) for file in files]
+        dataset = PoseDataset(records, files[0].parent, config, build_transform(always, config))
+        collate = PoseCollate(config)
         decoding, loading = [], []
         for epoch in trange(options.rounds + WARM_UP, desc=name, unit="round", disable=None):
             started = time.perf_counter()
@@ -74,15 +74,15 @@ def main() -> None:
     print(format_table(("model", "decoding ms", "sample ms", "ratio", "four of five batches"), rows, right=range(1, 5)))
 
 
-def _record(file: Path, entry: PoseEntry) -> PoseAnnotation:
+def _record(file: Path, config: TopDownConfig) -> PoseAnnotation:
     """A person in the middle, half as large as the photo, all keypoints labelled."""
     image = cv2.imread(str(file))
     assert image is not None
     height, width = image.shape[:2]
     box = np.array([width * 0.25, height * 0.25, width * 0.75, height * 0.75])
-    centers, scales = center_and_scale(box[None], entry.input_size)
+    centers, scales = center_and_scale(box[None], config.input_size)
     generator = np.random.default_rng(0)
-    joints = generator.uniform(box[:2], box[2:], (len(entry.skeleton), 2)).astype(np.float32)
+    joints = generator.uniform(box[:2], box[2:], (len(config.skeleton), 2)).astype(np.float32)
     person = PoseSample(joints, np.ones(len(joints), np.float32), centers[0], scales[0])
     return PoseAnnotation(file.name, 0, person, box, image_size=(height, width))
 

@@ -17,9 +17,9 @@ import matplotlib as mpl
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
-from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.cli.models import count_parameters, documented_accuracy
+from tinypose_torch.models.config import TopDownConfig
+from tinypose_torch.models.registry import CATALOGUE
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
@@ -40,8 +40,8 @@ def main() -> None:
     times = {
         row["model"]: row["median_ms"] for row in rows if row["backend"] == options.backend and row["threads"] == 1
     }
-    entries = [entry for entry in CATALOGUE.values() if isinstance(entry, PoseEntry)]
-    missing = [entry.name for entry in entries if entry.name not in times]
+    entries = [config for config in CATALOGUE.values() if isinstance(config, TopDownConfig)]
+    missing = [config.name for config in entries if config.name not in times]
     if missing:
         parser.error(f"{options.times} has no times of {', '.join(missing)} on {options.backend} with 1 thread")
     (version,) = {row["version"] for row in rows if row["backend"] == options.backend}
@@ -50,17 +50,17 @@ def main() -> None:
     (options.output / "pose_models.md").write_text(page(entries, ratios, f"{version}, {times[UNIT]:.2f} ms"))
 
 
-def count_multiply_adds(entry: PoseEntry) -> int:
+def count_multiply_adds(config: TopDownConfig) -> int:
     """Multiplications with an addition each, of convolutions and matrix products, for one crop."""
     with torch.device("meta"):
-        network = entry.build().eval()
-        crop = torch.empty(1, 3, *entry.input_size)
+        network = config.build().eval()
+        crop = torch.empty(1, 3, *config.input_size)
     with FlopCounterMode(display=False) as counter:
         network(crop)
     return counter.get_total_flops() // 2
 
 
-def page(entries: list[PoseEntry], ratios: dict[str, float], unit: str) -> str:
+def page(entries: list[TopDownConfig], ratios: dict[str, float], unit: str) -> str:
     """The page in Markdown."""
     lines = [
         "# The pose networks side by side",
@@ -74,17 +74,17 @@ def page(entries: list[PoseEntry], ratios: dict[str, float], unit: str) -> str:
         "| " + " | ".join(HEADER) + " |",
         "|---|---|--:|--:|--:|--:|",
     ]
-    for entry in entries:
+    for config in entries:
         cells = (
-            f"`{entry.name}`",
-            f"{entry.input_size[0]}x{entry.input_size[1]}",
-            f"{count_parameters(entry) / 1e6:.2f} M",
-            f"{count_multiply_adds(entry) / 1e9:.2f} G",
-            f"{ratios[entry.name]:.1f}",
-            documented_accuracy(entry),
+            f"`{config.name}`",
+            f"{config.input_size[0]}x{config.input_size[1]}",
+            f"{count_parameters(config) / 1e6:.2f} M",
+            f"{count_multiply_adds(config) / 1e9:.2f} G",
+            f"{ratios[config.name]:.1f}",
+            documented_accuracy(config),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    names = " ".join(entry.name for entry in entries)
+    names = " ".join(config.name for config in entries)
     lines += [
         "",
         "Made by",
@@ -98,16 +98,16 @@ def page(entries: list[PoseEntry], ratios: dict[str, float], unit: str) -> str:
     return "\n".join(lines)
 
 
-def draw_plot(entries: list[PoseEntry], ratios: dict[str, float], path: Path) -> None:
+def draw_plot(entries: list[TopDownConfig], ratios: dict[str, float], path: Path) -> None:
     """Accuracy against time, as SVG that is the same for the same figures."""
     mpl.rcParams["svg.hashsalt"] = "pose_models"
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    for entry in entries:
-        if entry.coco_ap is None:
+    for config in entries:
+        if config.coco_ap is None:
             continue
-        place = (ratios[entry.name], entry.coco_ap)
-        axes.scatter(*place, s=36, color="tab:orange" if entry.name.startswith("tinypose") else "tab:blue")
-        axes.annotate(entry.name, place, xytext=(6, -9), textcoords="offset points", fontsize=8)
+        place = (ratios[config.name], config.coco_ap)
+        axes.scatter(*place, s=36, color="tab:orange" if config.name.startswith("tinypose") else "tab:blue")
+        axes.annotate(config.name, place, xytext=(6, -9), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(0.8, max(ratios.values()) * 4)
     axes.set_xlabel(f"time of one crop, times that of {UNIT}")

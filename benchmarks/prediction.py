@@ -83,9 +83,9 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     """Seconds of every stage, for a number of people in fixed boxes."""
     boxes = np.array([[20 + 95 * i, 60 + 10 * i, 120 + 95 * i, 400 - 10 * i] for i in range(people)], np.float32)
     assert estimator.detector_runner is not None
-    assert estimator.detector_entry is not None
+    assert estimator.detector_config is not None
     seconds = {}
-    detector, pose = estimator.detector_entry, estimator.pose_entry
+    detector, pose = estimator.detector_config, estimator.pose_config
     resized, resizing = timed(resize_for_detector, image, detector)
     x, normalising = timed(normalize, resized, detector.mean, detector.std)
     seconds["detector input"] = resizing + normalising

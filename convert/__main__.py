@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from convert.receipt import format_receipt, make_receipt, write_receipt
 from convert.verify import Verification, verify_against_export, verify_against_recording
-from tinypose_torch.checkpoints.catalogue import get_entry, list_models
 from tinypose_torch.checkpoints.download import fetch_pretrained
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import build_network
+from tinypose_torch.models.config import config_of
+from tinypose_torch.models.registry import get_config, list_models
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.outputs import check_outputs
@@ -104,7 +104,7 @@ def convert_file(options: argparse.Namespace) -> int:
         verifications.append(verify_against_export(network, options.paddle_model, options.tolerance, options.images))
     if options.reference:
         verifications.append(verify_against_recording(network, options.reference, options.tolerance))
-    save_safetensors(network, output, {**describe_changes(entry_of(network)), "source": options.file.name})
+    save_safetensors(network, output, {**describe_changes(config_of(network)), "source": options.file.name})
     receipt = make_receipt(source.name, options.file, output, report, verifications)
     print(format_receipt(receipt))
     print(f"\nwrote {output}")
@@ -136,10 +136,10 @@ def convert_all(folder: Path, overwrite: bool = False) -> int:
 def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[str, str, str, str]]:
     """Rows of the table, one per release."""
     rows = []
-    for index, tag in enumerate(get_entry(name).weights):
+    for index, tag in enumerate(get_config(name).weights):
         target = folder / (f"{name}_{tag}.safetensors" if index else f"{name}.safetensors")
         try:
-            official = fetch_pretrained(get_entry(name), tag)
+            official = fetch_pretrained(get_config(name), tag)
             check_outputs({"--output": target}, [official], overwrite=overwrite)
             with replacing(target) as temporary:
                 shutil.copyfile(official, temporary)

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from convert.run_paddledetection import run_paddledetection
 from tinypose_torch.checkpoints.conv_bn import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.estimators.top_down import photos_for_network
 from tinypose_torch.geometry.normalize import normalize
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig, config_of
 from tinypose_torch.models.fairmot import FairMOTMaps
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
 from tinypose_torch.models.picodet.detector import STRIDES
@@ -95,8 +95,8 @@ def verify_against_export(
         PaddleError: It could not be run.
         ValueError: A bottom-up network.
     """
-    entry = entry_of(network)
-    if isinstance(entry, BottomUpEntry):
+    entry = config_of(network)
+    if isinstance(entry, BottomUpConfig):
         raise ValueError(f"{entry.name}: bottom-up networks are compared with recordings only")
     program_file, params_file = find_deployed_files(exported)
     program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
@@ -165,7 +165,7 @@ def recorded_input(spec: dict[str, Any]) -> np.ndarray:
     return np.clip(noise, *spec["clip"]) if "clip" in spec else noise
 
 
-def _input_batch(entry: PoseEntry | DetectorEntry, images: Path | None) -> tuple[np.ndarray, str]:
+def _input_batch(entry: TopDownConfig | DetectorConfig, images: Path | None) -> tuple[np.ndarray, str]:
     if images is None:
         shape = (1, 3, *entry.input_size)
         return np.random.RandomState(SEED).standard_normal(shape).astype(np.float32), f"noise, seed {SEED}"
@@ -207,10 +207,10 @@ def _difference(name: str, ported: np.ndarray, original: np.ndarray) -> LayerDif
 
 
 def _answer_differences(
-    entry: PoseEntry | DetectorEntry, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+    entry: TopDownConfig | DetectorConfig, ported: dict[str, np.ndarray], expected: dict[str, np.ndarray]
 ) -> dict[str, float]:
     """Differences of heatmaps and keypoints, or of scores and boxes."""
-    if isinstance(entry, PoseEntry):
+    if isinstance(entry, TopDownConfig):
         maps, recorded = ported["final_conv"], expected["final_conv"]
         largest = float(np.abs(maps - recorded).max())
         return {"heatmap": largest, **_keypoint_difference(maps, recorded, VISIBLE)}

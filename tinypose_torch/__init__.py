@@ -5,7 +5,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinypose_torch.checkpoints.catalogue import UnknownModelError, list_models
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+    from tinypose_torch.models.registry import UnknownModelError, list_models
     from tinypose_torch.utils.images import ImageError
 
 try:
@@ -31,9 +31,9 @@ _HOMES = {
     "PoseEstimator": "estimators.top_down",
     "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",
-    "UnknownModelError": "checkpoints.catalogue",
+    "UnknownModelError": "models.registry",
     "create_model": "factory",
-    "list_models": "checkpoints.catalogue",
+    "list_models": "models.registry",
     "load_weights": "checkpoints.load",
 }
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_entry
+from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_config
 from tinypose_torch.checkpoints.download import fetch_pretrained
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, ModelConfig, TopDownConfig
+from tinypose_torch.models.registry import get_config
 
 
 def create_model(
@@ -34,17 +34,17 @@ def create_model(
 
     Args:
         name: See `list_models`. ``None`` or ``"auto"``: the model that the weights say they hold; see `resolve_model`.
-        pretrained: ``True`` for the official weights, or the tag of one of several (``entry.weights``).
+        pretrained: ``True`` for the official weights, or the tag of one of several (``config.weights``).
         weights: A weight file instead: ``.pdparams``, a deployed Paddle model or an archive of it, ``.safetensors``, or
             a PyTorch checkpoint of this project. What training wrote carries its skeleton, class names and input size,
             which hold unless others are asked for.
-        num_keypoints, skeleton: Other keypoints than the entry's; pose networks only.
-        num_classes, class_names: Other classes than the entry's; detectors only.
+        num_keypoints, skeleton: Other keypoints than the config's; pose networks only.
+        num_classes, class_names: Other classes than the config's; detectors only.
         input_size: Another (height, width), each divisible by 32.
         reset_head: Start with a new head and take all other tensors from the weights.
 
     Returns:
-        The network; ``network.entry`` is its catalogue entry with the changes asked for here.
+        The network; ``network.config`` is its catalogue config with the changes asked for here.
 
     Raises:
         UnknownModelError: No such model.
@@ -67,7 +67,7 @@ def create_model(
         load_weights(network, source.checkpoint or source.path, reset_head=reset_head)
     elif pretrained or source.release:
         tag = pretrained if isinstance(pretrained, str) else source.release
-        _load_pretrained(network, get_entry(source.name), tag, reset_head)
+        _load_pretrained(network, get_config(source.name), tag, reset_head)
     return network
 
 
@@ -84,7 +84,7 @@ def load_model(source: ModelSource, input_size: tuple[int, int] | None = None) -
     if source.path is not None:
         load_weights(network, source.checkpoint or source.path)
     else:
-        _load_pretrained(network, get_entry(source.name), source.release, reset_head=False)
+        _load_pretrained(network, get_config(source.name), source.release, reset_head=False)
     return network
 
 
@@ -111,14 +111,14 @@ def build_network(
     if num_classes is None and class_names is None:
         class_names = carried.get("class_names")
     input_size = input_size or carried.get("input_size")
-    entry = _overridden(get_entry(source.name), num_keypoints, skeleton, num_classes, class_names, input_size)
-    check_entry(entry)
-    network = entry.build()
-    network.entry = entry  # type: ignore[assignment]
+    config = _overridden(get_config(source.name), num_keypoints, skeleton, num_classes, class_names, input_size)
+    check_config(config)
+    network = config.build()
+    network.config = config  # type: ignore[assignment]
     return network.eval()
 
 
-def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, reset_head: bool) -> None:
+def _load_pretrained(network: nn.Module, official: ModelConfig, tag: str | None, reset_head: bool) -> None:
     """Load official weights; a cached file that went bad is made anew once."""
     path = fetch_pretrained(official, tag)
     try:
@@ -131,7 +131,7 @@ def _load_pretrained(network: nn.Module, official: ModelEntry, tag: str | None, 
 
 
 def _overridden(
-    entry: Entry,
+    config: Entry,
     num_keypoints: int | None,
     skeleton: Skeleton | None,
     num_classes: int | None,
@@ -141,34 +141,34 @@ def _overridden(
     if input_size is not None:
         if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
             raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
-        entry = dataclasses.replace(entry, input_size=(input_size[0], input_size[1]))
-    if isinstance(entry, (PoseEntry, BottomUpEntry)):
+        config = dataclasses.replace(config, input_size=(input_size[0], input_size[1]))
+    if isinstance(config, (TopDownConfig, BottomUpConfig)):
         if num_classes is not None or class_names is not None:
-            raise ValueError(f"{entry.name} is a pose network; it has keypoints, not classes")
-        return _with_keypoints(entry, num_keypoints, skeleton)
+            raise ValueError(f"{config.name} is a pose network; it has keypoints, not classes")
+        return _with_keypoints(config, num_keypoints, skeleton)
     if num_keypoints is not None or skeleton is not None:
-        raise ValueError(f"{entry.name} is a detector; it has classes, not keypoints")
-    return _with_classes(entry, num_classes, class_names)
+        raise ValueError(f"{config.name} is a detector; it has classes, not keypoints")
+    return _with_classes(config, num_classes, class_names)
 
 
 def _with_keypoints(
-    entry: PoseEntry | BottomUpEntry, num_keypoints: int | None, skeleton: Skeleton | None
-) -> PoseEntry | BottomUpEntry:
+    config: TopDownConfig | BottomUpConfig, num_keypoints: int | None, skeleton: Skeleton | None
+) -> TopDownConfig | BottomUpConfig:
     if skeleton is None:
-        if num_keypoints is None or num_keypoints == len(entry.skeleton):
-            return entry
+        if num_keypoints is None or num_keypoints == len(config.skeleton):
+            return config
         if num_keypoints < 1:
             raise ValueError(f"num_keypoints={num_keypoints}; at least 1 is needed")
         skeleton = Skeleton.unnamed(num_keypoints)
     elif num_keypoints not in (None, len(skeleton)):
         raise ValueError(f"num_keypoints={num_keypoints}, but the skeleton has {len(skeleton)}")
-    return dataclasses.replace(entry, skeleton=skeleton)
+    return dataclasses.replace(config, skeleton=skeleton)
 
 
-def _with_classes(entry: DetectorEntry, num_classes: int | None, class_names: Sequence[str] | None) -> DetectorEntry:
+def _with_classes(config: DetectorConfig, num_classes: int | None, class_names: Sequence[str] | None) -> DetectorConfig:
     if class_names is None:
-        if num_classes is None or num_classes == len(entry.class_names):
-            return entry
+        if num_classes is None or num_classes == len(config.class_names):
+            return config
         if num_classes < 1:
             raise ValueError(f"num_classes={num_classes}; at least 1 is needed")
         class_names = [f"class_{i}" for i in range(num_classes)]
@@ -176,4 +176,4 @@ def _with_classes(entry: DetectorEntry, num_classes: int | None, class_names: Se
         raise ValueError(f"num_classes={num_classes}, but {len(class_names)} class names")
     names = tuple(class_names)
     person = names.index("person") if "person" in names else None
-    return dataclasses.replace(entry, class_names=names, person_class=person)
+    return dataclasses.replace(config, class_names=names, person_class=person)

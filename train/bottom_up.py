@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import BottomUpEntry, entry_of
 from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
 from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -29,6 +27,8 @@ from tinypose_torch.geometry.crowd_encoding import MISSING, encode_joint_heatmap
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.losses.associative_embedding import AssociativeEmbeddingTargets, associative_embedding_loss
+from tinypose_torch.models.config import BottomUpConfig, config_of
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import EagerRunner
 from train.config import Augmentation, Config, ConfigError
 from train.init_model import start_network
@@ -45,7 +45,7 @@ class BottomUpDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, images: Sequence[BottomUpImage], folder: Path, entry: BottomUpEntry, options: Augmentation, seed: int
+        self, images: Sequence[BottomUpImage], folder: Path, entry: BottomUpConfig, options: Augmentation, seed: int
     ) -> None:
         self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
         self.transform, self.colour = build_transform(options, entry), build_colour(options)
@@ -82,7 +82,7 @@ class BottomUpDataset(Dataset[Sample]):
         return {**sample, "places": torch.from_numpy(places), "index": index}
 
 
-def build_transform(options: Augmentation, entry: BottomUpEntry) -> Compose:
+def build_transform(options: Augmentation, entry: BottomUpConfig) -> Compose:
     """The geometric part of the augmentation."""
     affine = BottomUpAffine(entry.input_size[0], options.rotation, options.bottom_up_scale, options.bottom_up_shift)
     return Compose([affine, BottomUpRandomFlip(entry.skeleton, p=options.flip)])
@@ -166,8 +166,8 @@ def read_people(config: Config) -> CocoFile:
     for key, given in top_down.items():
         if given:
             raise ConfigError(f"{key} is for top-down networks; {config.model} finds people itself")
-    official = get_entry(config.model)
-    assert isinstance(official, BottomUpEntry)
+    official = get_config(config.model)
+    assert isinstance(official, BottomUpConfig)
     train_file = read_coco(data.train, official.skeleton)
     return dataclasses.replace(train_file, skeleton=configured_skeleton(train_file.skeleton, data))
 
@@ -189,8 +189,8 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     images = load_bottom_up_annotations(train_file)
     check_images(images.items, data.images)
     network, weights = start_network(config, skeleton=skeleton)
-    entry = entry_of(network)
-    assert isinstance(entry, BottomUpEntry)
+    entry = config_of(network)
+    assert isinstance(entry, BottomUpConfig)
     truth, category_id, val, evaluation = None, train_file.category_id, [], None
     if data.val is not None:
         val_file = read_coco(data.val, skeleton)

@@ -13,20 +13,20 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, PoseEntry, entry_of
 from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.pose_annotations import PoseAnnotations
 from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.geometry.flip_pairs import LEFT, side_of
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_of
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.images import save_png
 from tinypose_torch.utils.table import format_table
 from train.bottom_up import BottomUpDataset, WholeImages, bottom_up_job, read_people
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
-from train.init_model import source_of_weights, training_entry
+from train.init_model import model_config, source_of_weights
 from train.pose import build_dataset, find_people
 
 SHEET = "samples.png"
@@ -40,7 +40,7 @@ def check_data(config: Config) -> int:
     checks = {"pose": _check_people, "bottom-up pose": _check_bottom_up, "detection": _check_boxes}
     if source_of_weights(config).path is None:
         config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
-    sheet, broken = checks[get_entry(config.model).task](config)
+    sheet, broken = checks[get_config(config.model).task](config)
     path = Path(config.output) / SHEET
     save_png(sheet, path)
     print(f"wrote {path}: augmented samples with their targets")
@@ -50,8 +50,8 @@ def check_data(config: Config) -> int:
 
 
 def _check_people(config: Config) -> tuple[np.ndarray, list[Path]]:
-    entry = training_entry(config)
-    assert isinstance(entry, PoseEntry)
+    entry = model_config(config)
+    assert isinstance(entry, TopDownConfig)
     people = find_people(config, entry)
     entry = dataclasses.replace(entry, skeleton=people.skeleton)
     _print_people("training", people.train)
@@ -73,8 +73,8 @@ def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
     broken = _undecodable(samples.images, samples.folder)
     if isinstance(job.evaluation, EvaluationImages):
         broken += _undecodable(job.evaluation.images, job.evaluation.folder)
-    entry = entry_of(job.network)
-    assert isinstance(entry, DetectorEntry)
+    entry = config_of(job.network)
+    assert isinstance(entry, DetectorConfig)
     labels = Counter(int(label) for image in samples.images for label in image.objects.labels)
     table = [(name, str(labels[index])) for index, name in enumerate(entry.class_names)]
     print(format_table(("class", "boxes"), table, right=(1,)))

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, entry_of
 from tinypose_torch.data.detection_annotations import (
     DetectionAnnotation,
     DetectionAnnotations,
@@ -38,10 +36,12 @@ from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
 from tinypose_torch.losses.yolo import assign_to_anchors, yolo_loss
 from tinypose_torch.models import PicoDet, PPYOLOv2
+from tinypose_torch.models.config import DetectorConfig, config_of
 from tinypose_torch.models.picodet import DecodedBoxes, decode_levels
 from tinypose_torch.models.ppyolov2 import decode_yolo
+from tinypose_torch.models.registry import get_config
 from train.config import Config, ConfigError, Detection
-from train.init_model import start_network, training_entry
+from train.init_model import model_config, start_network
 from train.lightning_module import Job, Training
 
 _DIVISOR = 32
@@ -80,7 +80,7 @@ class BatchCollate:
         sizes: Of which one is drawn.
     """
 
-    def __init__(self, sizes: Sequence[int], entry: DetectorEntry, seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], entry: DetectorConfig, seed: int) -> None:
         self.sizes, self.seed = tuple(sizes), seed
         self.mean, self.std = (np.array(values, np.float32) for values in (entry.mean, entry.std))
 
@@ -106,7 +106,7 @@ class BatchCollate:
 class EvaluationImages(Dataset[Sample]):
     """Images as the detector sees them when evaluated: ``image`` and ``index``."""
 
-    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorEntry) -> None:
+    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, entry: DetectorConfig) -> None:
         self.images, self.folder, self.entry = images, folder, entry
 
     def __len__(self) -> int:
@@ -139,8 +139,8 @@ class DetectorTraining(Training):
 
     def find(self, batch: Sample) -> list[Any]:
         assert self.val is not None
-        entry = entry_of(self.network)
-        assert isinstance(entry, DetectorEntry)
+        entry = config_of(self.network)
+        assert isinstance(entry, DetectorConfig)
         scores, boxes = (output.float().cpu().numpy() for output in self.decoded(self(batch["image"])))
         records = []
         for row, index in enumerate(batch["index"].tolist()):
@@ -208,14 +208,14 @@ def _check_sizes(config: Config) -> None:
     """Refuse sizes of training images that the network cannot take, or that are not around its input size.
 
     Raises:
-        ConfigError: It names the size; or see `training_entry`.
-        FileNotFoundError, CheckpointError: See `training_entry`.
+        ConfigError: It names the size; or see `model_config`.
+        FileNotFoundError, CheckpointError: See `model_config`.
     """
     sizes = config.detection.sizes
     wrong = [size for size in sizes if size < _DIVISOR or size % _DIVISOR]
     if wrong:
         raise ConfigError(f"detection.sizes: {wrong[0]} is not a multiple of {_DIVISOR}")
-    size = training_entry(config).input_size[0]
+    size = model_config(config).input_size[0]
     if sizes and not min(sizes) <= size <= max(sizes):
         raise ConfigError(
             f"input size {size} is not between detection.sizes {min(sizes)} and {max(sizes)}; "
@@ -232,15 +232,15 @@ def detection_job(config: Config) -> Job:
     data = config.data
     if data.train is None or data.images is None:
         raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
-    trainable = TRAININGS.get(get_entry(config.model).network)
+    trainable = TRAININGS.get(get_config(config.model).network)
     if trainable is None:
         raise ConfigError(f"model: {config.model} has no training here; its losses are in tinypose_torch.losses")
     _check_sizes(config)
     images, class_names = load_detection_annotations(data.train, config.detection.classes)
     check_images(images.items, data.images)
     network, weights = start_network(config, class_names=class_names)
-    entry = entry_of(network)
-    assert isinstance(entry, DetectorEntry)
+    entry = config_of(network)
+    assert isinstance(entry, DetectorConfig)
     val, truth, evaluation = None, None, None
     if data.val is not None:
         truth = read_truth(data.val)  # fails before the training, not in its evaluation

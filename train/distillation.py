@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
-from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.evaluation.top_down import heatmap_size
 from tinypose_torch.factory import load_model
+from tinypose_torch.models.config import TopDownConfig, config_of
+from tinypose_torch.models.registry import get_config
 from train.config import ConfigError, Distillation
 from train.init_model import OFFICIAL
 
@@ -30,9 +30,9 @@ class Teacher:
         ConfigError: The teacher lacks a keypoint of the student's, or its input has another shape.
     """
 
-    def __init__(self, network: nn.Module, student: PoseEntry) -> None:
-        entry = entry_of(network)
-        assert isinstance(entry, PoseEntry)
+    def __init__(self, network: nn.Module, student: TopDownConfig) -> None:
+        entry = config_of(network)
+        assert isinstance(entry, TopDownConfig)
         known = entry.skeleton.keypoint_names
         missing = [name for name in student.skeleton.keypoint_names if name not in known]
         if missing:
@@ -62,7 +62,7 @@ class Teacher:
         return F.interpolate(x, size=size, mode="bilinear", align_corners=self.corners)
 
 
-def find_teacher(options: Distillation, student: PoseEntry) -> Teacher | None:
+def find_teacher(options: Distillation, student: TopDownConfig) -> Teacher | None:
     """The configured teacher with its weights; ``None`` where none is.
 
     Raises:
@@ -73,6 +73,6 @@ def find_teacher(options: Distillation, student: PoseEntry) -> Teacher | None:
         return None
     if options.weights is None:
         raise ConfigError("distillation.weights is missing: a weight file of the teacher, or official")
-    get_pose_entry(options.teacher)
+    get_config(options.teacher)
     weights = None if options.weights == OFFICIAL else options.weights
     return Teacher(load_model(resolve_model(options.teacher, weights, usage="distillation.teacher=NAME")), student)

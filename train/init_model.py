@@ -8,14 +8,14 @@ import math
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.checkpoints.imagenet import load_imagenet_backbone
 from tinypose_torch.checkpoints.matching import is_head
 from tinypose_torch.factory import create_model, load_model
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models import PPYOLOv2
+from tinypose_torch.models.config import DetectorConfig, Entry, TopDownConfig, config_of
+from tinypose_torch.models.registry import get_config
 from train.batch_norm import use_training_batch_norm
 from train.config import Config, ConfigError
 
@@ -47,7 +47,7 @@ def start_network(
         ConfigError: ``freeze`` names nothing.
     """
     torch.manual_seed(config.seed)
-    size = training_entry(config).input_size
+    size = model_config(config).input_size
     network = create_model(config.model, skeleton=skeleton, class_names=class_names, input_size=size)
     _start_head(network)
     description = "random"
@@ -67,7 +67,7 @@ def start_network(
 def _describe_head(network: nn.Module, source_names: tuple[str, ...]) -> str:
     """Which keypoints or classes the weights know, and which start anew."""
     names = _head_names(network)
-    kind = "classes" if isinstance(entry_of(network), DetectorEntry) else "keypoints"
+    kind = "classes" if isinstance(config_of(network), DetectorConfig) else "keypoints"
     known = [name for name in names if name in source_names]
     new = [name for name in names if name not in source_names]
     if not new:
@@ -92,19 +92,19 @@ def source_of_weights(config: Config) -> ModelSource:
     return resolve_model(config.model, weights, usage="model=NAME")
 
 
-def training_entry(config: Config) -> Entry:
+def model_config(config: Config) -> Entry:
     """The model's catalogue entry with the input size to train at.
 
     Raises:
         ConfigError: A size that is not a square, for a network that is trained on squares.
         FileNotFoundError, CheckpointError: See `resolve_model`.
     """
-    entry = get_entry(config.model)
+    entry = get_config(config.model)
     carried = source_of_weights(config).changes.get("input_size", entry.input_size)
     if config.input_size is None:
         return dataclasses.replace(entry, input_size=carried)
     height, width = config.input_size
-    if height != width and not isinstance(entry, PoseEntry):
+    if height != width and not isinstance(entry, TopDownConfig):
         raise ConfigError(f"input_size: {height} x {width} is not a square; {config.model} is trained on squares")
     return dataclasses.replace(entry, input_size=(height, width))
 
@@ -114,7 +114,7 @@ def _start_head(network: nn.Module) -> None:
 
     Sun et al., "HRNet", CVPR 2019; Lin et al., "Focal Loss", ICCV 2017.
     """
-    is_detector = isinstance(entry_of(network), DetectorEntry)
+    is_detector = isinstance(config_of(network), DetectorConfig)
     rare = [row for index in range(len(_head_names(network))) for row in _rows_about(network, index)]
     if isinstance(network, PPYOLOv2):
         rare += network.object_rows()
@@ -158,8 +158,8 @@ def _other_rows(network: nn.Module, count: int) -> list[int]:
 
 def _head_names(network: nn.Module) -> tuple[str, ...]:
     """What the rows of the head's tensors are for: keypoints or classes."""
-    entry = entry_of(network)
-    return entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
+    entry = config_of(network)
+    return entry.class_names if isinstance(entry, DetectorConfig) else entry.skeleton.keypoint_names
 
 
 def _freeze(network: nn.Module, prefixes: tuple[str, ...]) -> None:

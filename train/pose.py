@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data import pose_transforms as T
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -28,9 +27,10 @@ from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
+from tinypose_torch.models.config import TopDownConfig, config_of
 from train.config import Augmentation, Config, ConfigError
 from train.distillation import Teacher, find_teacher
-from train.init_model import start_network, training_entry
+from train.init_model import model_config, start_network
 from train.keypoint_config import (
     build_colour,
     check_flip_pairs,
@@ -63,7 +63,7 @@ class People:
     annotations: Truth | None = None
 
 
-def find_people(config: Config, entry: PoseEntry) -> People:
+def find_people(config: Config, entry: TopDownConfig) -> People:
     """Read and check everything that training needs.
 
     Raises:
@@ -111,7 +111,7 @@ def find_people(config: Config, entry: PoseEntry) -> People:
     return People(train, folder, val, val_folder, skeleton, truth, annotations)
 
 
-def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
+def build_transform(options: Augmentation, entry: TopDownConfig) -> T.PoseCompose:
     """The geometric part of the augmentation.
 
     Raises:
@@ -145,7 +145,7 @@ def build_transform(options: Augmentation, entry: PoseEntry) -> T.PoseCompose:
     )
 
 
-def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDataset:
+def build_dataset(config: Config, people: People, entry: TopDownConfig) -> PoseDataset:
     """Training samples.
 
     Raises:
@@ -159,7 +159,7 @@ def build_dataset(config: Config, people: People, entry: PoseEntry) -> PoseDatas
 class EvaluationCrops(Dataset[Sample]):
     """People as the network sees them when evaluated: ``image`` and ``index``."""
 
-    def __init__(self, records: list[PoseAnnotation], folder: Path, entry: PoseEntry) -> None:
+    def __init__(self, records: list[PoseAnnotation], folder: Path, entry: TopDownConfig) -> None:
         self.records, self.folder, self.entry = records, folder, entry
 
     def __len__(self) -> int:
@@ -198,8 +198,8 @@ class PoseTraining(Training):
         return {"loss": (1 - share) * loss + share * shown, "labels": loss, "teacher": shown}
 
     def find(self, batch: Sample) -> list[KeypointPrediction]:
-        entry = entry_of(self.network)
-        assert isinstance(entry, PoseEntry)
+        entry = config_of(self.network)
+        assert isinstance(entry, TopDownConfig)
         heatmaps = self(batch["image"]).float().cpu().numpy()
         if self.config.flip_test:
             mirrored = self(batch["image"].flip(3)).float().cpu().numpy()
@@ -226,13 +226,13 @@ def pose_job(config: Config) -> Job:
     Raises:
         ConfigError, DatasetError, CheckpointError: What cannot be used.
     """
-    entry = training_entry(config)
-    assert isinstance(entry, PoseEntry)
+    entry = model_config(config)
+    assert isinstance(entry, TopDownConfig)
     people = find_people(config, entry)
     check_flip_pairs(config, people.skeleton)
     network, weights = start_network(config, skeleton=people.skeleton)
-    entry = entry_of(network)
-    assert isinstance(entry, PoseEntry)
+    entry = config_of(network)
+    assert isinstance(entry, TopDownConfig)
     teacher = find_teacher(config.distillation, entry)
     evaluation = None
     if people.val is not None and people.val_images is not None:

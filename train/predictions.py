@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, entry_of
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation, load_pose_annotations
@@ -22,6 +21,7 @@ from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.estimators.top_down import PoseEstimator, resize_for_detector, select_detections
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, TopDownConfig, config_of
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.utils.images import save_png
 from train.bottom_up import BottomUpDataset, WholeImages
@@ -71,11 +71,11 @@ def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Pa
     Raises:
         DatasetError: An image is missing or cannot be decoded.
     """
-    entry = entry_of(job.network)
+    entry = config_of(job.network)
     images, folder = _labelled_images(config, job)
     chosen = [images[index] for index in _spread(len(images))]
     predict, threshold = _predictor(config.model, entry, weights, device)
-    skeleton = _NO_SKELETON if isinstance(entry, DetectorEntry) else entry.skeleton
+    skeleton = _NO_SKELETON if isinstance(entry, DetectorConfig) else entry.skeleton
     part = "training" if job.evaluation is None else "validation"
     pairs = []
     for labelled in chosen:
@@ -105,10 +105,10 @@ def _spread(count: int) -> list[int]:
 
 def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
     """Annotated images of the validation data, or of the training data where there is none, and their folder."""
-    entry = entry_of(job.network)
+    entry = config_of(job.network)
     source = _source(job)
     if isinstance(source, (DetectionDataset, EvaluationImages)):
-        assert isinstance(entry, DetectorEntry)
+        assert isinstance(entry, DetectorConfig)
         images = [
             _boxes_only(item.file_name, item.objects.boxes, [entry.class_names[label] for label in item.objects.labels])
             for item in source.images
@@ -122,13 +122,13 @@ def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
         ]
     else:
         assert isinstance(source, (PoseDataset, EvaluationCrops))
-        assert isinstance(entry, PoseEntry)
+        assert isinstance(entry, TopDownConfig)
         images = _by_image(_annotated_records(config, entry, source, job.evaluation is not None))
     return images, Path(source.folder)
 
 
 def _annotated_records(
-    config: Config, entry: PoseEntry, source: PoseDataset | EvaluationCrops, evaluates: bool
+    config: Config, entry: TopDownConfig, source: PoseDataset | EvaluationCrops, evaluates: bool
 ) -> Sequence[PoseAnnotation]:
     """The annotated people, also where the evaluation uses detected ones."""
     if not evaluates or config.data.detections is None or config.data.val is None:
@@ -167,10 +167,10 @@ def _extents(keypoints: Array, visible: Array) -> tuple[Array, list[str], Array,
 
 def _predictor(model: str, entry: Entry, weights: Path, device: str) -> tuple[Predict, float]:
     """A function from an image and its annotations to predictions, and the score from which they are drawn."""
-    if isinstance(entry, DetectorEntry):
+    if isinstance(entry, DetectorConfig):
         return _detector(model, entry, weights, device), entry.person_threshold
     threshold = entry.keypoint_threshold
-    if isinstance(entry, BottomUpEntry):
+    if isinstance(entry, BottomUpConfig):
         bottom_up = BottomUpEstimator(model, weights, "eager", device)
 
         def find(image: Array, labelled: Labelled) -> Labelled:
@@ -187,7 +187,7 @@ def _predictor(model: str, entry: Entry, weights: Path, device: str) -> tuple[Pr
     return estimate, threshold
 
 
-def _detector(model: str, entry: DetectorEntry, weights: Path, device: str) -> Predict:
+def _detector(model: str, entry: DetectorConfig, weights: Path, device: str) -> Predict:
     runner = load_runner(model, weights, "eager", device, task="detection")
 
     def detect(image: Array, labelled: Labelled) -> Labelled:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry, entry_of
+from tinypose_torch.models.config import DetectorConfig, Entry, config_of
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.hints import print_next
 from train.config import Config
 from train.curves import draw_curves
@@ -45,7 +45,7 @@ def _draw(name: str, draw: Callable[[], Path]) -> None:
 def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:
     """Commands that evaluate, export and run the weights."""
     data, name = config.data, config.model
-    task = get_entry(name).task
+    task = get_config(name).task
     commands = []
     if data.val is not None:
         kind = "--detector" if task == "detection" else "--pose"
@@ -56,13 +56,13 @@ def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:
     commands.append(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)])
     part = "detector" if task == "detection" else "pose"
     words = ["tinypose", "predict", str(first_image(job)), f"--{part}", name, f"--{part}-weights", str(weights)]
-    commands.append(words + _class_options(entry_of(job.network)))
+    commands.append(words + _class_options(config_of(job.network)))
     return commands
 
 
 def _class_options(entry: Entry) -> list[str]:
     """Options with which `tinypose predict` finds the boxes of a detector with several classes but no ``person``."""
-    if not isinstance(entry, DetectorEntry) or entry.person_class is not None or len(entry.class_names) == 1:
+    if not isinstance(entry, DetectorConfig) or entry.person_class is not None or len(entry.class_names) == 1:
         return []
     return ["--person-class", entry.class_names[0]]
 

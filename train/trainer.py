@@ -24,10 +24,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import ModelEntry, entry_of
 from tinypose_torch.checkpoints.files import describe_changes, hash_weights, save_safetensors
 from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.models.config import ModelConfig, config_of
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.atomic import replacing
 from train.bottom_up import bottom_up_job
 from train.checkpoints import AtomicCheckpoints, Interrupted, SaveLast, restored_signals
@@ -72,7 +72,7 @@ class KeepBest(Callback):
         if self.best is None or pl_module.accuracy[self.metric] > self.best[self.metric]:
             self.best = {**pl_module.accuracy, "step": trainer.global_step}
             averaged = self.averaging.averaged() if self.averaging is not None else None
-            write_weights(averaged or pl_module.network, entry_of(pl_module.network), self.output / WEIGHTS)
+            write_weights(averaged or pl_module.network, config_of(pl_module.network), self.output / WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Run:
     def _finish(self, seconds: float) -> dict[str, Any]:
         best = self.keep_best.best if self.keep_best else None
         if best is None:
-            write_weights(self.training.network, entry_of(self.training.network), self.weights)
+            write_weights(self.training.network, config_of(self.training.network), self.weights)
         receipt = {
             "weights": WEIGHTS,
             "sha256": "",
@@ -147,7 +147,7 @@ def prepare(config: Config, resumed_from: Path | None) -> Run:
     Raises:
         ConfigError, DatasetError, CheckpointError: Something cannot be used.
     """
-    job = JOBS[get_entry(config.model).task](config)
+    job = JOBS[get_config(config.model).task](config)
     if resumed_from is None:
         rank_zero_only(write_configuration)(config)
     world = config.devices * config.nodes
@@ -179,7 +179,7 @@ def _loaders(
 
 
 @rank_zero_only
-def write_weights(network: nn.Module, entry: ModelEntry, path: Path) -> None:
+def write_weights(network: nn.Module, entry: ModelConfig, path: Path) -> None:
     """The network's tensors with its description: `create_model` and every command take the file."""
     save_safetensors(network, path, describe_changes(entry))
 

@@ -100,7 +100,7 @@ def test_a_published_model(kind, tmp_path):
     make = {**GOOD, "tar": make_tar}[kind]
     network = create_model(None, weights=write(tmp_path, make(contents), f"model.{kind[:3]}"))
     expected = create_model("tinypose_128x96", weights=REAL / "weights/tinypose_128x96.pdparams")
-    assert network.entry.name == "tinypose_128x96"
+    assert network.config.name == "tinypose_128x96"
     pairs = zip(network.state_dict().values(), expected.state_dict().values(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
 

@@ -16,9 +16,9 @@ import torch
 
 from tinypose_torch import CheckpointError, DownloadError, create_model
 from tinypose_torch.checkpoints import download as module
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.download import download, fetch_pretrained, source_url
-from tinypose_torch.checkpoints.entries import WeightsFile
+from tinypose_torch.models.config import WeightsFile
+from tinypose_torch.models.registry import CATALOGUE
 
 NAME = "picodet_s_192_lcnet_pedestrian"
 FILE = f"{NAME}.pdparams"

@@ -30,7 +30,7 @@ needs_reference = pytest.mark.needs_reference
 
 
 def save(network, path):
-    save_safetensors(network, path, describe_changes(network.entry))
+    save_safetensors(network, path, describe_changes(network.config))
     return path
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_knows_its_model():
     assert source.name == POSE
     assert source.checkpoint is None, "its tensors need not be read"
     assert resolve_model("auto", DEMO_DETECTOR).name == DETECTOR
-    assert create_model(None, weights=DEMO_POSE).entry.name == POSE
+    assert create_model(None, weights=DEMO_POSE).config.name == POSE
 
 
 def test_a_name_that_contradicts_the_file():
@@ -92,7 +92,7 @@ def test_a_bare_file_whose_tensors_fit_several_models(tmp_path):
     message = rf"x\.pt does not say which model it holds; pass --pose NAME \(its tensors fit {SHARES_SHAPES}\)"
     with pytest.raises(WrongModelError, match=message):
         resolve_model(None, path, ("pose",), "--pose NAME")
-    assert create_model("tinypose_256x192", weights=path).entry.input_size == (256, 192)
+    assert create_model("tinypose_256x192", weights=path).config.input_size == (256, 192)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_other_keypoints_in_a_bare_file(tmp_path):
     """The body of the network still tells; the head needs a number, which the error names."""
     path = bare(create_model("higherhrnet_w16_192", num_keypoints=5), tmp_path / "x.pt")
     assert resolve_model(None, path).name == "higherhrnet_w16_192"
-    assert create_model(None, weights=path, num_keypoints=5).entry.name == "higherhrnet_w16_192"
+    assert create_model(None, weights=path, num_keypoints=5).config.name == "higherhrnet_w16_192"
     with pytest.raises(CheckpointError, match="num_keypoints="):
         create_model(None, weights=path)
 
@@ -191,7 +191,7 @@ def test_a_file_comes_before_a_tag(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(DEMO_POSE, "2021")
     assert resolve_model(POSE, "2021").release is None
-    assert create_model(POSE, weights="2021").entry.name == POSE
+    assert create_model(POSE, weights="2021").config.name == POSE
 
 
 # --- errors name the likely model -----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def test_deployed_models_are_known_by_their_configuration(source, name):
 @needs_reference
 def test_an_estimator_of_a_deployed_model():
     """Of the small network's size, not of the default's."""
-    assert PoseEstimator(None, pose_weights=NEWER).pose_entry.input_size == (128, 96)
+    assert PoseEstimator(None, pose_weights=NEWER).pose_config.input_size == (128, 96)
 
 
 @needs_reference
@@ -65,9 +65,9 @@ def test_models_of_one_size_and_architecture_are_told_by_the_folders_name(tmp_pa
 @needs_reference
 def test_an_input_size_of_ones_own(tmp_path):
     folder = copy_deployed(NEWER, tmp_path / "mine", config_of(288, 384))  # that of other networks
-    assert create_model(POSE, weights=folder).entry.input_size == (384, 288)
+    assert create_model(POSE, weights=folder).config.input_size == (384, 288)
     (folder / "infer_cfg.yml").write_text(config_of(160, 160))
-    assert create_model(POSE, weights=folder).entry.input_size == (160, 160)
+    assert create_model(POSE, weights=folder).config.input_size == (160, 160)
     with pytest.raises(WrongModelError, match=f"tensors fit {SHARES_SHAPES}"):
         create_model(None, weights=folder)
 
@@ -98,7 +98,7 @@ def test_a_configuration_of_another_network(arch, tmp_path):
 def test_without_a_configuration(tmp_path):
     folder = copy_deployed(NEWER, tmp_path / "model", "")
     (folder / "infer_cfg.yml").unlink()
-    assert create_model(POSE, weights=folder).entry.name == POSE
+    assert create_model(POSE, weights=folder).config.name == POSE
     with pytest.raises(WrongModelError, match="does not say which model it holds"):
         create_model(None, weights=folder)
     digest = hash_weights(folder)

@@ -156,7 +156,7 @@ def test_new_detector_head(name, tmp_path):
 
 @pytest.mark.parametrize("name", list_models())
 def test_head_prefixes_name_what_depends_on_the_head(name):
-    entry = create_model(name).entry
+    entry = create_model(name).config
     other = {"num_classes": 5} if entry.task == "detection" else {"num_keypoints": 5}
     network = create_model(name)
     one, two = network.state_dict(), create_model(name, **other).state_dict()

@@ -31,9 +31,9 @@ def weights(tmp_path_factory):
         network = create_model(DETECTOR, class_names=classes)
         for predictor in network.head.predictors:  # workers are found everywhere, and nothing else
             torch.nn.init.constant_(predictor.cls.bias, -9.0)
-            predictor.cls.bias.data[network.entry.class_names.index("worker") if classes else 0] = 4.0
+            predictor.cls.bias.data[network.config.class_names.index("worker") if classes else 0] = 4.0
         save_safetensors(
-            network, folder / f"{name}.safetensors", {"model": DETECTOR, **describe_changes(network.entry)}
+            network, folder / f"{name}.safetensors", {"model": DETECTOR, **describe_changes(network.config)}
         )
     return folder
 

@@ -22,7 +22,7 @@ HAND = Skeleton.unnamed(5)
 
 
 def save(network, path):
-    save_safetensors(network, path, describe_changes(network.entry))
+    save_safetensors(network, path, describe_changes(network.config))
     return path
 
 
@@ -47,12 +47,12 @@ def photo(tmp_path, monkeypatch):
 
 def test_python(tuned):
     estimator = PoseEstimator(detector_weights=tuned["detector"], pose_weights=tuned["pose"])
-    assert estimator.pose_entry.skeleton == HAND
-    assert estimator.pose_entry.input_size == (64, 64)
-    assert estimator.detector_entry.class_names == ("dog", "person")
-    assert estimator.detector_entry.person_class == 1
-    assert BottomUpEstimator(weights=tuned["bottom-up"]).entry.name == "higherhrnet_w16_192"
-    assert create_model("auto", weights=tuned["pose"]).entry.skeleton == HAND
+    assert estimator.pose_config.skeleton == HAND
+    assert estimator.pose_config.input_size == (64, 64)
+    assert estimator.detector_config.class_names == ("dog", "person")
+    assert estimator.detector_config.person_class == 1
+    assert BottomUpEstimator(weights=tuned["bottom-up"]).config.name == "higherhrnet_w16_192"
+    assert create_model("auto", weights=tuned["pose"]).config.skeleton == HAND
 
 
 def test_predict(tuned, photo, tmp_path):
@@ -114,7 +114,7 @@ def test_convert_export_and_what_reads_it(tuned, photo, tmp_path, capsys):
     assert convert(["hand.pt", "--model", POSE, "--num-keypoints", "5", "--output", "x.safetensors"]) == 0
     assert main(["export", "--weights", "x.safetensors", "--format", "torchscript", "--output", "x.torchscript"]) == 0
     runner = load_runner(weights="x.torchscript")
-    assert (runner.metadata.entry.name, len(runner.metadata.entry.skeleton)) == (POSE, 5)
+    assert (runner.metadata.config.name, len(runner.metadata.config.skeleton)) == (POSE, 5)
     assert resolve_model(None, "x.torchscript").name == POSE
     assert resolve_model(None, "x.torchscript").backend == "torchscript"
     assert fastest_form("auto", "x.torchscript", 1) == "x.torchscript"

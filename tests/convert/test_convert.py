@@ -162,7 +162,7 @@ def test_both_releases_of_every_model(mirror, monkeypatch, capsys):
     assert ["higherhrnet_w16_192", "-", "skipped", "no", "published", "weights"] in rows
     for file, state in states.items():
         loaded = create_model(None, weights=f"converted/{file}.safetensors")
-        assert loaded.entry.name == NAME
+        assert loaded.config.name == NAME
         assert torch.equal(loaded.final_conv.weight, state["final_conv.weight"])
 
 
@@ -179,7 +179,7 @@ def test_one_release_that_is_missing(mirror, monkeypatch, capsys):
 def test_the_file_names_its_model(in_a_folder):
     save_safetensors(create_model(NAME), in_a_folder / "x.safetensors", {"model": NAME})
     assert main(["x.safetensors"]) == 0
-    assert create_model(None, weights=f"weights/{NAME}.safetensors").entry.name == NAME
+    assert create_model(None, weights=f"weights/{NAME}.safetensors").config.name == NAME
 
 
 @pytest.mark.parametrize(

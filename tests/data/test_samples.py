@@ -12,17 +12,17 @@ pytest.importorskip("albumentations")
 
 from torch.utils.data import DataLoader
 
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.data.pose_transforms import PoseCompose, RandomScale
+from tinypose_torch.models.registry import get_config
 from train.config import Augmentation
 from train.keypoint_config import build_colour
 from train.pose import build_transform
 
-ENTRY = get_pose_entry("tinypose_128x96")
+ENTRY = get_config("tinypose_128x96")
 SIZES = [(120, 90), (90, 131), (200, 150), (77, 77)]
 AUGMENTATION = Augmentation(
     half_body=0.5, flip=0.5, dropping_probability=0.5, colour=({"name": "RandomBrightnessContrast", "p": 0.9},)

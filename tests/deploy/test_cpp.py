@@ -127,7 +127,7 @@ def compare(records, networks, photos):
 def _saved(networks, folder):
     paths = []
     for network in networks:
-        paths.append(folder / f"{network.entry.name}.pt")
+        paths.append(folder / f"{network.config.name}.pt")
         torch.save(network.state_dict(), paths[-1])
     return paths
 
@@ -146,7 +146,7 @@ def test_executorch(executorch_program, app, networks, photos, tmp_path):
 def test_libtorch(libtorch_program, networks, photos, tmp_path):
     files = []
     for network in networks:
-        files.append(tmp_path / f"{network.entry.name}.torchscript")
+        files.append(tmp_path / f"{network.config.name}.torchscript")
         export_model(network, files[-1], ExportOptions("torchscript"))
     result = run(
         libtorch_program,

@@ -14,11 +14,11 @@ from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
 from tinypose_torch import ImageError, PoseEstimator
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.cli import main
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.estimators.top_down import people_for_network
 from tinypose_torch.factory import create_model
+from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.utils.images import find_inputs, image_errors, load_image
 from tinypose_torch.video import VideoError, VideoReader
@@ -209,7 +209,7 @@ def test_a_frame_that_cannot_be_decoded(photos):
 def test_photos_of_an_export(model, photos, caplog):
     """Of calibration: those that cannot be used are left out and named."""
     (photos / "d.png").write_bytes(b"nothing")
-    entry = entry_of(create_model(model))
+    entry = config_of(create_model(model))
     assert photos_for_network(str(photos), entry).shape == (3, *entry.input_size, 3)
     assert "d.png is left out: not an image that can be read" in caplog.text
     for name in "abc":

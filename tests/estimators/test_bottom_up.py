@@ -75,9 +75,9 @@ def test_recorded_flip_test(filler, tmp_path):
     x = torch.from_numpy(filler.manifest_input(manifest))
     with torch.inference_mode():
         heatmaps, tags = (maps.numpy() for maps in network(torch.cat([x, x.flip(3)])).combined())
-    plain = full_size_maps(heatmaps[:1], tags[:1], network.entry.skeleton)[0]
+    plain = full_size_maps(heatmaps[:1], tags[:1], network.config.skeleton)[0]
     assert np.abs(plain[:, ::2, ::2] - recorded["noflip.heatmap_sub2"][0]).max() < 1e-4
-    mean, both = full_size_maps(heatmaps, tags, network.entry.skeleton)
+    mean, both = full_size_maps(heatmaps, tags, network.config.skeleton)
     assert np.abs(mean[:, ::2, ::2] - recorded["flip.heatmap_sub2"][0]).max() < 1e-4
     assert np.abs(both.transpose(1, 2, 3, 0)[:, ::2, ::2] - recorded["flip.tagmap_sub2"][0]).max() < 1e-4
 
@@ -163,7 +163,7 @@ def test_predict_and_evaluate(weights, tmp_path, capsys):
     person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [10, 10, 40, 40], "area": 900}
     person |= {"num_keypoints": 17, "keypoints": [20.0, 20.0, 2] * 17}
     images = [{"id": number, "file_name": "photo.jpg", "width": 96, "height": 64} for number in (1, 2)]
-    category = {"id": 1, "name": "person", "keypoints": list(create_model(NAME).entry.skeleton.keypoint_names)}
+    category = {"id": 1, "name": "person", "keypoints": list(create_model(NAME).config.skeleton.keypoint_names)}
     truth = {"images": images, "annotations": [person], "categories": [category]}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     evaluate = ["evaluate", "--pose", NAME, "--weights", str(weights), "--annotations", str(tmp_path / "truth.json")]
@@ -207,7 +207,7 @@ def test_exported_file_of_one_size(tmp_path, monkeypatch):
     ]
     fixed = BottomUpEstimator("higherhrnet_w16_192", exported, flip=False)
     assert fixed.runner.backend == "torchscript"
-    assert fixed.runner.metadata.entry == wide.entry
+    assert fixed.runner.metadata.config == wide.config
     eager = BottomUpEstimator("higherhrnet_w16_192", weights, flip=False)
     expected = find_people(eager.runner, images[0], flip=False)
     same, tall = (find_people(fixed.runner, image, flip=False) for image in images)

@@ -10,12 +10,12 @@ import torch
 from conftest import REAL, REAL_PAIRS, gradient_image
 
 from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, create_model
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, select_detections
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.normalize import normalize
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.images import load_image
 
 VISIBLE = 0.2
@@ -75,7 +75,7 @@ def test_network_inputs_bit_for_bit(folder, photo, estimators):
     size = 192 if "192" in folder.split("_")[0] else 320
     recorded = np.load(REAL / f"expected/tensors_{size}.npz")
     image = load_image(REAL / f"images/{photo}.jpg")
-    detector, pose = estimator.detector_entry, estimator.pose_entry
+    detector, pose = estimator.detector_config, estimator.pose_config
     resized = resize_for_detector(image, detector)
     assert np.array_equal(normalize(resized, detector.mean, detector.std), recorded[f"{size}_{photo}_det_input"])
     crops = estimator.make_crops(image, estimator(image).boxes)
@@ -90,7 +90,7 @@ def test_network_inputs_bit_for_bit(folder, photo, estimators):
 def test_evaluation_path(model):
     """Annotated boxes through evaluation's crops; 3e-3 pixels is what the reference README reached."""
     estimator = PoseEstimator(None, model, pose_weights=genuine(model), crop="evaluation")
-    height, width = estimator.pose_entry.input_size
+    height, width = estimator.pose_config.input_size
     for person in json.loads((REAL / f"expected/eval_gtbox_{model}.json").read_text())["given_all5"]:
         image = load_image(REAL / "images" / person["file"])
         crops = evaluation_crops(
@@ -101,7 +101,7 @@ def test_evaluation_path(model):
             (height // 4, width // 4),
             udp=True,
         )
-        (heatmaps,) = estimator.pose_runner(crop_people(image, crops, estimator.pose_entry))
+        (heatmaps,) = estimator.pose_runner(crop_people(image, crops, estimator.pose_config))
         coordinates, scores = decode_heatmaps(heatmaps)
         expected = np.array(person["keypoints"])
         visible = expected[:, 2] > VISIBLE
@@ -305,7 +305,7 @@ def test_bad_images(random_estimator, tmp_path):
 
 def test_normalisation(random_estimator):
     """The table gives (x / 255 - mean) / std of every value."""
-    entry = random_estimator.pose_entry
+    entry = random_estimator.pose_config
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = (values / 255 - np.array(entry.mean)) / np.array(entry.std)
     assert np.abs(normalize(values[None], entry.mean, entry.std)[0].transpose(1, 2, 0) - expected).max() < 1e-6
@@ -318,7 +318,7 @@ def test_server_systems_find_boxes(name, tmp_path):
     network = create_model(name, input_size=(96, 160), class_names=("person",))
     if name == "fairmot_dla34":
         torch.nn.init.constant_(network.heatmap[2].bias, 2.0)
-    save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.entry))
+    save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.config))
     estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", pose_weights=random_pose(tmp_path))
     estimator.detection_threshold = 0.0
     for size in ((200, 500), (500, 200)):
@@ -330,7 +330,7 @@ def test_server_systems_find_boxes(name, tmp_path):
             assert (found.boxes >= 0).all()
             assert (found.boxes <= [size[1] - 1, size[0] - 1] * 2).all()
         people = estimator.find_people(image, 0.02)
-        person = found.class_ids == estimator.detector_entry.person_class
+        person = found.class_ids == estimator.detector_config.person_class
         same = found[person & (found.scores > 0.02)]
         assert np.allclose(np.sort(people.scores), np.sort(same.scores), atol=1e-6)
         assert (found.embeddings is None) == (name != "fairmot_dla34")
@@ -346,7 +346,7 @@ def random_pose(folder):
 
 def test_letterbox():
     """As large as fits, in the middle, grey beside it; points of the input find back to the image."""
-    entry = dataclasses.replace(get_entry("fairmot_dla34"), input_size=(96, 160))
+    entry = dataclasses.replace(get_config("fairmot_dla34"), input_size=(96, 160))
     image = gradient_image(300, 250)
     letter = resize_for_detector(image, entry)
     assert letter.shape == (1, 96, 160, 3)

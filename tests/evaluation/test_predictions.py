@@ -128,7 +128,7 @@ def test_mpii(rendered, tmp_path, capsys):
 
     torch.manual_seed(0)
     network = create_model("tinypose_128x96", skeleton=MPII16)
-    save_safetensors(network, tmp_path / "w.safetensors", describe_changes(network.entry))
+    save_safetensors(network, tmp_path / "w.safetensors", describe_changes(network.config))
     generator = np.random.default_rng(0)
     people = [
         {

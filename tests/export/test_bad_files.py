@@ -12,11 +12,11 @@ import torch
 from conftest import gradient_image
 
 from tinypose_torch import CheckpointError, PoseEstimator, create_model
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model, export_pair
 from tinypose_torch.export.formats import WRITERS, Method
 from tinypose_torch.export.progress import no_progress
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript, unsealed
 from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, archived_description, backend_of
@@ -56,7 +56,7 @@ def test_every_flipped_bit_is_noticed(format_name, tmp_path):
     for package in {"executorch": ["executorch"], "onnx": ["onnxscript", "onnxruntime"]}.get(format_name, []):
         pytest.importorskip(package)
     path = tmp_path / f"x{SUFFIXES[format_name]}"
-    description = ExportMetadata(get_entry(POSE), False, False, 1, "fp32", {})
+    description = ExportMetadata(get_config(POSE), False, False, 1, "fp32", {})
     WRITERS[format_name](
         Method(torch.nn.Conv2d(3, 40, 3).eval(), torch.zeros(1, 3, 8, 8), description), path, no_progress
     )
@@ -290,7 +290,7 @@ def test_descriptions_of_groupings_that_make_no_sense():
 
 
 def refused(model, change):
-    facts = json.loads(ExportMetadata(get_entry(model), True, False, 1, "fp32", {}).to_json())
+    facts = json.loads(ExportMetadata(get_config(model), True, False, 1, "fp32", {}).to_json())
     change(facts)
     with pytest.raises(CheckpointError, match="no description that can be read") as caught:
         ExportMetadata.from_json(json.dumps(facts))

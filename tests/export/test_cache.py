@@ -29,8 +29,8 @@ def exports(exported, monkeypatch):
     made = []
 
     def copy(network, path, options, calibration=None, progress=None):
-        made.append(network.entry.name)
-        shutil.copy(exported(network.entry.name, options.format), path)
+        made.append(network.config.name)
+        shutil.copy(exported(network.config.name, options.format), path)
 
     monkeypatch.setattr(api, "export_model", copy)
     return made

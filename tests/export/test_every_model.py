@@ -21,7 +21,7 @@ PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscri
 def small(name):
     """The network with a small input, which makes models that differ in nothing else the same."""
     torch.manual_seed(0)
-    task = create_model(name).entry.task
+    task = create_model(name).config.task
     return create_model(name, input_size=(64, 64) if task == "pose" else (128, 128))
 
 
@@ -83,7 +83,7 @@ def test_every_model(format_name, name, tmp_path):
             assert np.abs(one[:count] - two[:count]).max() <= 1e-4 * max(1, np.abs(two[:count]).max())
     if format_name == "executorch":
         # of bottom-up networks the layout of an output is changed outside
-        moved = {"dim_order_ops._to_dim_order_copy.default": 1} if network.entry.task == "bottom-up pose" else {}
+        moved = {"dim_order_ops._to_dim_order_copy.default": 1} if network.config.task == "bottom-up pose" else {}
         assert (made.facts["partitions"], made.facts["outside"]) == (1, moved)
 
 

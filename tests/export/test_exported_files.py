@@ -35,7 +35,7 @@ def photos(entry):
 def test_keypoints(format_name, exported):
     runner = load_runner(POSE, exported(POSE, format_name), task="pose")
     assert runner.backend == format_name
-    images = photos(runner.metadata.entry)
+    images = photos(runner.metadata.config)
     (found,) = runner(images)
     (heatmaps,) = EagerRunner(build(POSE))(images)
     coordinates, scores = decode_heatmaps(heatmaps)
@@ -48,7 +48,7 @@ def test_keypoints(format_name, exported):
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_scores_and_boxes(format_name, exported):
     runner = load_runner(DETECTOR, exported(DETECTOR, format_name), task="detection")
-    images = photos(runner.metadata.entry)
+    images = photos(runner.metadata.config)
     scores, boxes = runner(images)
     expected_scores, expected_boxes = EagerRunner(build(DETECTOR))(images)
     # The square root amplifies rounding near zero, where ONNX Runtime's sigmoid is coarse; nothing there is detected.
@@ -61,7 +61,7 @@ def test_scores_and_boxes(format_name, exported):
 @pytest.mark.slow
 def test_raw_files_take_any_number_of_crops(exported):
     runner = load_runner(POSE, exported(POSE, "onnx", images=False, decode=False, batch=None))
-    images = np.repeat(photos(runner.metadata.entry)[:1], 5, axis=0)
+    images = np.repeat(photos(runner.metadata.config)[:1], 5, axis=0)
     (heatmaps,) = runner(images)
     (expected,) = EagerRunner(build(POSE))(images)
     assert heatmaps.shape == (5, 17, 32, 24)
@@ -70,7 +70,7 @@ def test_raw_files_take_any_number_of_crops(exported):
 
 def test_fixed_batches_are_filled_up(exported):
     runner = load_runner(POSE, exported(POSE, "torchscript", batch=2))
-    images = photos(runner.metadata.entry)[:1].repeat(5, axis=0)
+    images = photos(runner.metadata.config)[:1].repeat(5, axis=0)
     (found,) = runner(images)
     assert found.shape == (5, 17, 3)
     assert np.allclose(found[0], found[4])
@@ -96,8 +96,8 @@ def test_the_pipeline_runs_exported_files(format_name, exported):
 
 def test_metadata_there_and_back():
     skeleton = Skeleton("hand", ("a", "b", "c"), ((0, 1),), ((0, 1), (1, 2)), (0.1, 0.2, 0.3))
-    pose = create_model(POSE, skeleton=skeleton, input_size=(160, 96)).entry
-    detector = create_model("picodet_s_192_pedestrian", class_names=["cat", "person"]).entry
+    pose = create_model(POSE, skeleton=skeleton, input_size=(160, 96)).config
+    detector = create_model("picodet_s_192_pedestrian", class_names=["cat", "person"]).config
     for entry in (pose, detector):
         metadata = ExportMetadata(entry, True, entry.task == "pose", 4, "fp32", {"torch": "2"})
         assert ExportMetadata.from_json(metadata.to_json()) == metadata
@@ -138,7 +138,7 @@ def test_one_file_in_the_app(app_folder, capsys, monkeypatch):
     assert [network["model"] for network in receipt["networks"]] == [DETECTOR, POSE]
     assert receipt["networks"][0]["differences"]["box, pixels"] < 0.01
     for name in (POSE, DETECTOR):
-        assert load_runner(name, "app.pte").metadata.entry.name == name
+        assert load_runner(name, "app.pte").metadata.config.name == name
     both = PoseEstimator(detector_weights="app.pte", pose_weights="app.pte")
     eager = PoseEstimator(DETECTOR, POSE, f"{DETECTOR}.pt", f"{POSE}.pt", backend="eager")
     (photo,) = photos_of_people(1)

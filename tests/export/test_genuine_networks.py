@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.needs_reference, pytest.mark.slow]
 def eager(name):
     """Photos, and the network's outputs on them: as it is, and in float64."""
     network = build(name)
-    images = photos(network.entry)
-    normalised = torch.from_numpy(normalize(images, network.entry.mean, network.entry.std))
+    images = photos(network.config)
+    normalised = torch.from_numpy(normalize(images, network.config.mean, network.config.std))
     expected = EagerRunner(network)(images)
     with torch.inference_mode():
         return images, expected, network.double()(normalised.double())

@@ -71,7 +71,7 @@ def test_int8(people, tmp_path):
 def detector_differences(path):
     """Mean differences of scores and boxes (pixels of the input) where the eager detector scores above 0.5."""
     network = build(DETECTOR)
-    images = photos_for_network(REAL / "images", network.entry)
+    images = photos_for_network(REAL / "images", network.config)
     scores, boxes = load_runner(DETECTOR, path)(images)
     expected_scores, expected_boxes = EagerRunner(network)(images)
     found = expected_scores.max(axis=-1) > 0.5
@@ -104,7 +104,7 @@ def test_the_budget_decides_how_much_becomes_int8():
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.bias.data.normal_(0, 0.1)
-    graph = build_graph(rewrite(network, "executorch"), network.entry, images=True, decode=False)
+    graph = build_graph(rewrite(network, "executorch"), network.config, images=True, decode=False)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     weights = {key: value.clone() for key, value in graph.state_dict().items()}
     program = exported_program(graph, torch.from_numpy(images[:1]))

@@ -37,7 +37,7 @@ def test_pickled(estimator):
     again = pickle.loads(pickle.dumps(estimator))
     assert np.abs(predict(again) - predict(estimator)).max() < 1e-4
     assert again.pose_runner.backend == estimator.pose_runner.backend
-    assert again.pose_entry == estimator.pose_entry
+    assert again.pose_config == estimator.pose_config
 
 
 @pytest.mark.parametrize("estimator", ["torchscript"], indirect=True)
@@ -46,7 +46,7 @@ def test_pickled_files_are_found_from_any_folder(estimator, tmp_path, monkeypatc
     monkeypatch.chdir(path.parent)
     pickled = pickle.dumps(load_runner(POSE, path.name))
     monkeypatch.chdir(tmp_path)
-    assert pickle.loads(pickled).metadata.entry.name == POSE
+    assert pickle.loads(pickled).metadata.config.name == POSE
 
 
 def test_spawned():

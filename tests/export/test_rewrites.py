@@ -47,12 +47,12 @@ def with_statistics(name):
             module.running_var.uniform_(0.5, 1.5)
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.normal_(0, 0.1)
-    return network, torch.randn(1, 3, 128, 96) if network.entry.task == "pose" else torch.randn(1, 3, 192, 192)
+    return network, torch.randn(1, 3, 128, 96) if network.config.task == "pose" else torch.randn(1, 3, 192, 192)
 
 
 def outputs(network, x):
     with torch.inference_mode():
-        return network(x) if network.entry.task == "pose" else torch.cat([t.flatten() for t in network.predict(x)])
+        return network(x) if network.config.task == "pose" else torch.cat([t.flatten() for t in network.predict(x)])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -172,7 +172,7 @@ def test_the_network_itself_is_not_touched():
 
 
 def test_image_input_is_the_pipelines_normalisation():
-    entry = create_model("tinypose_128x96").entry
+    entry = create_model("tinypose_128x96").config
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     found = ImageInput(entry)(torch.from_numpy(images)).numpy()
     assert np.abs(found - normalize(images, entry.mean, entry.std)).max() < 1e-6
@@ -184,8 +184,8 @@ def test_image_input_is_the_pipelines_normalisation():
 def test_box_decoding_in_the_graph(name):
     network, _ = with_statistics(name)
     with torch.inference_mode():
-        levels = network(torch.randn(2, 3, *network.entry.input_size))
-        found, expected = BoxDecoding(network.entry.input_size)(levels), decode_levels(levels)
+        levels = network(torch.randn(2, 3, *network.config.input_size))
+        found, expected = BoxDecoding(network.config.input_size)(levels), decode_levels(levels)
     assert torch.allclose(found[0], expected.scores, atol=1e-6)
     assert torch.allclose(found[1], expected.boxes, atol=1e-3)
 

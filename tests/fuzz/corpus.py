@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 
 from tinypose_torch.checkpoints.archives import read_archive
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed, read_tensor_stream
 from tinypose_torch.checkpoints.files import carried_changes, describe_changes, read_checkpoint
 from tinypose_torch.checkpoints.infer_config import read_infer_config
@@ -23,6 +22,7 @@ from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE, re
 from tinypose_torch.checkpoints.paddle_program import read_program
 from tinypose_torch.checkpoints.safetensors_files import save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA, archived_description, onnx_description
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods, read_methods
 
@@ -128,13 +128,13 @@ def torch_files():
 
 def safetensors_files():
     state = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(4, dtype=torch.bfloat16), "n": torch.tensor(3)}
-    described = [describe_changes(get_entry(name)) for name in (POSE, DETECTOR)]
+    described = [describe_changes(get_config(name)) for name in (POSE, DETECTOR)]
     others = [safetensors.torch.save(state, metadata) for metadata in (None, *described)]
     return [*others, *(save_with_checksum(state, metadata) for metadata in described)]
 
 
 def descriptions():
-    entries = [get_entry(name) for name in (POSE, DETECTOR, "higherhrnet_w32_512", "ppyolov2_r50vd_dcn")]
+    entries = [get_config(name) for name in (POSE, DETECTOR, "higherhrnet_w32_512", "ppyolov2_r50vd_dcn")]
     found = [ExportMetadata(entry, True, entry.task == "pose", 1, "fp32", {"torch": "2"}) for entry in entries]
     return [
         *(metadata.to_json().encode() for metadata in found),

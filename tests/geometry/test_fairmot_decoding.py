@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import REFERENCE
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.estimators.top_down import select_detections
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
+from tinypose_torch.models.registry import get_config
 
 pytestmark = pytest.mark.needs_reference
 
@@ -29,7 +29,7 @@ def test_detections_in_the_image(recorded, maps, case):
     """In three letterboxes; peaks of one score come in any order."""
     inner, scale = recorded[f"case{case}.im_shape"][0], recorded[f"case{case}.scale_factor"][0]
     image_size = tuple(round(float(side)) for side in inner / scale)
-    entry = replace(get_entry("fairmot_dla34"), input_size=(160, 288))
+    entry = replace(get_config("fairmot_dla34"), input_size=(160, 288))
     outputs = [output[0].numpy() for output in decode_centres(maps, 500)]
     found = select_detections(outputs[0], outputs[1], entry, image_size, outputs[2])
     expected, embeddings = recorded[f"case{case}.detections"], recorded[f"case{case}.embeddings"]

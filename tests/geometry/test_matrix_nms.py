@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import REFERENCE
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig, in_image, matrix_nms
 from tinypose_torch.models.ppyolov2 import decode_yolo, object_scores, split_level
+from tinypose_torch.models.registry import get_config
 
 pytestmark = pytest.mark.needs_reference
 SETTINGS = ("ppyolov2", "linear_topk", "gaussian", "background0", "normalized", "all_kept", "nothing")
@@ -60,7 +60,7 @@ def test_decoding_and_detections_of_recorded_heads():
     seen = recorded["scores"].transpose(0, 2, 1)
     assert np.abs(scores - seen).max() < 1e-6
     counts = recorded["detections_num"]
-    rule = get_entry("ppyolov2_r50vd_dcn").suppression
+    rule = get_config("ppyolov2_r50vd_dcn").suppression
     for image, scale in enumerate(recorded["scale_factor"]):
         boxes = in_image(decoded.boxes[image].numpy(), (128, 128), tuple(scale))
         likely = scores[image].max(axis=1) > 0

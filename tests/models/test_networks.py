@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tinypose_torch import Skeleton, UnknownModelError, create_model, list_models
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
-from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.cli import main
 from tinypose_torch.models import LiteHRNet
+from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.models.deformable import DeformableConv
 from tinypose_torch.models.layers import channel_shuffle, round_channels
+from tinypose_torch.models.registry import CATALOGUE
 from tinypose_torch.utils.hints import install_hint
 
 WITH_OWN_TESTS = ("higherhrnet", "ppyolov2", "fairmot")
@@ -21,13 +21,13 @@ WITH_OWN_TESTS = ("higherhrnet", "ppyolov2", "fairmot")
 @pytest.mark.parametrize("name", [name for name in list_models() if not name.startswith(WITH_OWN_TESTS)])
 def test_shapes_and_batch_independence(name):
     network = create_model(name)
-    entry = network.entry
-    height, width = (128, 96) if isinstance(entry, PoseEntry) else (192, 192)
+    entry = network.config
+    height, width = (128, 96) if isinstance(entry, TopDownConfig) else (192, 192)
     x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        both = network(x) if isinstance(entry, PoseEntry) else network.predict(x).boxes
-        second = network(x[1:]) if isinstance(entry, PoseEntry) else network.predict(x[1:]).boxes
-    if isinstance(entry, PoseEntry):
+        both = network(x) if isinstance(entry, TopDownConfig) else network.predict(x).boxes
+        second = network(x[1:]) if isinstance(entry, TopDownConfig) else network.predict(x[1:]).boxes
+    if isinstance(entry, TopDownConfig):
         assert both.shape == (2, len(entry.skeleton), height // 4, width // 4)
     else:
         assert both.shape == (2, 24 * 24 + 12 * 12 + 6 * 6 + 3 * 3, 4)
@@ -99,7 +99,7 @@ def test_catalogue_entries_are_complete():
     for entry in CATALOGUE.values():
         assert all(file.url.startswith("https://") for file in entry.weights.values())
         if entry.weights and entry.name != "fairmot_dla34":  # measured by MOTA, which PaddleDetection does not tell
-            assert entry.coco_ap or (isinstance(entry, PoseEntry) and entry.pckh)
+            assert entry.coco_ap or (isinstance(entry, TopDownConfig) and entry.pckh)
 
 
 def test_a_model_without_published_weights():
@@ -131,11 +131,11 @@ def test_unknown_names_suggest_the_nearest(wrong, near):
 def test_overrides_change_network_and_entry():
     skeleton = Skeleton("hand", ("wrist", "thumb", "index"), links=((0, 1), (0, 2)))
     network = create_model("tinypose_128x96", skeleton=skeleton, input_size=(160, 96))
-    assert network.entry.skeleton is skeleton
-    assert network.entry.input_size == (160, 96)
+    assert network.config.skeleton is skeleton
+    assert network.config.input_size == (160, 96)
     assert network(torch.zeros(1, 3, 160, 96)).shape == (1, 3, 40, 24)
     detector = create_model("picodet_s_192_pedestrian", class_names=["dog", "person"])
-    assert detector.entry.person_class == 1
+    assert detector.config.person_class == 1
     assert detector.predict(torch.zeros(1, 3, 192, 192)).scores.shape[-1] == 2
 
 

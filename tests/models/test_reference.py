@@ -9,7 +9,6 @@ from conftest import REFERENCE, catalogue_name, read_manifest, reference_models
 
 from convert.verify import recorded_input, verify_against_recording
 from tinypose_torch import create_model
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.estimators.top_down import select_detections
 from tinypose_torch.evaluation.top_down import average_with_flipped
@@ -18,6 +17,7 @@ from tinypose_torch.geometry.matrix_nms import in_image, matrix_nms
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
 from tinypose_torch.models.picodet import decode_levels
 from tinypose_torch.models.ppyolov2 import decode_yolo
+from tinypose_torch.models.registry import get_config
 
 pytestmark = pytest.mark.needs_reference
 
@@ -90,7 +90,7 @@ def check_tracking_maps(output, network, recorded, manifest):
     for (key, kind), maps in zip(names.items(), output, strict=True):
         maps = maps[:, ::8] if kind == "reid" else maps
         assert np.abs(maps.numpy() - recorded[key]).max() <= 20 * manifest["float32_vs_float64"][kind]
-    entry = replace(network.entry, input_size=(160, 288))
+    entry = replace(network.config, input_size=(160, 288))
     image_size = tuple(np.round(recorded["im_shape"][0] / recorded["scale_factor"][0]).astype(int))
     scores, boxes, embeddings = (part[0].numpy() for part in decode_centres(output, 500))
     found = select_detections(scores, boxes, entry, image_size, embeddings)
@@ -115,7 +115,7 @@ def check_yolo_heads(output, network, recorded, manifest):
     sure = recorded["decoded_score_class_max"][0] > 0
     assert np.abs(boxes - recorded["decoded_boxes"][0])[sure].max() < 0.1
     assert np.abs(scores.max(axis=1) - recorded["decoded_score_class_max"][0]).max() < 2e-4
-    found = matrix_nms(scores, boxes, network.entry.suppression)
+    found = matrix_nms(scores, boxes, network.config.suppression)
     rows = np.column_stack([found.class_ids, found.scores, found.boxes])
     alike = np.abs(rows[:, None] - recorded["detections"][None]) < (0.5, 2e-4, 0.1, 0.1, 0.1, 0.1)
     assert alike.all(axis=2).any(axis=1).all()
@@ -155,7 +155,7 @@ def test_flip_test(folder, filler, tmp_path):
     x = torch.from_numpy(filler.manifest_input(manifest))
     with torch.inference_mode():
         plain, mirrored = network(x).numpy(), network(x.flip(3)).numpy()
-    skeleton = network.entry.skeleton
+    skeleton = network.config.skeleton
     shifted = average_with_flipped(plain, mirrored, skeleton)
     assert np.abs(shifted - recorded["heatmap_flip_shift"]).max() <= flip_tolerance(folder)
     channels = slice(None, None, 1 if recorded["heatmap_flip_noshift"].shape[1] == len(skeleton) else 4)
@@ -200,7 +200,7 @@ def test_the_other_manifests_load_strictly(folder, filler, tmp_path):
 def test_input_sizes(folder):
     facts = read_manifest(folder)["facts"]
     expected = facts.get("input_size_hw", [facts.get("input_size")] * 2)
-    assert list(get_entry(catalogue_name(folder)).input_size) == expected
+    assert list(get_config(catalogue_name(folder)).input_size) == expected
 
 
 @pytest.mark.parametrize("folder", reference_models(recorded=True))

@@ -140,7 +140,7 @@ def test_command(picture, tmp_path, capsys):
 def test_followed_by_appearance(monkeypatch):
     """A network with embeddings: two people change places where nobody looks, and keep their ids."""
     estimator = PoseEstimator("fairmot_dla34", POSE, *random_weights(monkeypatch), backend="eager")
-    assert estimator.detector_entry.embeddings
+    assert estimator.detector_config.embeddings
     looks = np.eye(128, dtype=np.float32)[:2]
     boxes = np.array([[10, 10, 60, 160], [200, 10, 250, 160], [300, 10, 399, 30]], np.float32)
     frames = [[0, 1], [0, 1], [1, 0]]

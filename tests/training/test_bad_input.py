@@ -213,7 +213,7 @@ def test_errors_come_before_slow_imports(workplace):
 @pytest.mark.parametrize("options", [[], ["--check"], ["input_size=[64, 64]", "--check"]])
 def test_weights_of_another_model(options, workplace, tmp_path, capsys):
     network = create_model("lite_hrnet_18_256x192")
-    save_safetensors(network, tmp_path / "other.safetensors", describe_changes(network.entry))
+    save_safetensors(network, tmp_path / "other.safetensors", describe_changes(network.config))
     assert workplace.run(f"weights={tmp_path / 'other.safetensors'}", *options) == 2
     message = "other.safetensors holds weights of lite_hrnet_18_256x192, not of tinypose_128x96"
     assert capsys.readouterr().err.endswith(f"{message}; pass model=lite_hrnet_18_256x192\n")
@@ -285,6 +285,6 @@ def test_diverging(workplace, capsys):
     with torch.no_grad():
         network = create_model("tinypose_128x96")
         network.final_conv.weight.fill_(1e38)
-    save_safetensors(network, workplace.folder / "huge.safetensors", describe_changes(network.entry))
+    save_safetensors(network, workplace.folder / "huge.safetensors", describe_changes(network.config))
     assert workplace.run(f"weights={workplace.folder / 'huge.safetensors'}") == 1
     assert "the loss is" in capsys.readouterr().err

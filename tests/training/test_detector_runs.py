@@ -12,13 +12,13 @@ from conftest import REAL
 from PIL import Image
 
 from tinypose_torch import create_model
-from tinypose_torch.checkpoints.catalogue import CATALOGUE, get_entry
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
+from tinypose_torch.models.registry import CATALOGUE, get_config
 from train.__main__ import main
 from train.config import load_config
 from train.detection import BatchCollate, PicoDetTraining, YoloTraining, detection_job
@@ -42,7 +42,7 @@ def quick(people, tmp_path):
 def test_trained_and_evaluated(recipe, quick, people, tmp_path):
     assert main([recipe, *quick, f"data.val={people / 'val.json'}", "evaluate_every=0.1"]) == 0
     weights = tmp_path / "run/weights.safetensors"
-    assert create_model(recipe, weights=weights).entry.class_names == ("person",)
+    assert create_model(recipe, weights=weights).config.class_names == ("person",)
     receipt = json.loads((tmp_path / "run/receipt.json").read_text())
     options = ["--weights", weights, "--annotations", people / "val.json", "--images", people / "images"]
     options += ["--json", tmp_path / "accuracy.json"]
@@ -64,7 +64,7 @@ def test_ppyolov2_trained_and_evaluated(quick, people, tmp_path):
     ]
     assert main(["ppyolov2_r50vd_dcn", *quick, *few]) == 0
     network = create_model("ppyolov2_r50vd_dcn", weights=tmp_path / "run/weights.safetensors")
-    assert network.entry.class_names == ("person",)
+    assert network.config.class_names == ("person",)
     scores, boxes = network.predict(torch.zeros(1, 3, 64, 64))
     assert scores.shape[:2] == boxes.shape[:2] == (1, 3 * (4 + 16 + 64))
 
@@ -75,7 +75,7 @@ def test_ppyolov2_takes_over_classes_by_name(tmp_path):
     torch.manual_seed(0)
     source = create_model("ppyolov2_r50vd_dcn", class_names=names)
     weights = tmp_path / "source.safetensors"
-    save_safetensors(source, weights, describe_changes(source.entry))
+    save_safetensors(source, weights, describe_changes(source.config))
     config = load_config("ppyolov2_r50vd_dcn", [f"weights={weights}"])
     network = build_network(config, class_names=("person", "cat"))
     own, other = network.outputs[0].weight, source.outputs[0].weight
@@ -253,9 +253,9 @@ BAD = {
 def test_bad_options(case, quick, tmp_path, capsys):
     overrides, message = BAD[case]
     pose = create_model("tinypose_128x96")
-    save_safetensors(pose, tmp_path / "pose.safetensors", describe_changes(pose.entry))
+    save_safetensors(pose, tmp_path / "pose.safetensors", describe_changes(pose.config))
     large = create_model(NAMES[0], input_size=(256, 256))
-    save_safetensors(large, tmp_path / "large.safetensors", describe_changes(large.entry))
+    save_safetensors(large, tmp_path / "large.safetensors", describe_changes(large.config))
     files = {name: tmp_path / f"{name}.safetensors" for name in ("pose", "large")}
     chosen = [re.sub(r"\{(\w+)\}", lambda name: str(files[name[1]]), override) for override in overrides]
     assert main([NAMES[0], *quick, *chosen]) == 2
@@ -273,7 +273,7 @@ def test_validation_of_another_class_list(content, quick, tmp_path, capsys):
 
 def test_collated_images_have_their_own_boxes(tmp_path):
     """A white square stays under its box, whatever size and interpolation are drawn."""
-    entry = create_model(NAMES[0]).entry
+    entry = create_model(NAMES[0]).config
     from tinypose_torch.data.detection_sample import DetectionSample
 
     image = np.zeros((120, 200, 3), np.uint8)
@@ -304,7 +304,7 @@ def test_check_downloads_nothing(quick, monkeypatch, capsys):
         raise AssertionError(f"downloads {entry.name} {tag}")
 
     monkeypatch.setattr("tinypose_torch.factory.fetch_pretrained", fetch)
-    entry = get_entry(NAMES[0])
+    entry = get_config(NAMES[0])
     releases = {"official": entry.weights["official"], "2021": entry.weights["official"]}
     monkeypatch.setitem(CATALOGUE, NAMES[0], dataclasses.replace(entry, weights=releases))
     for weights in ("official", "imagenet", "2021"):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tinypose_torch import Skeleton, create_model
-from tinypose_torch.checkpoints.catalogue import get_pose_entry
+from tinypose_torch.models.registry import get_config
 from train.__main__ import main
 from train.config import ConfigError, load_config
 from train.distillation import Teacher
@@ -20,7 +20,7 @@ STUDENT = "tinypose_128x96"
 def teacher_file(tmp_path):
     torch.manual_seed(3)
     network = create_model("tinypose_256x192")
-    write_weights(network, network.entry, tmp_path / "teacher.safetensors")
+    write_weights(network, network.config, tmp_path / "teacher.safetensors")
     return tmp_path / "teacher.safetensors"
 
 
@@ -29,11 +29,11 @@ class Coordinates(nn.Module):
 
     def __init__(self, name, skeleton):
         super().__init__()
-        self.entry = create_model(name, skeleton=skeleton).entry
+        self.config = create_model(name, skeleton=skeleton).config
 
     def forward(self, x):
-        ramp = torch.linspace(0, 1, x.shape[3] // 4).expand(len(x), len(self.entry.skeleton), x.shape[2] // 4, -1)
-        return ramp * torch.arange(1, len(self.entry.skeleton) + 1)[:, None, None]
+        ramp = torch.linspace(0, 1, x.shape[3] // 4).expand(len(x), len(self.config.skeleton), x.shape[2] // 4, -1)
+        return ramp * torch.arange(1, len(self.config.skeleton) + 1)[:, None, None]
 
 
 def test_keypoints_by_name_and_places_kept():
@@ -45,7 +45,7 @@ def test_keypoints_by_name_and_places_kept():
 
 
 def entry_with(*names):
-    return create_model(STUDENT, skeleton=Skeleton("own", names)).entry
+    return create_model(STUDENT, skeleton=Skeleton("own", names)).config
 
 
 def test_shares_of_the_loss(arguments, teacher_file, tmp_path):
@@ -85,7 +85,7 @@ def test_wrong_options(arguments, options, message, capsys):
 
 
 def test_teachers_that_do_not_fit():
-    student = get_pose_entry(STUDENT)
+    student = get_config(STUDENT)
     with pytest.raises(ConfigError, match="does not know the keypoint 'nose'"):
         Teacher(create_model("hrnet_w32_256x256_mpii"), student)
     with pytest.raises(ConfigError, match="another shape"):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from tinypose_torch.checkpoints.catalogue import get_entry
+from tinypose_torch.models.registry import get_config
 from train.config import RECIPES, load_config, recipe_names
 from train.init_model import build_network
 from train.lightning_module import base_rate, describe_rate
@@ -99,7 +99,7 @@ def test_every_recipe_is_compared():
 @pytest.mark.parametrize("recipe", SOURCES)
 def test_recipe_trains_as_paddledetection(recipe):
     source, config = SOURCES[recipe], load_config(recipe, [])
-    options, entry = config.optimisation, get_entry(config.model)
+    options, entry = config.optimisation, get_config(config.model)
     assert entry.name == recipe
     assert options.learning_rate == source.rate
     assert config.batch_size * config.accumulate == source.batch

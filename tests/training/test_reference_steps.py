@@ -60,7 +60,7 @@ def reference(request, filler):
 
 
 def batch_of(reference, network):
-    maps, weights = reference.targets(network.entry.input_size)
+    maps, weights = reference.targets(network.config.input_size)
     images = torch.from_numpy(np.asarray(reference.images)).double()
     return images, torch.from_numpy(maps).double(), torch.from_numpy(weights).double()
 
@@ -70,7 +70,7 @@ def relative(one, two):
 
 
 def test_targets(reference):
-    maps, weights = reference.targets(create_model(reference.name).entry.input_size)
+    maps, weights = reference.targets(create_model(reference.name).config.input_size)
     np.testing.assert_array_equal(weights, reference.arrays["target_weight"][..., 0])
     if "target" in reference.arrays:
         np.testing.assert_array_equal(maps, reference.arrays["target"])

@@ -117,7 +117,7 @@ def test_class_of_a_detector_without_people(names, options, people, tmp_path):
     predict = next_commands(config, job, DETECTOR_WEIGHTS)[-1]
     assert predict[predict.index("--detector-weights") + 2 :] == options
     assert build_parser().parse_args(predict[1:]).person_class == (options[1] if options else None)
-    find_person_class(job.network.entry, *options[1:])
+    find_person_class(job.network.config, *options[1:])
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_training_images_are_drawn_without_others(people, tmp_path):
     """Of a bottom-up network, up to 12."""
     pytest.importorskip("timm")
     config, job = job_of("demo_bottom_up", people, tmp_path)
-    write_weights(job.network, job.network.entry, tmp_path / "random.safetensors")
+    write_weights(job.network, job.network.config, tmp_path / "random.safetensors")
     path = draw_predictions(config, job, tmp_path / "random.safetensors", "cpu")
     annotated, predicted = sides(path, 12)
     assert pixels_of(LEFT, annotated) > 100

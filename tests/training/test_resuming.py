@@ -185,14 +185,14 @@ def test_processes_share_batches():
 
 
 def test_samples_do_not_depend_on_workers(people):
-    from tinypose_torch.checkpoints.catalogue import get_entry
     from tinypose_torch.data.pose_dataset import PoseCollate
+    from tinypose_torch.models.registry import get_config
     from train.config import load_config
     from train.pose import build_dataset, find_people
     from train.sampler import training_loader
 
     config = load_config("demo_pose", [f"data.train={people / 'train.json'}", f"data.images={people / 'images'}"])
-    entry = get_entry("tinypose_128x96")
+    entry = get_config("tinypose_128x96")
     dataset = build_dataset(config, find_people(config, entry), entry)
     batches = [
         [

@@ -10,10 +10,10 @@ import torch
 from conftest import REAL, ROOT
 
 from tinypose_torch import create_model
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.models.registry import get_config
 from train.__main__ import main
 from train.checkpoints import AtomicCheckpoints
 from train.config import load_config, recipe_names
@@ -105,8 +105,8 @@ def test_own_skeleton_to_a_file(people, arguments, tmp_path):
     assert main([*arguments, *data, "max_steps=1"]) == 0
     weights = tmp_path / "run/weights.safetensors"
     network = create_model("tinypose_128x96", weights=weights)
-    assert network.entry.skeleton.keypoint_names == TEN
-    assert network.entry.skeleton.flip_pairs == tuple((i, i + 1) for i in range(0, 10, 2))
+    assert network.config.skeleton.keypoint_names == TEN
+    assert network.config.skeleton.flip_pairs == tuple((i, i + 1) for i in range(0, 10, 2))
     assert network.final_conv.out_channels == 10
     exported = tmp_path / "own.torchscript"
     export = [
@@ -253,7 +253,7 @@ def test_validation_annotations_are_read_once(recipe, arguments, people, tmp_pat
     """Before training: the evaluations do not need the file."""
     val = shutil.copy(people / "val.json", tmp_path / "val.json")
     config = load_config(recipe, [*arguments[1:], f"data.val={val}"])
-    training = JOBS[get_entry(config.model).task](config).training(1, 1)
+    training = JOBS[get_config(config.model).task](config).training(1, 1)
     annotations = json.loads(val.read_text())["annotations"]
     val.unlink()
     found = [annotation | {"score": 1.0} for annotation in annotations]

@@ -17,7 +17,7 @@ from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.data.pose_transforms import RandomHalfBody
 from train.__main__ import main
 from train.config import ConfigError, load_config
-from train.init_model import build_network, training_entry
+from train.init_model import build_network, model_config
 from train.pose import build_dataset, build_transform, find_people
 
 
@@ -28,13 +28,13 @@ def test_rate_and_size_of_a_run(arguments, tmp_path, capsys):
     assert "rate  0.00025 (0.002 at 32 samples per step, scaled to 4)" in capsys.readouterr().out
     weights = tmp_path / "run/weights.safetensors"
     network = create_model("tinypose_128x96", weights=weights)
-    assert network.entry.input_size == (96, 64)
+    assert network.config.input_size == (96, 64)
     assert network(torch.zeros(1, 3, 96, 64)).shape == (1, 17, 24, 16)
     again = load_config("finetune", [f"weights={weights}", "freeze=[]"])
-    assert training_entry(again).input_size == (96, 64)
-    assert build_network(again).entry.input_size == (96, 64)
+    assert model_config(again).input_size == (96, 64)
+    assert build_network(again).config.input_size == (96, 64)
     other = load_config("finetune", [f"weights={weights}", "freeze=[]", "input_size=[128, 96]"])
-    assert build_network(other).entry.input_size == (128, 96)
+    assert build_network(other).config.input_size == (128, 96)
 
 
 @pytest.mark.needs_reference
@@ -45,8 +45,8 @@ def test_size_of_a_deployed_model(tmp_path):
     (tmp_path / "model/infer_cfg.yml").unlink()
     (tmp_path / "model/infer_cfg.yml").write_text(facts)
     config = load_config("finetune", [f"weights={tmp_path / 'model'}"])
-    assert training_entry(config).input_size == (160, 160)
-    assert build_network(config).entry.input_size == (160, 160)
+    assert model_config(config).input_size == (160, 160)
+    assert build_network(config).config.input_size == (160, 160)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_check_shows_pairs(recipe, people, tmp_path, capsys, monkeypatch):
 def flip_of(options, *overrides):
     """The mirroring transform of a pose run."""
     config = load_config("demo_pose", [*options, *overrides])
-    entry = training_entry(config)
+    entry = model_config(config)
     people = find_people(config, entry)
-    dataset = build_dataset(config, people, create_model(config.model, skeleton=people.skeleton).entry)
+    dataset = build_dataset(config, people, create_model(config.model, skeleton=people.skeleton).config)
     (flip,) = [transform for transform in dataset.transform.transforms if hasattr(transform, "pairs")]
     return flip
 
@@ -142,7 +142,7 @@ def swapped(flip):
 def test_weights_say_that_no_keypoints_swap(people, tmp_path):
     """So that the flip test takes them."""
     config = load_config("demo_pose", [*renamed(people, tmp_path, UNPAIRED), "data.flip_pairs=[]"])
-    skeleton = find_people(config, training_entry(config)).skeleton
+    skeleton = find_people(config, model_config(config)).skeleton
     assert skeleton.unpaired_names() == ()
     assert skeleton.mirrored_order() == list(range(17))
     assert Skeleton.from_json(json.loads(json.dumps(dataclasses.asdict(skeleton)))) == skeleton
@@ -174,7 +174,7 @@ def test_numbered_keypoints_are_not_mirrored(people, tmp_path, capsys):
 def test_flip_test_of_a_network_without_pairs(people, tmp_path, capsys):
     skeleton = Skeleton("own", ("nose", "hand_l", "left_foot", "rightFoot"), flip_pairs=((2, 3),))
     network = create_model("tinypose_128x96", skeleton=skeleton)
-    save_safetensors(network, tmp_path / "own.safetensors", describe_changes(network.entry))
+    save_safetensors(network, tmp_path / "own.safetensors", describe_changes(network.config))
     options = ["--weights", tmp_path / "own.safetensors", "--annotations", people / "val.json", "--images", people]
     assert tinypose(["evaluate", "--pose", "tinypose_128x96", *map(str, options), "--flip"]) != 0
     error = capsys.readouterr().err
@@ -199,7 +199,7 @@ def test_half_bodies_of_small_skeletons(names, upper, given, p, least):
     if upper:
         overrides.append(f"augmentation.upper_body=[{', '.join(upper)}]")
     options = load_config("demo_pose", overrides).augmentation
-    half_body = build_transform(options, create_model("tinypose_128x96", skeleton=skeleton).entry).transforms[0]
+    half_body = build_transform(options, create_model("tinypose_128x96", skeleton=skeleton).config).transforms[0]
     assert (half_body.p, half_body.min_keypoints) == (p, least)
 
 

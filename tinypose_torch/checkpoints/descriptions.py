@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
-from tinypose_torch.checkpoints.entries import ModelEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import (
     INPUT_SIZES,
@@ -22,6 +21,7 @@ from tinypose_torch.checkpoints.limits import (
     MAX_TEXT_LENGTH,
 )
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import ModelConfig
 
 INPUT_DIVISOR = 32
 _Settings = TypeVar("_Settings")
@@ -138,7 +138,7 @@ def check_skeleton(value: Any) -> Skeleton:
         raise CheckpointError(plain(error)) from None
 
 
-def check_entry(entry: ModelEntry) -> None:
+def check_config(entry: ModelConfig) -> None:
     """Refuse networks whose files could not be read again.
 
     Raises:

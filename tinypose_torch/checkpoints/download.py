@@ -20,7 +20,6 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.entries import ModelEntry, WeightsFile
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.limits import (
@@ -32,6 +31,7 @@ from tinypose_torch.checkpoints.limits import (
     TRANSFER_TIMEOUT_S,
 )
 from tinypose_torch.checkpoints.load import load_weights
+from tinypose_torch.models.config import ModelConfig, WeightsFile
 from tinypose_torch.utils.atomic import write_to_disk
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
@@ -53,40 +53,42 @@ def cache_dir() -> Path:
     return Path(base).expanduser() / "tinypose_torch"
 
 
-def fetch_pretrained(entry: ModelEntry, tag: str | None = None) -> Path:
+def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
     """The official weights of a model as a safetensors file in the cache.
 
     Args:
-        tag: One of ``entry.weights``; the first unless given.
+        tag: One of ``config.weights``; the first unless given.
 
     Raises:
         ValueError: Unknown tag, or a model without published weights.
         DownloadError: No network, no such file, or a transfer that failed its checks.
         CheckpointError: The file is not what the model expects.
     """
-    if not entry.weights:
-        raise ValueError(f"{entry.name} has no published weights; pass a weight file, for example of your own training")
-    tag = tag or next(iter(entry.weights))
-    if tag not in entry.weights:
-        raise ValueError(f"{entry.name} has no weights {tag!r}; it has {', '.join(map(repr, entry.weights))}")
+    if not config.weights:
+        raise ValueError(
+            f"{config.name} has no published weights; pass a weight file, for example of your own training"
+        )
+    tag = tag or next(iter(config.weights))
+    if tag not in config.weights:
+        raise ValueError(f"{config.name} has no weights {tag!r}; it has {', '.join(map(repr, config.weights))}")
     folder = cache_dir()
-    converted = folder / f"{entry.name}-{tag}.safetensors"
+    converted = folder / f"{config.name}-{tag}.safetensors"
     if converted.is_file():
         return converted
-    file = entry.weights[tag]
+    file = config.weights[tag]
     downloads = folder / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     with FileLock(downloads / f"{file.filename}.lock"):
         if not converted.is_file():
-            _fetch_and_convert(entry, tag, file, downloads / file.filename, converted)
+            _fetch_and_convert(config, tag, file, downloads / file.filename, converted)
     return converted
 
 
-def _fetch_and_convert(entry: ModelEntry, tag: str, file: WeightsFile, source: Path, converted: Path) -> None:
+def _fetch_and_convert(config: ModelConfig, tag: str, file: WeightsFile, source: Path, converted: Path) -> None:
     fetched = not source.is_file()
     if fetched:
         download(file, source)
-    network = entry.build()
+    network = config.build()
     try:
         load_weights(network, source)
     except CheckpointError as error:
@@ -98,7 +100,7 @@ def _fetch_and_convert(entry: ModelEntry, tag: str, file: WeightsFile, source: P
     save_safetensors(
         network,
         converted,
-        {"model": entry.name, "weights": tag, "source": file.url, "source_sha256": digest},
+        {"model": config.name, "weights": tag, "source": file.url, "source_sha256": digest},
     )
 
 

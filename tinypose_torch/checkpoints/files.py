@@ -23,7 +23,6 @@ from tinypose_torch.checkpoints.descriptions import (
     check_skeleton,
     parse_description,
 )
-from tinypose_torch.checkpoints.entries import BottomUpEntry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
 from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
@@ -37,6 +36,7 @@ from tinypose_torch.checkpoints.limits import (
 from tinypose_torch.checkpoints.paddle_params import read_paddle_params
 from tinypose_torch.checkpoints.safetensors_files import check_safetensors, save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
+from tinypose_torch.models.config import BottomUpConfig, ModelConfig, TopDownConfig
 from tinypose_torch.utils.atomic import replacing
 
 CHANGES_KEY = "tinypose_torch"
@@ -137,14 +137,14 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
         temporary.write_bytes(save_with_checksum(state, metadata))
 
 
-def describe_changes(entry: ModelEntry) -> dict[str, str]:
+def describe_changes(config: ModelConfig) -> dict[str, str]:
     """Metadata for `save_safetensors` from which `carried_changes` learns how a network differs from the catalogue."""
-    facts: dict[str, Any] = {"input_size": list(entry.input_size)}
-    if isinstance(entry, (PoseEntry, BottomUpEntry)):
-        facts["skeleton"] = dataclasses.asdict(entry.skeleton)
+    facts: dict[str, Any] = {"input_size": list(config.input_size)}
+    if isinstance(config, (TopDownConfig, BottomUpConfig)):
+        facts["skeleton"] = dataclasses.asdict(config.skeleton)
     else:
-        facts["class_names"] = list(entry.class_names)  # type: ignore[attr-defined]
-    return {"model": entry.name, CHANGES_KEY: json.dumps(facts)}
+        facts["class_names"] = list(config.class_names)  # type: ignore[attr-defined]
+    return {"model": config.name, CHANGES_KEY: json.dumps(facts)}
 
 
 def read_metadata(path: Path) -> dict[str, str]:

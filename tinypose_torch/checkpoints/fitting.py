@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import CATALOGUE
 from tinypose_torch.checkpoints.conv_bn import unfold_batch_norms
-from tinypose_torch.checkpoints.entries import DetectorEntry, Entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import Checkpoint
 from tinypose_torch.checkpoints.matching import find_differences, only_heads_differ, to_network_names
+from tinypose_torch.models.config import DetectorConfig, Entry
+from tinypose_torch.models.registry import CATALOGUE
 
 # Part of a tensor's name that all networks of a class have, here or in PaddleDetection, and no others: networks of other
 # classes need not be built.
@@ -69,13 +69,13 @@ def _compare(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, _Fit]:
     renamed: dict[str, State] = {}
     by_architecture: dict[str, _Fit] = {}
     fits: dict[str, _Fit] = {}
-    for entry in (CATALOGUE[name] for name in names):
-        fitting = next((CATALOGUE[other].network for other, fit in fits.items() if fit.entire), entry.network)
-        if entry.network.__name__ in classes and fitting is entry.network:  # tensors fit one class only
-            first = _first_alike(entry)
+    for config in (CATALOGUE[name] for name in names):
+        fitting = next((CATALOGUE[other].network for other, fit in fits.items() if fit.entire), config.network)
+        if config.network.__name__ in classes and fitting is config.network:  # tensors fit one class only
+            first = _first_alike(config)
             if first not in by_architecture:
                 by_architecture[first] = _fit(_network(first), checkpoint, renamed)
-            fits[entry.name] = by_architecture[first]
+            fits[config.name] = by_architecture[first]
     return fits
 
 
@@ -109,14 +109,14 @@ def _fit(network: nn.Module | None, checkpoint: Checkpoint, renamed: dict[str, S
     return _Fit(not differences, only_heads_differ(network, differences), share)
 
 
-def _first_alike(entry: Entry) -> str:
+def _first_alike(config: Entry) -> str:
     """The first model of the catalogue that is the same network, with as many outputs."""
-    return next(name for name, other in CATALOGUE.items() if _architecture(other) == _architecture(entry))
+    return next(name for name, other in CATALOGUE.items() if _architecture(other) == _architecture(config))
 
 
-def _architecture(entry: Entry) -> tuple[Any, ...]:
-    outputs = entry.class_names if isinstance(entry, DetectorEntry) else entry.skeleton.keypoint_names
-    return entry.network, entry.arguments, len(outputs)
+def _architecture(config: Entry) -> tuple[Any, ...]:
+    outputs = config.class_names if isinstance(config, DetectorConfig) else config.skeleton.keypoint_names
+    return config.network, config.arguments, len(outputs)
 
 
 @functools.cache

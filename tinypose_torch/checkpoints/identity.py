@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import CATALOGUE, UnknownModelError, get_entry
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import (
     Checkpoint,
@@ -20,6 +19,7 @@ from tinypose_torch.checkpoints.files import (
     read_metadata,
 )
 from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
+from tinypose_torch.models.registry import CATALOGUE, UnknownModelError, get_config
 from tinypose_torch.utils import defaults
 
 _DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
@@ -82,7 +82,7 @@ def resolve_model(
     """
     name = None if name in (None, defaults.AUTO) else name
     if name is not None:
-        get_entry(name)
+        get_config(name)
     if weights is None:
         source = ModelSource(name or _default(tasks, usage))
     elif not Path(weights).exists():
@@ -113,7 +113,7 @@ def check_task(source: ModelSource, tasks: Sequence[str]) -> None:
     Raises:
         ValueError: It is for none of the tasks.
     """
-    task = get_entry(source.name).task
+    task = get_config(source.name).task
     if tasks and task not in tasks:
         where = f"{source.path}: " if source.path is not None else ""
         raise ValueError(f"{where}{source.name} is not {_KINDS[tasks[0]]}, but {_KINDS[task]}")
@@ -131,7 +131,7 @@ def _release(name: str | None, tag: str, usage: str) -> ModelSource:
         raise FileNotFoundError(f"no weight file {tag!r}")
     if name is None:
         raise FileNotFoundError(f"no weight file {tag!r}; to choose a release of official weights, pass {usage}, too")
-    releases = get_entry(name).weights
+    releases = get_config(name).weights
     if tag not in releases:
         known = f"; its releases: {', '.join(releases)}" if releases else ", which has none"
         raise FileNotFoundError(f"no weight file {tag!r}, and no such release of {name}{known}")
@@ -143,7 +143,7 @@ def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: s
 
     backend = backend_of(path) if path.is_file() else None
     if backend is not None:
-        found = open_exported(path, backend, task=_wanted_task(name, tasks)).metadata.entry.name
+        found = open_exported(path, backend, task=_wanted_task(name, tasks)).metadata.config.name
         check_same_model(found, name, path, usage)
         return ModelSource(found, path, backend=backend)
     if is_deployed(path):
@@ -162,7 +162,7 @@ def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: s
 def _wanted_task(name: str | None, tasks: Sequence[str]) -> str | None:
     """Which network of a file that holds two is meant."""
     if name is not None:
-        return get_entry(name).task
+        return get_config(name).task
     return tasks[0] if tasks else None
 
 
@@ -178,7 +178,7 @@ def _source_of_deployed(name: str | None, path: Path, tasks: Sequence[str], usag
             stated = _only(fitting_models(checkpoint, _models_for(tasks)), path, usage)
         return ModelSource(stated or str(name), path, checkpoint=checkpoint)
     alike = _models_of_architecture(config.arch)
-    sized = [other for other in alike if config.input_size in (None, get_entry(other).input_size)]
+    sized = [other for other in alike if config.input_size in (None, get_config(other).input_size)]
     if name in sized:
         return ModelSource(str(name), path, checkpoint=checkpoint)
     fits, changes = fitting_models(checkpoint, sized), {}
@@ -198,7 +198,7 @@ def _models_of_architecture(arch: str) -> list[str]:
 
 def _exported_names(name: str) -> set[str]:
     """What PaddleDetection's exporter calls the folder of a model: as its configuration, and so its checkpoint."""
-    return {name, *(Path(file.filename).stem for file in get_entry(name).weights.values())}
+    return {name, *(Path(file.filename).stem for file in get_config(name).weights.values())}
 
 
 def _models_for(tasks: Sequence[str]) -> list[str]:
@@ -224,7 +224,7 @@ def _contradiction(path: Path, found: list[str], name: str, usage: str, arch: st
 def _known(stated: str, path: Path) -> str:
     """The name that a file states, if the catalogue has it."""
     try:
-        return get_entry(stated).name
+        return get_config(stated).name
     except UnknownModelError as error:
         raise UnknownModelError(f"{path}: {error}") from None
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.download import DownloadError
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.load import load_strictly
+from tinypose_torch.models.config import config_of
 from tinypose_torch.utils.hints import install_hint
 
 _Rule = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -81,8 +81,8 @@ def imagenet_backbone(network: nn.Module) -> TimmBackbone:
     Raises:
         ValueError: timm has no ImageNet weights for this backbone.
     """
-    entry = entry_of(network)
-    arguments, family = entry.arguments, type(network).__name__
+    config = config_of(network)
+    arguments, family = config.arguments, type(network).__name__
     if family in ("HRNet", "HigherHRNet") and arguments.get("width") == 32:
         return _HRNET_W32
     if family == "PPYOLOv2":
@@ -90,7 +90,7 @@ def imagenet_backbone(network: nn.Module) -> TimmBackbone:
     if family == "PicoDet" and arguments.get("backbone") == "lcnet" and arguments.get("scale") == 0.75:
         return _LCNET_075
     raise ValueError(
-        f"weights=imagenet: timm has no ImageNet weights for the backbone of {entry.name}, only for HRNet-w32, "
+        f"weights=imagenet: timm has no ImageNet weights for the backbone of {config.name}, only for HRNet-w32, "
         "HigherHRNet-w32, PP-YOLOv2 and PicoDet-S with LCNet; pass weights=null for random weights, or a weight file"
     )
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
+from tinypose_torch.models.config import config_of
 from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
 from tinypose_torch.timing.people import SIZE, prepare_pipeline
 from tinypose_torch.timing.plot import check_plot, draw_times
@@ -98,7 +98,7 @@ def _pairs(networks: dict[str, nn.Module]) -> list[tuple[str, str]]:
     """
     tasks: dict[str, list[str]] = {"detection": [], "pose": []}
     for name, network in networks.items():
-        tasks.setdefault(entry_of(network).task, []).append(name)
+        tasks.setdefault(config_of(network).task, []).append(name)
     pairs = list(zip(tasks["detection"], tasks["pose"], strict=False))
     if not pairs:
         raise ValueError("--end-to-end needs a detector and a pose network among the models")
@@ -125,9 +125,9 @@ def _measure_networks(
     name: str, network: nn.Module, labels: list[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one network, the fastest first."""
-    photos = photos_for_network(options.images, entry_of(network)) if options.images else None
+    photos = photos_for_network(options.images, config_of(network)) if options.images else None
     rows = []
-    size = entry_of(network).input_size
+    size = config_of(network).input_size
     with tempfile.TemporaryDirectory() as folder:
         files = _make_files(name, network, labels, Path(folder), photos, options.paddle_model)
         for threads in options.threads:
@@ -222,7 +222,7 @@ def _pipeline_file(label: str, name: str, network: nn.Module, folder: Path, imag
         return make_file(label, network, name, folder, None)
     suffix = "pte" if backend.source == "executorch" else backend.source
     file = folder / f"{name}.{backend.precision}.{suffix}"
-    photos = photos_for_network(images, entry_of(network)) if images else None
+    photos = photos_for_network(images, config_of(network)) if images else None
     export_model(network, file, ExportOptions(backend.source, precision=backend.precision), photos)
     return file
 

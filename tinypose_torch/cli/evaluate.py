@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import AUTO
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if not found.results:
         print("tinypose: warning: nothing was found in the images", file=sys.stderr)
     accuracy = found.score() if found.score is not None else {}
-    entry = runner.metadata.entry
+    entry = runner.metadata.config
     facts = {
         **accuracy,
         "images": found.num_images,
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         **found.facts,
     }
     print(
-        f"images: {found.num_images}, {'boxes' if isinstance(entry, DetectorEntry) else 'people'} found: {len(found.results)}"
+        f"images: {found.num_images}, {'boxes' if isinstance(entry, DetectorConfig) else 'people'} found: {len(found.results)}"
     )
     _report(accuracy, facts, options)
     if options.weights and accuracy:
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_next(runner: Runner, options: argparse.Namespace) -> None:
     """Print what comes after measuring: a file for an app, and then that file on images."""
-    weights, entry = str(options.weights), runner.metadata.entry
+    weights, entry = str(options.weights), runner.metadata.config
     if runner.backend == "eager":
         print_next(["tinypose", "export", entry.name, "--weights", weights])
     else:
@@ -131,31 +131,31 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
     usage = "--detector NAME" if options.detector else "--pose NAME"
     allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
-    task = get_entry(name).task
+    task = get_config(name).task
     if options.detector and task != "detection":
         raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
     if not options.detector and task == "detection" and options.pose != AUTO:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
-    entry = runner.metadata.entry
-    if isinstance(entry, DetectorEntry):
+    entry = runner.metadata.config
+    if isinstance(entry, DetectorConfig):
         _refuse(options, _POSE_OPTIONS, "pose networks")
         return runner, tasks.evaluate_boxes(runner, entry, options)
     if options.flip:
         _check_flip(entry.skeleton)
-    if isinstance(entry, BottomUpEntry):
+    if isinstance(entry, BottomUpConfig):
         _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} finds people itself")
         if not options.shift:
             raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
         return runner, tasks.evaluate_bottom_up(runner, entry, options)
-    assert isinstance(entry, PoseEntry)
+    assert isinstance(entry, TopDownConfig)
     evaluate = tasks.evaluate_mpii if options.truth else tasks.evaluate_top_down
     return runner, evaluate(runner, entry, options)
 
 
 def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
     name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
-    if get_entry(name).task == "bottom-up pose":
+    if get_config(name).task == "bottom-up pose":
         raise ValueError(f"--with-detector is for top-down networks; {name} finds people itself")
     detector = resolve_model(
         options.with_detector, options.detector_weights, ("detection",), "--with-detector NAME"

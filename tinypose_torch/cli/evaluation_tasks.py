@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, PoseEntry
 from tinypose_torch.data.coco import CocoFile, read_coco, read_json
 from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
@@ -29,6 +28,7 @@ from tinypose_torch.evaluation.pipeline import pipeline_results
 from tinypose_torch.evaluation.top_down import predict_people
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
 from tinypose_torch.runtime import Runner
 
 Results = list[dict[str, Any]]
@@ -51,7 +51,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Namespace) -> Found:
+def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Namespace) -> Found:
     """A detector."""
     content = _read_content(options)
     truth = _completed(read_truth(options.annotations, content=content))
@@ -70,7 +70,7 @@ def evaluate_boxes(runner: Runner, entry: DetectorEntry, options: argparse.Names
     return Found(results, len(items), score if content["annotations"] else None)
 
 
-def evaluate_bottom_up(runner: Runner, entry: BottomUpEntry, options: argparse.Namespace) -> Found:
+def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.Namespace) -> Found:
     """A bottom-up network."""
     coco, truth = _read_keypoints(entry, options)
     images = _select(coco, options)[: options.limit]
@@ -84,15 +84,15 @@ def evaluate_bottom_up(runner: Runner, entry: BottomUpEntry, options: argparse.N
 
 def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
     """A detector and a top-down network together, with the crop and the decoding of the deployed pipeline."""
-    coco, truth = _read_keypoints(estimator.pose_entry, options)
+    coco, truth = _read_keypoints(estimator.pose_config, options)
     images = _select(coco, options)[: options.limit]
 
     def find(progress: Callable[[int], object]) -> Results:
         return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress))
 
-    assert estimator.detector_entry is not None
+    assert estimator.detector_config is not None
     facts = {
-        "detector": estimator.detector_entry.name,
+        "detector": estimator.detector_config.name,
         "detector_weights": options.detector_weights or "official",
         "detection_threshold": estimator.detection_threshold,
     }
@@ -117,7 +117,7 @@ def _on_whole_images(
     return Found(results, len(images), score if coco.annotations else None)
 
 
-def evaluate_top_down(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> Found:
+def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
     """A top-down network on annotated boxes, or on those of a detection file."""
     coco, truth = _read_keypoints(entry, options)
     sigmas = _sigmas(coco.skeleton, options)
@@ -130,7 +130,7 @@ def evaluate_top_down(runner: Runner, entry: PoseEntry, options: argparse.Namesp
     return Found(results, len(image_ids), score if coco.annotations else None)
 
 
-def evaluate_mpii(runner: Runner, entry: PoseEntry, options: argparse.Namespace) -> Found:
+def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
     """A top-down network on MPII."""
     people, truth = load_mpii_annotations(options.annotations), read_mpii_truth(options.truth)
     if len(people.skeleton) != len(entry.skeleton):
@@ -157,7 +157,7 @@ def _read_content(options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def _read_keypoints(entry: PoseEntry | BottomUpEntry, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
+def _read_keypoints(entry: TopDownConfig | BottomUpConfig, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
     """The annotations, if they are of the network's keypoints; and the same for COCO's evaluation."""
     content = _read_content(options)
     coco = read_coco(options.annotations, entry.skeleton, content)
@@ -192,7 +192,7 @@ def _select(coco: CocoFile, options: argparse.Namespace) -> list[ImageFile]:
     return images
 
 
-def _people(coco: CocoFile, entry: PoseEntry, options: argparse.Namespace) -> tuple[PoseAnnotations, list[int]]:
+def _people(coco: CocoFile, entry: TopDownConfig, options: argparse.Namespace) -> tuple[PoseAnnotations, list[int]]:
     """The people in annotated or detected boxes, and the ids of the images that count."""
     image_ids = [image.image_id for image in _select(coco, options)]
     if options.detections:

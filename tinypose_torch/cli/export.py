@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tinypose_torch.checkpoints.catalogue import get_entry
-from tinypose_torch.checkpoints.entries import PoseEntry, entry_of
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.estimators.top_down import PoseEstimator, people_for_network
@@ -18,6 +16,8 @@ from tinypose_torch.export import Exported, ExportOptions, export_model, export_
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
 from tinypose_torch.factory import load_model
+from tinypose_torch.models.config import TopDownConfig, config_of
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         (load_model(source, input_size=size), file)
         for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
     ]
-    models.sort(key=lambda model: entry_of(model[0]).task)  # the detector first
+    models.sort(key=lambda model: config_of(model[0]).task)  # the detector first
     chosen = ExportOptions(
         options.format,
         images=not options.raw,
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     num_photos = len(find_inputs([options.images])[0]) if options.images else 0
     networks = [network for network, _ in models]
     stages = export_stages(
-        [entry_of(network).name for network in networks],
+        [config_of(network).name for network in networks],
         options.format,
         options.precision,
         num_photos=num_photos,
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
         _print_comparison(facts)
-    parts = ["detector" if entry_of(network).task == "detection" else "pose" for network in networks]
+    parts = ["detector" if config_of(network).task == "detection" else "pose" for network in networks]
     print_next(["tinypose", "predict", options.images or "photo.jpg", *_weights_options(parts, output)])
     return 0
 
@@ -121,14 +121,14 @@ def _compare(
     kind = "photos" if options.images else "images of seeded noise"
     for index, ((network, _), some, exported) in enumerate(zip(models, images, made, strict=True)):
         progress(COMPARE, index / len(models))
-        runner = open_exported(output, options.format, task=entry_of(network).task)
+        runner = open_exported(output, options.format, task=config_of(network).task)
         compared.append(compare(runner, network, some, f"{len(some)} {kind}", exported.facts))
     return compared
 
 
 def _check(options: argparse.Namespace, names: list[str]) -> None:
     """Refuse options that need others, or have no effect on the models."""
-    tasks = {get_entry(name).task for name in names}
+    tasks = {get_config(name).task for name in names}
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
     for name in ("detector", "detector_weights"):
@@ -161,15 +161,15 @@ def _print_comparison(facts: dict[str, Any]) -> None:
 
 def _images_for(network: nn.Module, file: str | None, options: argparse.Namespace, models: list[Model]) -> np.ndarray:
     """Photos, or the people in them, cut to the network's input; seeded noise without photos."""
-    entry = entry_of(network)
+    entry = config_of(network)
     if options.images is None:
         generator = np.random.default_rng(0)
         return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
     detector, weights = options.detector or (AUTO if options.detector_weights else None), options.detector_weights
     for other, other_file in models:
-        if entry_of(other).task == "detection" and detector is None:
-            detector, weights = entry_of(other).name, other_file
-    if isinstance(entry, PoseEntry) and detector is not None:
+        if config_of(other).task == "detection" and detector is None:
+            detector, weights = config_of(other).name, other_file
+    if isinstance(entry, TopDownConfig) and detector is not None:
         estimator = PoseEstimator(detector, entry.name, weights, file, person_class=options.person_class)
         return people_for_network(options.images, estimator, entry)
     return photos_for_network(options.images, entry)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, Entry
 from tinypose_torch.estimators import bottom_up, top_down
+from tinypose_torch.models.config import BottomUpConfig, Entry
 
 
 def photos_for_network(folder: str, entry: Entry) -> np.ndarray:
@@ -14,6 +14,6 @@ def photos_for_network(folder: str, entry: Entry) -> np.ndarray:
     Raises:
         FileNotFoundError: There are none.
     """
-    if isinstance(entry, BottomUpEntry):
+    if isinstance(entry, BottomUpConfig):
         return bottom_up.photos_for_network(folder, entry)
     return top_down.photos_for_network(folder, entry)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli.networks import Networks, build_bottom_up, choose_networks, say_what_runs
 from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
 from tinypose_torch.utils.atomic import replacing
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if sources:
         _check_video_options(options, sources)
         options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
-        if get_entry(options.pose).task == "bottom-up pose":
+        if get_config(options.pose).task == "bottom-up pose":
             bottom_up = build_bottom_up(options)
             print(f"running on {bottom_up.runner.backend}", file=sys.stderr)
             failures += _predict_all(bottom_up, None, sources, overlays, options)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
 from tinypose_torch.data.images import ImageReader, read_or_next
 from tinypose_torch.data.pose_annotations import PoseAnnotation
@@ -28,6 +27,7 @@ from tinypose_torch.data.pose_transforms import Compose, PoseCompose, SampledTra
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.geometry.encoding import ENCODERS
 from tinypose_torch.geometry.normalize import normalize
+from tinypose_torch.models.config import TopDownConfig
 
 Array = np.ndarray
 Sample = dict[str, Any]  # what there is of one item of a data set, and ``index``, a number
@@ -39,7 +39,7 @@ class PoseDataset(Dataset[Sample]):
     Args:
         records: Whom.
         folder: Of the images.
-        entry: The network's: input size, normalisation, sigma.
+        config: The network's: input size, normalisation, sigma.
         transform: Ends with `TopDownAffine`; see `tinypose_torch.data.pose_transforms`.
         colour: Albumentations transforms of the crop's pixels.
         seed: Of the augmentation.
@@ -56,14 +56,14 @@ class PoseDataset(Dataset[Sample]):
         self,
         records: Sequence[PoseAnnotation],
         folder: str | os.PathLike[str],
-        entry: PoseEntry,
+        config: TopDownConfig,
         transform: PoseCompose,
         colour: Compose | None = None,
         seed: int = 0,
     ) -> None:
         if not isinstance(transform.transforms[-1], TopDownAffine):
             raise ValueError(f"the transform ends with {type(transform.transforms[-1]).__name__}, not TopDownAffine")
-        self.records, self.folder, self.entry = records, Path(folder), entry
+        self.records, self.folder, self.config = records, Path(folder), config
         self.transform, self.colour, self.seed = transform, colour, seed
         self.draws, self.color_rng = SampleRNG(seed, transform), SampleRNG(f"{seed} colour", colour)
         self.epoch = 0
@@ -119,25 +119,25 @@ class PoseCollate:
     """Augmented people to a batch that a network is trained on.
 
     Args:
-        entry: The network's: input size, normalisation, sigma.
+        config: The network's: input size, normalisation, sigma.
         encoding: ``"dark"``, ``"standard"`` or ``"udp"``.
     """
 
-    def __init__(self, entry: PoseEntry, encoding: str = "dark") -> None:
+    def __init__(self, config: TopDownConfig, encoding: str = "dark") -> None:
         if encoding not in ENCODERS:
             raise ValueError(f"unknown encoding {encoding!r}; choose one of {', '.join(ENCODERS)}")
-        self.entry, self.encoding = entry, encoding
+        self.config, self.encoding = config, encoding
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """``image`` ``(N, 3, H, W)``, ``heatmaps`` ``(N, K, h, w)``, ``weights`` ``(N, K)`` and ``index`` ``(N,)``."""
-        entry = self.entry
+        config = self.config
         joints = np.stack([sample["person"].joints for sample in samples])
         visible = np.stack([sample["person"].visible for sample in samples])
-        height, width = entry.input_size
+        height, width = config.input_size
         heatmap_size = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
-        heatmaps, weights = ENCODERS[self.encoding](joints, visible, entry.input_size, heatmap_size, entry.sigma)
+        heatmaps, weights = ENCODERS[self.encoding](joints, visible, config.input_size, heatmap_size, config.sigma)
         return {
-            "image": torch.from_numpy(normalize([sample["image"] for sample in samples], entry.mean, entry.std)),
+            "image": torch.from_numpy(normalize([sample["image"] for sample in samples], config.mean, config.std)),
             "heatmaps": torch.from_numpy(heatmaps),
             "weights": torch.from_numpy(weights),
             "index": torch.tensor([sample["index"] for sample in samples]),

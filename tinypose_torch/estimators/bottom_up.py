@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry
 from tinypose_torch.codecs.associative_embedding import group
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops, warp
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import BottomUpConfig
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.images import image_errors, load_image, map_images
@@ -54,9 +54,9 @@ class BottomUpEstimator:
         threads: int | None = None,
     ) -> None:
         self.runner = load_runner(pose, weights, backend, device, threads, "bottom-up pose", "pose=NAME")
-        entry = self.runner.metadata.entry
-        assert isinstance(entry, BottomUpEntry)  # which was asked for
-        self.entry, self.flip = entry, flip
+        config = self.runner.metadata.config
+        assert isinstance(config, BottomUpConfig)  # which was asked for
+        self.config, self.flip = config, flip
 
     @overload
     def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Poses]: ...
@@ -97,7 +97,7 @@ class BottomUpEstimator:
         low = np.where(found, poses[..., :2], np.inf).min(axis=1, initial=np.inf)
         high = np.where(found, poses[..., :2], -np.inf).max(axis=1, initial=-np.inf)
         boxes = np.concatenate([low, high], axis=1)
-        return Poses(boxes, scores, poses[..., :2], poses[..., 2], self.entry.skeleton)
+        return Poses(boxes, scores, poses[..., :2], poses[..., 2], self.config.skeleton)
 
 
 def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Array]:
@@ -107,15 +107,15 @@ def find_people(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
         Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are
         at what (0, 0) of the maps is in the image, with heat 0.
     """
-    entry = runner.metadata.entry
-    assert isinstance(entry, BottomUpEntry)
-    size = resized_size(image.shape[:2], entry.input_size[0]) if runner.dynamic_shape else entry.input_size
+    config = runner.metadata.config
+    assert isinstance(config, BottomUpConfig)
+    size = resized_size(image.shape[:2], config.input_size[0]) if runner.dynamic_shape else config.input_size
     crop = whole_image(image, size)
     shown = warp(image, crop.matrices[0], size)
     views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
     coarse_heatmaps, coarse_tags = runner(views)
-    heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, entry.skeleton)
-    poses, scores = group(heatmaps, tags, entry.grouping)
+    heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, config.skeleton)
+    poses, scores = group(heatmaps, tags, config.grouping)
     poses[..., :2] = poses[..., :2] * crop.scales[0] + crop.offsets[0]
     return poses, scores
 
@@ -146,13 +146,13 @@ def resized_size(image_size: tuple[int, int], short: int) -> tuple[int, int]:
     return (short, long) if height <= width else (long, short)
 
 
-def photos_for_network(folder: str | os.PathLike[str], entry: BottomUpEntry) -> Array:
+def photos_for_network(folder: str | os.PathLike[str], config: BottomUpConfig) -> Array:
     """The photos of a folder as a file of one size sees them, ``(N, H, W, 3)`` uint8.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    size = entry.input_size
+    size = config.input_size
     return np.stack(map_images(folder, lambda image: warp(image, whole_image(image, size).matrices[0], size)))
 
 

@@ -13,12 +13,12 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import DetectorEntry, ModelEntry, PoseEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.geometry.crops import Crops, make_crops, region_crops, warp
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig, in_image, matrix_nms
 from tinypose_torch.geometry.nms import multiclass_nms
+from tinypose_torch.models.config import DetectorConfig, ModelConfig, TopDownConfig
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.images import image_errors, load_image, map_images
@@ -82,19 +82,19 @@ class PoseEstimator:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
         self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
         self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose", "pose=NAME")
-        self.pose_entry = _entry(self.pose_runner, PoseEntry)
+        self.pose_config = _entry(self.pose_runner, TopDownConfig)
         if self.pose_runner.metadata.decodes and decoding != "dark":
             raise ValueError(f"{pose_weights} decodes with DARK inside; decoding={decoding!r} is not possible")
         self.detector_runner: Runner | None = None
-        self.detector_entry: DetectorEntry | None = None
+        self.detector_config: DetectorConfig | None = None
         if detector is not None:
             self.detector_runner = load_runner(
                 detector, detector_weights, backend, device, threads, "detection", "detector=NAME"
             )
-            entry = _entry(self.detector_runner, DetectorEntry)
-            self.detector_entry = dataclasses.replace(entry, person_class=find_person_class(entry, person_class))
+            entry = _entry(self.detector_runner, DetectorConfig)
+            self.detector_config = dataclasses.replace(entry, person_class=find_person_class(entry, person_class))
             if detection_threshold is None:
-                detection_threshold = self.detector_entry.person_threshold
+                detection_threshold = self.detector_config.person_threshold
         self.detection_threshold = detection_threshold
 
     @overload
@@ -145,13 +145,13 @@ class PoseEstimator:
     def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
         """Keypoints of the people in the given boxes of an RGB image."""
         if len(boxes) == 0:
-            return Poses.empty(self.pose_entry.skeleton)
+            return Poses.empty(self.pose_config.skeleton)
         if scores is None:
             scores = np.ones(len(boxes), np.float32)
         return self._estimate_in_crops(image, self.make_crops(image, boxes), boxes, scores)
 
     def _estimate_in_crops(self, image: Array, crops: Crops, boxes: Array, scores: Array) -> Poses:
-        entry = self.pose_entry
+        entry = self.pose_config
         keypoints, keypoint_scores = [], []
         for start in range(0, len(boxes), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -164,7 +164,7 @@ class PoseEstimator:
 
     def make_crops(self, image: Array, boxes: Array) -> Crops:
         """How the given boxes are cut out of an RGB image."""
-        return crops_of(image, boxes, self.pose_entry, self.crop)
+        return crops_of(image, boxes, self.pose_config, self.crop)
 
     def _decode(self, output: Array) -> tuple[Array, Array]:
         """Coordinates in heatmap cells and scores, of heatmaps or of keypoints that the file itself decoded."""
@@ -177,7 +177,7 @@ class PoseEstimator:
         if boxes is not None:
             return self.estimate_keypoints(image, _check_boxes(boxes, image))
         if self.detector_runner is None:
-            crops = whole_image_crops(image, self.pose_entry, self.crop)
+            crops = whole_image_crops(image, self.pose_config, self.crop)
             return self._estimate_in_crops(image, crops, _whole_image_box(image), np.ones(1, np.float32))
         people = self.find_people(image)
         return self.estimate_keypoints(image, people.boxes, people.scores)
@@ -191,16 +191,16 @@ class PoseEstimator:
         """
         threshold = self.detection_threshold if threshold is None else threshold
         detections = self._detect(image, threshold)
-        entry = self.detector_entry
+        entry = self.detector_config
         assert entry is not None
         person = detections.class_ids == entry.person_class
         return detections[person & (detections.scores > threshold)]
 
     def _detect(self, image: Array, threshold: float | None = None) -> Detections:
         """Detections of every class; where it saves work, only those scored above a threshold."""
-        if self.detector_runner is None or self.detector_entry is None:
+        if self.detector_runner is None or self.detector_config is None:
             raise ValueError("this PoseEstimator has no detector; build it with one")
-        entry = self.detector_entry
+        entry = self.detector_config
         scores, boxes, *embeddings = self.detector_runner(resize_for_detector(image, entry))
         if threshold is not None and threshold > entry.suppression.score_threshold:  # a better one minds no worse ones
             entry = dataclasses.replace(
@@ -209,7 +209,7 @@ class PoseEstimator:
         return select_detections(scores[0], boxes[0], entry, image.shape[:2], *(maps[0] for maps in embeddings))
 
 
-def resize_for_detector(image: Array, entry: DetectorEntry) -> Array:
+def resize_for_detector(image: Array, entry: DetectorConfig) -> Array:
     """An RGB image at the detector's size, ``(1, H, W, 3)`` uint8; stretched to it, or with grey beside it."""
     height, width = entry.input_size
     if not entry.letterbox:
@@ -225,7 +225,7 @@ def resize_for_detector(image: Array, entry: DetectorEntry) -> Array:
 def select_detections(
     scores: Array,
     boxes: Array,
-    entry: DetectorEntry,
+    entry: DetectorConfig,
     image_size: tuple[int, int],
     embeddings: Array | None = None,
 ) -> Detections:
@@ -251,7 +251,7 @@ def _letter_size(image_size: tuple[int, int], input_size: tuple[int, int]) -> tu
     return round(image_size[0] * ratio), round(image_size[1] * ratio)
 
 
-def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = slice(None)) -> Array:
+def crop_people(image: Array, crops: Crops, entry: ModelConfig, rows: slice = slice(None)) -> Array:
     """Persons of an RGB image at the pose network's size, ``(N, H, W, 3)`` uint8."""
     height, width = entry.input_size
     return np.stack(
@@ -262,7 +262,7 @@ def crop_people(image: Array, crops: Crops, entry: ModelEntry, rows: slice = sli
     )
 
 
-def whole_image_crops(image: Array, entry: PoseEntry, rule: str = "deploy") -> Crops:
+def whole_image_crops(image: Array, entry: TopDownConfig, rule: str = "deploy") -> Crops:
     """How an image that is one person's box goes to the pose network.
 
     By the deploy rule it is fitted to the network's width, as by PaddleDetection's keypoint inference without a detector.
@@ -279,14 +279,14 @@ def _whole_image_box(image: Array) -> Array:
     return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
 
 
-def crops_of(image: Array, boxes: Array, entry: PoseEntry, rule: str) -> Crops:
+def crops_of(image: Array, boxes: Array, entry: TopDownConfig, rule: str) -> Crops:
     """How boxes are cut out of an RGB image for a pose network."""
     height, width = entry.input_size
     heatmap = (height // HEATMAP_STRIDE, width // HEATMAP_STRIDE)
     return make_crops(boxes, image.shape[:2], (height, width), heatmap, rule, entry.udp)
 
 
-def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | DetectorEntry) -> Array:
+def photos_for_network(folder: str | os.PathLike[str], entry: TopDownConfig | DetectorConfig) -> Array:
     """The photos of a folder at a network's size, ``(N, H, W, 3)`` uint8; for pose networks each is one person's box.
 
     Raises:
@@ -294,7 +294,7 @@ def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | Detect
     """
 
     def prepare(image: Array) -> Array:
-        if isinstance(entry, PoseEntry):
+        if isinstance(entry, TopDownConfig):
             return crop_people(image, whole_image_crops(image, entry), entry)
         return resize_for_detector(image, entry)
 
@@ -302,7 +302,7 @@ def photos_for_network(folder: str | os.PathLike[str], entry: PoseEntry | Detect
 
 
 def people_for_network(
-    folder: str | os.PathLike[str], estimator: PoseEstimator, entry: PoseEntry | None = None
+    folder: str | os.PathLike[str], estimator: PoseEstimator, entry: TopDownConfig | None = None
 ) -> Array:
     """The people that an estimator finds in the photos of a folder, as a pose network sees them.
 
@@ -312,7 +312,7 @@ def people_for_network(
     Raises:
         FileNotFoundError: There are no photos, or no people in them.
     """
-    entry = entry or estimator.pose_entry
+    entry = entry or estimator.pose_config
 
     def prepare(image: Array) -> Array | None:
         boxes = estimator.find_people(image).boxes
@@ -324,7 +324,7 @@ def people_for_network(
     return np.concatenate(people)
 
 
-def find_person_class(entry: DetectorEntry, name: str | None = None) -> int:
+def find_person_class(entry: DetectorConfig, name: str | None = None) -> int:
     """Index of the detector's class whose boxes get poses.
 
     Args:
@@ -348,7 +348,7 @@ def find_person_class(entry: DetectorEntry, name: str | None = None) -> int:
     )
 
 
-def _level_sizes(entry: DetectorEntry) -> tuple[int, ...]:
+def _level_sizes(entry: DetectorConfig) -> tuple[int, ...]:
     """Anchors per pyramid level; every level halves the one before, rounding up."""
     sizes = []
     for stride in entry.strides:
@@ -374,5 +374,5 @@ def _check_boxes(boxes: Any, image: Array) -> Array:
 
 def _entry(runner: Runner, kind: type[Any]) -> Any:
     """The catalogue entry of a runner that was loaded for its task."""
-    assert isinstance(runner.metadata.entry, kind)
-    return runner.metadata.entry
+    assert isinstance(runner.metadata.config, kind)
+    return runner.metadata.config

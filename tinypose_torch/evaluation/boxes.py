@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import DetectorEntry
 from tinypose_torch.data.detection_annotations import DetectionAnnotation
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
+from tinypose_torch.models.config import DetectorConfig
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
@@ -88,12 +88,12 @@ def detect_in_images(
     Raises:
         DatasetError: An image is missing or cannot be decoded.
     """
-    entry = runner.metadata.entry
-    assert isinstance(entry, DetectorEntry)
+    config = runner.metadata.config
+    assert isinstance(config, DetectorConfig)
     for item in images:
         image = read_or_fail(item, folder)
-        scores, boxes, *_ = runner(resize_for_detector(image, entry))
-        found = select_detections(scores[0], boxes[0], entry, image.shape[:2])
+        scores, boxes, *_ = runner(resize_for_detector(image, config))
+        found = select_detections(scores[0], boxes[0], config, image.shape[:2])
         yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)
         if progress is not None:
             progress(1)

@@ -8,19 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tinypose_torch.checkpoints.entries import PoseEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
 
 
-def cut_out(record: PoseAnnotation, folder: Path, entry: PoseEntry) -> Array:
+def cut_out(record: PoseAnnotation, folder: Path, entry: TopDownConfig) -> Array:
     """The person of a record as the network sees it when evaluated: ``(H, W, 3)`` uint8 RGB.
 
     Raises:
@@ -36,7 +36,7 @@ def cut_out(record: PoseAnnotation, folder: Path, entry: PoseEntry) -> Array:
 
 
 def to_predictions(
-    coordinates: Array, scores: Array, records: Sequence[PoseAnnotation], entry: PoseEntry
+    coordinates: Array, scores: Array, records: Sequence[PoseAnnotation], entry: TopDownConfig
 ) -> list[KeypointPrediction]:
     """Decoded keypoints in image pixels.
 
@@ -94,8 +94,8 @@ def predict_people(
         DatasetError: An image is missing or cannot be decoded.
         ValueError: A flip test or another decoding of a file that decodes inside.
     """
-    entry = runner.metadata.entry
-    assert isinstance(entry, PoseEntry)
+    entry = runner.metadata.config
+    assert isinstance(entry, TopDownConfig)
     if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
         raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
@@ -115,6 +115,6 @@ def predict_people(
             progress(len(part))
 
 
-def heatmap_size(entry: PoseEntry) -> tuple[int, int]:
+def heatmap_size(entry: TopDownConfig) -> tuple[int, int]:
     """(height, width) of the network's heatmaps, cells."""
     return entry.input_size[0] // HEATMAP_STRIDE, entry.input_size[1] // HEATMAP_STRIDE

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import ModelEntry, PoseEntry, entry_of
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
@@ -22,6 +21,7 @@ from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models import FairMOT, PPYOLOv2
+from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.collection import collection_paused
@@ -121,7 +121,7 @@ def export_pair(
     """
     options = options or ExportOptions()
     _check(options)
-    tasks = (entry_of(detector).task, entry_of(pose).task)
+    tasks = (config_of(detector).task, config_of(pose).task)
     if options.format != "executorch" or tasks != ("detection", "pose"):
         raise ValueError(
             f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
@@ -147,40 +147,40 @@ class _Prepared:
 def _prepare(
     network: nn.Module, options: ExportOptions, calibration: np.ndarray | None, progress: Progress
 ) -> _Prepared:
-    entry = entry_of(network)
-    progress = of_network(progress, entry.name)
-    if not suits_phones(entry) and (options.format == "executorch" or options.precision != "fp32"):
+    config = config_of(network)
+    progress = of_network(progress, config.name)
+    if not suits_phones(config) and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(
-            f"{entry.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
+            f"{config.name} is exported as torchscript or onnx, in fp32: XNNPACK has no deformable convolutions, and "
             "nobody measured what half precision does to their points"
         )
-    decode = options.decode and isinstance(entry, PoseEntry)
+    decode = options.decode and isinstance(config, TopDownConfig)
     versions = _versions(options.format, options.precision)
-    metadata = ExportMetadata(entry, options.images, decode, options.batch, options.precision, versions)
+    metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
     rewritten = rewrite(network, options.format, options.precision).cpu()
     if options.precision == "fp16":
         rewritten = HalfPrecision(rewritten)
-    graph = build_graph(rewritten, entry, options.images, decode)
+    graph = build_graph(rewritten, config, options.images, decode)
     example = example_input(metadata)
     if options.precision != "int8":
         return _Prepared(formats.Method(graph, example, metadata), {})
-    images = _calibration_images(calibration, entry, metadata)
-    budget = ERROR_BUDGET[entry.task] if options.error_budget is None else options.error_budget
+    images = _calibration_images(calibration, config, metadata)
+    budget = ERROR_BUDGET[config.task] if options.error_budget is None else options.error_budget
     int8_graph, plan = quantised(graph, example, images, budget, progress)
     return _Prepared(formats.Method(int8_graph, example, metadata), plan.to_json())
 
 
-def _calibration_images(images: np.ndarray | None, entry: ModelEntry, metadata: ExportMetadata) -> np.ndarray:
+def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata: ExportMetadata) -> np.ndarray:
     """The images as the graph takes them."""
     if images is None or len(images) == 0:
-        raise ValueError(f"{entry.name}: int8 needs images to calibrate on, as the network will see them")
-    if images.dtype != np.uint8 or images.shape[1:] != (*entry.input_size, 3):
+        raise ValueError(f"{config.name}: int8 needs images to calibrate on, as the network will see them")
+    if images.dtype != np.uint8 or images.shape[1:] != (*config.input_size, 3):
         raise ValueError(
-            f"calibration images {images.dtype} {images.shape}; {entry.name} takes uint8 (N, {entry.input_size[0]}, "
-            f"{entry.input_size[1]}, 3)"
+            f"calibration images {images.dtype} {images.shape}; {config.name} takes uint8 (N, {config.input_size[0]}, "
+            f"{config.input_size[1]}, 3)"
         )
-    return images if metadata.takes_images else normalize(images, entry.mean, entry.std)
+    return images if metadata.takes_images else normalize(images, config.mean, config.std)
 
 
 @contextmanager
@@ -193,15 +193,15 @@ def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
         raise ExportError(f"{error}; {install_hint('export')}") from None
 
 
-def suits_phones(entry: ModelEntry) -> bool:
+def suits_phones(config: ModelConfig) -> bool:
     """Whether a network can be an ExecuTorch file: those with deformable convolutions cannot."""
-    return not issubclass(entry.network, _SERVER_NETWORKS)
+    return not issubclass(config.network, _SERVER_NETWORKS)
 
 
 def example_input(metadata: ExportMetadata) -> torch.Tensor:
     """An input of the right kind: seeded noise. Files for any number of images are made with two."""
     count = metadata.batch or 2
-    height, width = metadata.entry.input_size
+    height, width = metadata.config.input_size
     generator = torch.Generator().manual_seed(0)
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)

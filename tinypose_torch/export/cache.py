@@ -10,13 +10,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.download import cache_dir, fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.export.progress import export_stages, show_progress
 from tinypose_torch.factory import load_model
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
 
 # Exporting a pair of networks takes 30 to 75 s on two cores, and saves 40 to 75 ms per image.
@@ -52,7 +52,7 @@ def fastest_form(
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
     """
     found = resolve_model(model, weights, usage="model=NAME")
-    source = found.path or fetch_pretrained(get_entry(found.name), found.release)
+    source = found.path or fetch_pretrained(get_config(found.name), found.release)
     if found.backend is not None or not source.is_file():
         return weights  # exported already, or a folder
     path = _cached_path(found, source)
@@ -98,7 +98,7 @@ def _cached_path(model: ModelSource, source: Path) -> Path:
 def _suits_phones(model: str) -> bool:
     from tinypose_torch.export.api import suits_phones
 
-    return suits_phones(get_entry(model))
+    return suits_phones(get_config(model))
 
 
 def _is_good(path: Path) -> bool:

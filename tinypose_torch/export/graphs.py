@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, ModelConfig, TopDownConfig
 from tinypose_torch.models.fairmot import MAX_OBJECTS, FairMOT, decode_centres
 from tinypose_torch.models.picodet import LevelOutput
 from tinypose_torch.models.picodet.detector import STRIDES
@@ -39,7 +39,7 @@ class ImageInput(nn.Module):
     factor: Tensor
     offset: Tensor
 
-    def __init__(self, entry: ModelEntry) -> None:
+    def __init__(self, entry: ModelConfig) -> None:
         super().__init__()
         mean, std = torch.tensor(entry.mean).double(), torch.tensor(entry.std).double()
         self.register_buffer("factor", (1 / (255 * std)).float().view(1, 3, 1, 1))
@@ -152,7 +152,7 @@ def _in_single_precision(output: Any) -> Any:
 class PoseGraph(nn.Module):
     """Crops to keypoints or heatmaps."""
 
-    def __init__(self, network: nn.Module, entry: PoseEntry, images: bool, decode: bool) -> None:
+    def __init__(self, network: nn.Module, entry: TopDownConfig, images: bool, decode: bool) -> None:
         super().__init__()
         height, width = entry.input_size
         self.input = ImageInput(entry) if images else nn.Identity()
@@ -169,7 +169,7 @@ class DetectorGraph(nn.Module):
     With embeddings ``(N, A, 128)`` of networks that give some.
     """
 
-    def __init__(self, network: nn.Module, entry: DetectorEntry, images: bool) -> None:
+    def __init__(self, network: nn.Module, entry: DetectorConfig, images: bool) -> None:
         super().__init__()
         self.input = ImageInput(entry) if images else nn.Identity()
         self.network = network
@@ -179,7 +179,7 @@ class DetectorGraph(nn.Module):
         return tuple(self.decoding(self.network(self.input(x))))
 
 
-def _detector_decoding(entry: DetectorEntry) -> Callable[[Any], tuple[Tensor, ...]]:
+def _detector_decoding(entry: DetectorConfig) -> Callable[[Any], tuple[Tensor, ...]]:
     if entry.network is PPYOLOv2:
         return decode_yolo
     if entry.network is FairMOT:
@@ -190,7 +190,7 @@ def _detector_decoding(entry: DetectorEntry) -> Callable[[Any], tuple[Tensor, ..
 class BottomUpGraph(nn.Module):
     """Images to heatmaps and tags of half the size; grouping them is left to the caller."""
 
-    def __init__(self, network: nn.Module, entry: BottomUpEntry, images: bool) -> None:
+    def __init__(self, network: nn.Module, entry: BottomUpConfig, images: bool) -> None:
         super().__init__()
         self.input = ImageInput(entry) if images else nn.Identity()
         self.network = network
@@ -205,8 +205,8 @@ Graph = PoseGraph | BottomUpGraph | DetectorGraph
 
 def build_graph(network: nn.Module, entry: Entry, images: bool, decode: bool) -> Graph:
     """The graph of a network, in evaluation mode."""
-    if isinstance(entry, PoseEntry):
+    if isinstance(entry, TopDownConfig):
         return PoseGraph(network, entry, images, decode).eval()
-    if isinstance(entry, BottomUpEntry):
+    if isinstance(entry, BottomUpConfig):
         return BottomUpGraph(network, entry, images).eval()
     return DetectorGraph(network, entry, images).eval()

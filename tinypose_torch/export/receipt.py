@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig
 from tinypose_torch.runtime import EagerRunner, Runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import VISIBLE
@@ -39,18 +39,18 @@ def compare(
     eager = EagerRunner(network)
     expected, found = eager(images), runner(images)
     differences: dict[str, float] = {}
-    if isinstance(runner.metadata.entry, DetectorEntry):
+    if isinstance(runner.metadata.config, DetectorConfig):
         differences["score"] = float(np.abs(found[0] - expected[0]).max())
         differences["box, pixels"] = float(np.abs(found[1] - expected[1]).max())
-    elif isinstance(runner.metadata.entry, BottomUpEntry):
+    elif isinstance(runner.metadata.config, BottomUpConfig):
         differences["heatmap"] = float(np.abs(found[0] - expected[0]).max())
         differences["tag"] = float(np.abs(found[1] - expected[1]).max())
     else:
         differences |= _keypoint_differences(found[0], expected[0], runner.metadata.decodes)
     if not all(map(math.isfinite, differences.values())):
-        raise ValueError(f"{runner.metadata.entry.name}: NaN or infinite outputs on {described}; check the weights")
+        raise ValueError(f"{runner.metadata.config.name}: NaN or infinite outputs on {described}; check the weights")
     return {
-        "model": runner.metadata.entry.name,
+        "model": runner.metadata.config.name,
         "images": described,
         "differences": differences,
         "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),

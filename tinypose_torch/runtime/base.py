@@ -15,8 +15,8 @@ class Runner(ABC):
 
     Attributes:
         backend: Name of the backend.
-        metadata: What it is: the model's catalogue entry, and what goes in and out.
-        dynamic_shape: Whether it takes images of other sizes than the entry's.
+        metadata: What it is: the model's catalogue config, and what goes in and out.
+        dynamic_shape: Whether it takes images of other sizes than the config's.
     """
 
     dynamic_shape = False
@@ -39,8 +39,8 @@ class Runner(ABC):
             heatmaps and tags. Detectors: scores ``(N, A, C)`` and boxes ``(N, A, 4)`` in pixels of the network's input.
         """
         metadata = self.metadata
-        entry = metadata.entry
-        batch = images if metadata.takes_images else normalize(images, entry.mean, entry.std)
+        config = metadata.config
+        batch = images if metadata.takes_images else normalize(images, config.mean, config.std)
         size = metadata.batch
         if size is None or size == len(batch):
             return self.run(batch)

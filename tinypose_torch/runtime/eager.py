@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, entry_of
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, config_of
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.metadata import ExportMetadata
 
@@ -27,7 +27,7 @@ class EagerRunner(Runner):
     dynamic_shape = True
 
     def __init__(self, network: nn.Module, device: str | torch.device = "cpu") -> None:
-        self.metadata = ExportMetadata(entry_of(network), False, False, None, "fp32", {"torch": torch.__version__})
+        self.metadata = ExportMetadata(config_of(network), False, False, None, "fp32", {"torch": torch.__version__})
         self.device = check_device(device)
         self.network = network.eval().to(self.device)
 
@@ -36,9 +36,9 @@ class EagerRunner(Runner):
         check_fork()
         x = torch.from_numpy(batch).to(self.device)
         outputs: tuple[torch.Tensor, ...]
-        if isinstance(self.metadata.entry, DetectorEntry):
+        if isinstance(self.metadata.config, DetectorConfig):
             outputs = tuple(self.network.predict(x))  # type: ignore[operator]
-        elif isinstance(self.metadata.entry, BottomUpEntry):
+        elif isinstance(self.metadata.config, BottomUpConfig):
             outputs = self.network(x).combined()
         else:
             outputs = (self.network(x),)

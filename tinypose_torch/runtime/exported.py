@@ -220,7 +220,7 @@ def _first_line(error: Exception) -> str:
 
 def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:
     """The method that does a task; the first one where none does, whose own description then says what it is."""
-    return next((name for name, metadata in methods.items() if metadata.entry.task == task), next(iter(methods)))
+    return next((name for name, metadata in methods.items() if metadata.config.task == task), next(iter(methods)))
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
 from tinypose_torch.factory import load_model
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
 from tinypose_torch.runtime.exported import backend_of, open_exported
@@ -58,9 +58,9 @@ def load_runner(
         if backend not in ("auto", needed):
             raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
         if task is None and model not in (None, AUTO):
-            task = get_entry(str(model)).task
+            task = get_config(str(model)).task
         runner = open_exported(Path(weights), needed, device, threads, task)
-        found = runner.metadata.entry.name
+        found = runner.metadata.config.name
         check_task(ModelSource(found, Path(weights)), tasks)
         check_same_model(found, model, Path(weights), usage)
         return runner

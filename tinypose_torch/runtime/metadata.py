@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinypose_torch.checkpoints.catalogue import UnknownModelError, get_entry
 from tinypose_torch.checkpoints.descriptions import (
     check_class_names,
     check_count,
@@ -23,10 +22,11 @@ from tinypose_torch.checkpoints.descriptions import (
     parse_description,
     required,
 )
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, ModelEntry, PoseEntry
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
 from tinypose_torch.codecs.associative_embedding import GroupingConfig
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, ModelConfig, TopDownConfig
+from tinypose_torch.models.registry import UnknownModelError, get_config
 
 FORMAT = "tinypose-torch export 1"
 
@@ -36,7 +36,7 @@ class ExportMetadata:
     """Description of an exported file.
 
     Attributes:
-        entry: The model's catalogue entry as it was exported.
+        config: The model's catalogue config as it was exported.
         takes_images: uint8 ``(N, H, W, 3)`` RGB in; else normalised float32 ``(N, 3, H, W)``.
         decodes: Keypoints ``(N, K, 3)`` in input pixels out; else heatmaps. Bottom-up networks give heatmaps and tags,
             detectors scores and boxes.
@@ -45,7 +45,7 @@ class ExportMetadata:
         versions: Of the packages that made the file.
     """
 
-    entry: Entry
+    config: Entry
     takes_images: bool
     decodes: bool
     batch: int | None
@@ -54,40 +54,40 @@ class ExportMetadata:
 
     def to_json(self) -> str:
         """The description as JSON; readable for other programs too."""
-        entry = self.entry
+        config = self.config
         facts: dict[str, Any] = {
             "format": FORMAT,
-            "model": entry.name,
-            "task": entry.task,
+            "model": config.name,
+            "task": config.task,
             "input": {
                 "kind": "uint8 NHWC RGB" if self.takes_images else "float32 NCHW RGB, normalised",
-                "size": list(entry.input_size),
+                "size": list(config.input_size),
                 "batch": self.batch,
-                "mean": list(entry.mean),
-                "std": list(entry.std),
+                "mean": list(config.mean),
+                "std": list(config.std),
             },
             "precision": self.precision,
             "versions": self.versions,
         }
-        if isinstance(entry, PoseEntry):
+        if isinstance(config, TopDownConfig):
             facts["output"] = "keypoints: x, y (input pixels), score" if self.decodes else "heatmaps, stride 4"
             facts["decodes"] = self.decodes
-            facts["keypoint_threshold"] = entry.keypoint_threshold
-            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-        elif isinstance(entry, BottomUpEntry):
+            facts["keypoint_threshold"] = config.keypoint_threshold
+            facts["skeleton"] = dataclasses.asdict(config.skeleton)
+        elif isinstance(config, BottomUpConfig):
             facts["output"] = "heatmaps and tags, stride 2, to be grouped"
-            facts["keypoint_threshold"] = entry.keypoint_threshold
-            facts["skeleton"] = dataclasses.asdict(entry.skeleton)
-            facts["grouping"] = dataclasses.asdict(entry.grouping)
-        elif isinstance(entry, DetectorEntry):
+            facts["keypoint_threshold"] = config.keypoint_threshold
+            facts["skeleton"] = dataclasses.asdict(config.skeleton)
+            facts["grouping"] = dataclasses.asdict(config.grouping)
+        elif isinstance(config, DetectorConfig):
             facts["output"] = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
-            if entry.embeddings:
+            if config.embeddings:
                 facts["output"] += "; embeddings (N, A, 128)"
-            facts["letterbox"] = entry.letterbox
-            facts["class_names"] = list(entry.class_names)
-            facts["person_class"] = entry.person_class
-            facts["person_threshold"] = entry.person_threshold
-            facts["suppression"] = dataclasses.asdict(entry.suppression)
+            facts["letterbox"] = config.letterbox
+            facts["class_names"] = list(config.class_names)
+            facts["person_class"] = config.person_class
+            facts["person_threshold"] = config.person_threshold
+            facts["suppression"] = dataclasses.asdict(config.suppression)
         return json.dumps(facts)
 
     @classmethod
@@ -108,8 +108,8 @@ class ExportMetadata:
     @classmethod
     def _from_facts(cls, facts: dict[str, Any]) -> ExportMetadata:
         given = check_mapping(required(facts, "input"), "input")
-        official = get_entry(check_text(required(facts, "model"), "model"))
-        entry = dataclasses.replace(
+        official = get_config(check_text(required(facts, "model"), "model"))
+        config = dataclasses.replace(
             official,
             input_size=check_input_size(required(given, "size")),
             mean=check_triple(required(given, "mean"), "mean", -1e6),
@@ -119,7 +119,7 @@ class ExportMetadata:
         batch = required(given, "batch")
         versions = check_mapping(required(facts, "versions"), "versions")
         return cls(
-            entry,
+            config,
             takes_images=check_text(required(given, "kind"), "input kind").startswith("uint8"),
             decodes=check_flag(facts.get("decodes", False), "decodes"),
             batch=None if batch is None else check_count(batch, "batch", 1, MAX_BATCH),
@@ -158,16 +158,16 @@ def _readable() -> Iterator[None]:
         raise CheckpointError(f"carries no description that can be read ({plain(error, 1000)})") from None
 
 
-def _task_facts(facts: dict[str, Any], official: ModelEntry) -> dict[str, Any]:
+def _task_facts(facts: dict[str, Any], official: ModelConfig) -> dict[str, Any]:
     """What a description says beside the input, of the model's task."""
     if required(facts, "task") != official.task:
         raise CheckpointError(f"task {shown(facts['task'])}; {official.name} is for {official.task}")
-    if not isinstance(official, DetectorEntry):
+    if not isinstance(official, DetectorConfig):
         shared = {
             "skeleton": check_skeleton(required(facts, "skeleton")),
             "keypoint_threshold": check_number(required(facts, "keypoint_threshold"), "keypoint_threshold"),
         }
-        if not isinstance(official, BottomUpEntry):
+        if not isinstance(official, BottomUpConfig):
             return shared
         grouping = check_settings(GroupingConfig, required(facts, "grouping"), "grouping")
         check_count(grouping.max_people, "grouping.max_people", 1, MAX_PEOPLE)

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from tinypose_torch.checkpoints.entries import entry_of
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.factory import create_model
+from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.timing.processes import Run, TimingError
@@ -91,7 +91,7 @@ def make_file(label: str, network: nn.Module, name: str, folder: Path, photos: n
     if file.is_file():
         return file
     if backend.source == "weights":
-        save_safetensors(network, file, describe_changes(entry_of(network)))
+        save_safetensors(network, file, describe_changes(config_of(network)))
     elif backend.source == "ncnn":
         _convert_to_ncnn(network, file)
     else:
@@ -214,9 +214,9 @@ _OPEN: dict[str, Callable[[str, Path, int], Network]] = {
 
 def _convert_to_ncnn(network: nn.Module, file: Path) -> None:
     """By way of TorchScript and the converter pnnx; its other results are deleted."""
-    entry = entry_of(network)
-    height, width = entry.input_size
-    graph = build_graph(network, entry, images=False, decode=False)
+    config = config_of(network)
+    height, width = config.input_size
+    graph = build_graph(network, config, images=False, decode=False)
     folder = file.parent / f"{file.stem}_pnnx"
     folder.mkdir()
     with warnings.catch_warnings(), torch.no_grad():

@@ -30,10 +30,10 @@ def prepare_pipeline(names: tuple[str, str], files: tuple[Path, Path], threads: 
     image = made_up_photo()
     detector = estimator.detector_runner
     assert detector is not None
-    assert estimator.detector_entry is not None
-    resized = resize_for_detector(image, estimator.detector_entry)
+    assert estimator.detector_config is not None
+    resized = resize_for_detector(image, estimator.detector_config)
     boxes = [boxes_of(count) for count in people]
-    crops = [crop_people(image, estimator.make_crops(image, some), estimator.pose_entry) for some in boxes]
+    crops = [crop_people(image, estimator.make_crops(image, some), estimator.pose_config) for some in boxes]
 
     def whole(some: np.ndarray) -> None:
         estimator.find_people(image)

@@ -160,18 +160,18 @@ def _own_poses(poses: Poses) -> set[int]:
 def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
     if isinstance(estimator, BottomUpEstimator):
         strong = _MIN_BOTTOM_UP_SCORE
-    elif estimator.detector_entry is None:
+    elif estimator.detector_config is None:
         return BY_BOXES
     else:
         assert estimator.detection_threshold is not None
         strong = estimator.detection_threshold
-        if estimator.detector_entry.embeddings:
+        if estimator.detector_config.embeddings:
             return TrackerSettings(strong=strong, weak=strong)
     return dataclasses.replace(BY_BOXES, strong=strong, weak=min(BY_BOXES.weak, strong))
 
 
 def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
-    return isinstance(estimator, PoseEstimator) and estimator.detector_entry is not None
+    return isinstance(estimator, PoseEstimator) and estimator.detector_config is not None
 
 
 def _upright(box: Array) -> bool:

@@ -11,7 +11,6 @@ import difflib
 import fnmatch
 from typing import Any
 
-from tinypose_torch.checkpoints.entries import BottomUpEntry, DetectorEntry, Entry, PoseEntry, WeightsFile
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
 from tinypose_torch.geometry.nms import (
     GRAPH_NMS,
@@ -21,6 +20,7 @@ from tinypose_torch.geometry.nms import (
 )
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 from tinypose_torch.models import FairMOT, HigherHRNet, HRNet, LiteHRNet, PicoDet, PPYOLOv2
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, TopDownConfig, WeightsFile
 from tinypose_torch.models.fairmot import STRIDE as FAIRMOT_STRIDE
 from tinypose_torch.models.ppyolov2 import STRIDES as YOLO_STRIDES
 
@@ -49,10 +49,10 @@ def _official(url: str) -> dict[str, WeightsFile]:
     return {"official": WeightsFile(url, url.rsplit("/", 1)[-1])}
 
 
-def _tinypose(height: int, width: int, sigma: float, coco_ap: float, coco_ap_2021: float) -> PoseEntry:
+def _tinypose(height: int, width: int, sigma: float, coco_ap: float, coco_ap_2021: float) -> TopDownConfig:
     name = f"tinypose_{height}x{width}"
     file = f"{name}.pdparams"
-    return PoseEntry(
+    return TopDownConfig(
         name=name,
         network=LiteHRNet,
         arguments={"variant": "wider_naive"},
@@ -69,8 +69,8 @@ def _tinypose(height: int, width: int, sigma: float, coco_ap: float, coco_ap_202
 
 def _lite_hrnet(
     name: str, variant: str, size: tuple[int, int], sigma: float, coco_ap: float, dark_ap: float | None = None
-) -> PoseEntry:
-    return PoseEntry(
+) -> TopDownConfig:
+    return TopDownConfig(
         name=name,
         network=LiteHRNet,
         arguments={"variant": variant},
@@ -90,8 +90,8 @@ def _hrnet(
     skeleton: Skeleton = COCO17,
     pckh: float | None = None,
     strict_pckh: float | None = None,
-) -> PoseEntry:
-    return PoseEntry(
+) -> TopDownConfig:
+    return TopDownConfig(
         name=name,
         network=HRNet,
         arguments={"width": 32},
@@ -104,9 +104,9 @@ def _hrnet(
     )
 
 
-def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = False) -> BottomUpEntry:
+def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = False) -> BottomUpConfig:
     file = name.replace("higherhrnet_", "higherhrnet_hrnet_")
-    return BottomUpEntry(
+    return BottomUpConfig(
         name=name,
         network=HigherHRNet,
         arguments={"width": 32, "scale_maps": scale_maps},
@@ -116,9 +116,9 @@ def _higher_hrnet(name: str, size: int, coco_ap: float, *, scale_maps: bool = Fa
     )
 
 
-def _narrow_higher_hrnet(width: int, size: int) -> BottomUpEntry:
+def _narrow_higher_hrnet(width: int, size: int) -> BottomUpConfig:
     """This project's own, for small pictures and quick training; nobody published weights of it."""
-    return BottomUpEntry(
+    return BottomUpConfig(
         name=f"higherhrnet_w{width}_{size}",
         network=HigherHRNet,
         arguments={"width": width, "stem": 2 * width},
@@ -148,7 +148,7 @@ def _picodet(
     coco_ap: float,
     classes: tuple[str, ...],
     suppression: NMSConfig = GRAPH_NMS,
-) -> DetectorEntry:
+) -> DetectorConfig:
     scale, channels, num_convs = (_PICODET_SIZES if backbone == "lcnet" else _LEGACY_SIZES)[letter]
     arguments: dict[str, Any] = {
         "backbone": backbone,
@@ -158,7 +158,7 @@ def _picodet(
     }
     if backbone == "esnet":
         arguments["channel_ratio"] = _SMALL_RATIO if letter == "s" else _LARGE_RATIO
-    return DetectorEntry(
+    return DetectorConfig(
         name=name,
         network=PicoDet,
         arguments=arguments,
@@ -170,7 +170,7 @@ def _picodet(
     )
 
 
-def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorEntry:
+def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorConfig:
     name = f"picodet_s_{size}_{'lcnet_' if backbone == 'lcnet' else ''}pedestrian"
     folder = "tinypose_enhance/" if backbone == "lcnet" else ""
     url = f"{_KEYPOINT_HOST}{folder}{name}.pdparams"
@@ -178,7 +178,7 @@ def _pedestrian(backbone: str, size: int, coco_ap: float) -> DetectorEntry:
     return _picodet(name, backbone, "s", size, url, coco_ap, ("person",), rule)
 
 
-def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntry:
+def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorConfig:
     if backbone == "lcnet":
         name = f"picodet_{letter}_{size}_coco_lcnet"
         url = f"{_MODEL_HOST}{name}.pdparams"
@@ -188,8 +188,8 @@ def _coco(backbone: str, letter: str, size: int, coco_ap: float) -> DetectorEntr
     return _picodet(name, backbone, letter, size, url, coco_ap, COCO_CLASSES)
 
 
-def _ppyolov2(coco_ap: float) -> DetectorEntry:
-    return DetectorEntry(
+def _ppyolov2(coco_ap: float) -> DetectorConfig:
+    return DetectorConfig(
         name="ppyolov2_r50vd_dcn",
         network=PPYOLOv2,
         arguments={},
@@ -202,8 +202,8 @@ def _ppyolov2(coco_ap: float) -> DetectorEntry:
     )
 
 
-def _fairmot() -> DetectorEntry:
-    return DetectorEntry(
+def _fairmot() -> DetectorConfig:
+    return DetectorConfig(
         name="fairmot_dla34",
         network=FairMOT,
         arguments={},
@@ -270,7 +270,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return [name for name in CATALOGUE if fnmatch.fnmatch(name, pattern)]
 
 
-def get_entry(name: str) -> Entry:
+def get_config(name: str) -> Entry:
     """The catalogue entry of a model.
 
     Raises:
@@ -283,15 +283,15 @@ def get_entry(name: str) -> Entry:
     raise UnknownModelError(f"unknown model {name!r}; {hint}")
 
 
-def get_pose_entry(name: str) -> PoseEntry:
+def get_config(name: str) -> TopDownConfig:
     """The catalogue entry of a pose network.
 
     Raises:
         UnknownModelError: No such model.
         ValueError: Another kind of network.
     """
-    entry = get_entry(name)
-    if not isinstance(entry, PoseEntry):
-        kind = "a detector" if isinstance(entry, DetectorEntry) else "a bottom-up network"
+    entry = get_config(name)
+    if not isinstance(entry, TopDownConfig):
+        kind = "a detector" if isinstance(entry, DetectorConfig) else "a bottom-up network"
         raise ValueError(f"{name} is {kind}; a pose network for the people in boxes is needed")
     return entry

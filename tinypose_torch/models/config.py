@@ -35,7 +35,7 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
-class ModelEntry:
+class ModelConfig:
     """What every model of the catalogue declares.
 
     Attributes:
@@ -71,7 +71,7 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
-class PoseEntry(ModelEntry):
+class TopDownConfig(ModelConfig):
     """A top-down pose network.
 
     Attributes:
@@ -103,7 +103,7 @@ class PoseEntry(ModelEntry):
 
 
 @dataclass(frozen=True)
-class BottomUpEntry(ModelEntry):
+class BottomUpConfig(ModelConfig):
     """A network that finds the keypoints of everybody in an image at once.
 
     ``input_size`` is (s, s), where s is what the image's shorter side is resized to.
@@ -127,7 +127,7 @@ class BottomUpEntry(ModelEntry):
 
 
 @dataclass(frozen=True)
-class DetectorEntry(ModelEntry):
+class DetectorConfig(ModelConfig):
     """A detector.
 
     Attributes:
@@ -156,10 +156,10 @@ class DetectorEntry(ModelEntry):
         return self.network(**self.arguments, num_classes=len(self.class_names))
 
 
-Entry = PoseEntry | BottomUpEntry | DetectorEntry
+Entry = TopDownConfig | BottomUpConfig | DetectorConfig
 
 
-def entry_of(network: nn.Module) -> Entry:
+def config_of(network: nn.Module) -> Entry:
     """The catalogue entry that a network from `create_model` carries."""
     entry = getattr(network, "entry", None)
     if not isinstance(entry, Entry):
