@@ -40,7 +40,8 @@ _PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executor
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write JSON and plot if asked."""
-    check_outputs({"--json": options.json, "--plot": options.plot}, [options.weights], options.images)
+    outputs = {"--json": options.json, "--plot": options.plot}
+    check_outputs(outputs, [options.weights, options.paddle_model], options.images, options.overwrite)
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
     for threads in options.threads:

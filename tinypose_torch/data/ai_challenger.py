@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.provenance import SOFTWARE
 
 Array = np.ndarray
 # AI Challenger's joints by their COCO names; the last two, head top and neck, have none.
@@ -85,9 +86,9 @@ def merge_coco(parts: Iterable[tuple[dict[str, Any], str]]) -> dict[str, Any]:
 
 
 def write_json(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write an annotation file; it appears only when it is complete."""
+    """Write an annotation file with the mark of this program; it appears only when it is complete."""
     with replacing(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content))
+        temporary.write_text(json.dumps({"info": {"software": SOFTWARE}, **content}))
 
 
 def coco_category(skeleton: Skeleton = COCO17) -> dict[str, Any]:

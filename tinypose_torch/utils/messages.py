@@ -1,0 +1,35 @@
+"""Text for messages: errors on one line, and names from files without control characters."""
+
+from __future__ import annotations
+
+_MAX_LENGTH = 2000
+_KEPT_END = 400  # of a shortened message: its remedy
+
+
+def escaped(text: str) -> str:
+    r"""Text with control characters, line breaks and invalid Unicode as escapes such as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of at most 2000 characters that can be printed on a terminal."""
+    text = escaped(_describe(error))
+    if len(text) <= _MAX_LENGTH:
+        return text
+    return f"{text[: _MAX_LENGTH - _KEPT_END]} ... {text[-_KEPT_END:]}"
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return ": ".join([*names, error.strerror])
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0]) if type(error) is not KeyError else f"no {error.args[0]!r}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    text = str(error).strip()
+    if isinstance(error, RuntimeError):  # PyTorch's go on with lines about its internals
+        text = text.partition("\n")[0]
+    return text or type(error).__name__
