@@ -12,6 +12,7 @@ from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_config
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
+from tinypose_torch.checkpoints.limits import MAX_CLASSES, MAX_KEYPOINTS
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Entry, ModelConfig, TopDownConfig
@@ -157,8 +158,8 @@ def _with_keypoints(
     if skeleton is None:
         if num_keypoints is None or num_keypoints == len(config.skeleton):
             return config
-        if num_keypoints < 1:
-            raise ValueError(f"num_keypoints={num_keypoints}; at least 1 is needed")
+        if not 1 <= num_keypoints <= MAX_KEYPOINTS:
+            raise ValueError(f"num_keypoints={num_keypoints}; expected 1 to {MAX_KEYPOINTS}")
         skeleton = Skeleton.unnamed(num_keypoints)
     elif num_keypoints not in (None, len(skeleton)):
         raise ValueError(f"num_keypoints={num_keypoints}, but the skeleton has {len(skeleton)}")
@@ -169,8 +170,8 @@ def _with_classes(config: DetectorConfig, num_classes: int | None, class_names: 
     if class_names is None:
         if num_classes is None or num_classes == len(config.class_names):
             return config
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}; at least 1 is needed")
+        if not 1 <= num_classes <= MAX_CLASSES:
+            raise ValueError(f"num_classes={num_classes}; expected 1 to {MAX_CLASSES}")
         class_names = [f"class_{i}" for i in range(num_classes)]
     elif num_classes not in (None, len(class_names)):
         raise ValueError(f"num_classes={num_classes}, but {len(class_names)} class names")

@@ -19,7 +19,7 @@ from torch import nn
 
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.cli.photos import count_photos, photos_for_network
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.config import config_of
@@ -52,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
     if options.plot:
         check_plot(Path(options.plot))
+    if options.paddle_model and not Path(options.paddle_model).is_dir():
+        raise ValueError(f"--paddle-model {options.paddle_model}; expected a folder of deployed models")
+    count_photos(options.images)
     networks = _build_networks(options)
     pairs = _pairs(networks) if options.end_to_end else []
     installed = _installed(wanted, options)

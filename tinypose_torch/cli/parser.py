@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.type = str  # the words after it are checked by the command's own parser
     _add_predict(commands)
     _add_models(commands)
     _add_evaluate(commands)

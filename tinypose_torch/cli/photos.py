@@ -6,6 +6,21 @@ import numpy as np
 
 from tinypose_torch.estimators import bottom_up, top_down
 from tinypose_torch.models.config import BottomUpConfig, Entry
+from tinypose_torch.utils.images import find_inputs
+
+
+def count_photos(folder: str | None) -> int:
+    """Number of images in a folder; 0 without a folder.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    if folder is None:
+        return 0
+    found = find_inputs([folder])[0]
+    if not found:
+        raise FileNotFoundError(f"no images in {folder}")
+    return len(found)
 
 
 def photos_for_network(folder: str, entry: Entry) -> np.ndarray:

@@ -37,6 +37,7 @@ from tinypose_torch.video.lookahead import complete
 from tinypose_torch.video.overlapped import OverlappedVideo
 
 Estimator = PoseEstimator | BottomUpEstimator
+_MAX_PORT = 65535
 _SMOOTHING: dict[str, Smoothing | PaddleDetectionSmoothing | None] = {
     "steady": Smoothing(),
     "paddle": PaddleDetectionSmoothing(),
@@ -75,6 +76,8 @@ def _check(options: argparse.Namespace) -> None:
     if not 0 <= options.keypoint_threshold <= 1:
         raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
     check_threads(options.threads, "--threads")
+    if options.view is not None and not 0 <= options.view <= _MAX_PORT:
+        raise ValueError(f"--view {options.view}; expected a port from 0 to {_MAX_PORT}")
     if options.detect_every < 1:
         raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
     if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
