@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -162,6 +163,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         if options.file or options.model or options.verify:
             parser.error("--all takes no FILE, --model or --verify")
         return
+    if not 0 < options.tolerance < math.inf:
+        parser.error(f"--tolerance {options.tolerance}; expected a finite number above 0")
     if options.file is None:
         parser.error("FILE is needed (or --all)")
     if options.verify and not (options.paddle_model or options.reference):

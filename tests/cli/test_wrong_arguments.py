@@ -149,6 +149,9 @@ convert a.pdparams --receipt ''
 convert a.pdparams --model ''
 convert a.pdparams --num-keypoints many
 convert a.pdparams --tolerance small
+convert a.pdparams --tolerance nan
+convert a.pdparams --tolerance -1
+convert a.pdparams --tolerance inf
 convert a.pdparams --{esc}
 train
 train ''
@@ -383,9 +386,8 @@ convert {WEIGHTS} --output new/
 convert {WEIGHTS} --output {WEIGHTS} --overwrite
 convert {WEIGHTS} --verify --reference gone
 convert {WEIGHTS} --verify --reference photos
+convert {WEIGHTS} --verify --reference taken
 convert {WEIGHTS} --verify --paddle-model gone
-convert {WEIGHTS} --verify --reference photos --tolerance nan
-convert {WEIGHTS} --verify --reference photos --tolerance -1
 convert {WEIGHTS} --verify --reference photos --receipt notes.txt
 convert --all --output notes.txt
 train nonsense
@@ -477,11 +479,13 @@ def folder(tmp_path_factory):
         "broken.yaml": "model: [1\nb: {",
         "control.yaml": '"\\e[31mred": 1',
         "clip.mp4": "no video",
-        "gt.txt": "1,1,0,0,9,9,1,-1,-1,-1\n",
+        "gt.txt": "1,1,0,0,9,9,1,1,1\n",
         "own.svg": "<svg/>",
         "empty.safetensors": "",
         "ai.json": "[]",
         "taken/train.json": "{}",
+        "taken/manifest.json": "{}",
+        "taken/io.npz": "",
         "taken/config.json": "{}",
         "taken/demo.png": "mine",
         "taken/samples.png": "mine",

@@ -1,6 +1,11 @@
 """What can be wrong with a weight file."""
 
+import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tinypose_torch.utils.messages import escaped
 
 # Values out of a hostile file may be nested so that writing them out in full would never end.
 _short = reprlib.Repr()
@@ -22,12 +27,21 @@ def shown(value: object) -> str:
 def plain(value: object, length: int = 200) -> str:
     """Text out of a weight file for a message: without quotes, on one line, control characters escaped, shortened."""
     text = str(value)
-    start = text[:length] + ("..." if len(text) > length else "")
-    return start if start.isprintable() else repr(start)[1:-1]
+    return escaped(text[:length] + ("..." if len(text) > length else ""))
 
 
 class CheckpointError(ValueError):
     """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""
+
+
+@contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's name in front of the message of a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.args = (f"{path}: {error}",)
+        raise
 
 
 class DamagedCheckpointError(CheckpointError):

@@ -23,7 +23,7 @@ from tinypose_torch.checkpoints.descriptions import (
     check_skeleton,
     parse_description,
 )
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, named_errors, plain, shown
 from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.limits import (
@@ -87,8 +87,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no weight file {str(path)!r}")
-    try:
-        if is_deployed(path):
+    deployed = is_deployed(path)
+    with named_errors(path):
+        if deployed:
             return _parse_deployed(path)
         with open_regular(path) as file:
             start = file.read(16)
@@ -106,14 +107,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model (exported programs need "
             "their own suffix: .torchscript, .pte or .onnx)"
         )
-    except CheckpointError as error:
-        error.args = (f"{path}: {error}",)
-        raise
 
 
 def is_deployed(path: Path) -> bool:
     """Whether a path is a deployed Paddle model: a folder, one of its files, or an archive."""
-    return path.is_dir() or path.suffix in DEPLOYED_SUFFIXES or is_archive(path)
+    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
+        return True
+    with named_errors(path):
+        return is_archive(path)
 
 
 def find_weights(folder: Path, name: str) -> Path:
@@ -124,9 +125,10 @@ def find_weights(folder: Path, name: str) -> Path:
 
 def hash_weights(path: Path) -> str:
     """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
-    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
-        path = find_deployed_files(path)[1]
-    return hashlib.sha256(read_file(path)).hexdigest()
+    with named_errors(path):
+        if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
+            path = find_deployed_files(path)[1]
+        return hashlib.sha256(read_file(path)).hexdigest()
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.errors import DatasetError, malformation
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.messages import one_line
 from tinypose_torch.utils.provenance import SOFTWARE
 
 Array = np.ndarray
@@ -59,9 +60,9 @@ def convert_ai_challenger(annotations: str | os.PathLike[str], images: str | os.
                 identity = len(converted["annotations"]) + 1
                 converted["annotations"].append(_annotation(identity, index, box, joints))
     except OSError as error:
-        raise DatasetError(f"{path}: {error}") from None
+        raise DatasetError(one_line(error)) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not an AI Challenger annotation file: {type(error).__name__} {error}") from None
+        raise DatasetError(f"{path}: not an AI Challenger annotation file: {malformation(error)}") from None
     return converted
 
 

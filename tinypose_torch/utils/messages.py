@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 _MAX_LENGTH = 2000
 _KEPT_END = 400  # of a shortened message: its remedy
+_USER_OF_ADDRESS = re.compile(r"(?<=://)[^/\s'\"]+@")
 
 
 def escaped(text: str) -> str:
-    r"""Text with control characters, line breaks and invalid Unicode as escapes such as ``\x1b``."""
+    r"""Text for a terminal: control characters, line breaks and invalid Unicode as escapes such as ``\x1b``.
+
+    User names and passwords in addresses are left out.
+    """
+    text = without_passwords(text)
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def without_passwords(text: str) -> str:
+    """Text without the user names and passwords of the addresses in it."""
+    return _USER_OF_ADDRESS.sub("", text)
 
 
 def one_line(error: BaseException) -> str:
