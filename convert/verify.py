@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def verify_against_recording(network: nn.Module, folder: Path, tolerance: float)
     """
     try:
         return _compare_with_recording(network, folder, tolerance)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder}: no recording of this network: {malformation(error)}") from None
 
 

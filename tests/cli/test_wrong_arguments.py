@@ -242,7 +242,6 @@ tinypose predict photo.jpg --keypoint-threshold -0.1
 tinypose predict photo.jpg --keypoint-threshold 1e300
 tinypose predict photo.jpg --detection-threshold nan {DETECTOR}
 tinypose predict photo.jpg --detection-threshold 1.1 {DETECTOR}
-tinypose predict photo.jpg --person-class dog {DETECTOR}
 tinypose predict photo.jpg --json photo.jpg
 tinypose predict photo.jpg --json photos
 tinypose predict photo.jpg --json new/
@@ -260,21 +259,12 @@ tinypose predict photo.jpg --output dangling
 tinypose predict photo.jpg --output notes.txt/below
 tinypose predict photo.jpg --output {long}
 tinypose predict photo.jpg --output ~/overlays
-tinypose predict photos --output photos
+tinypose predict photos --json photos/a.jpg --overwrite
 tinypose predict photo.jpg --output new --json new/photo.png
 tinypose predict photo.jpg --output new --json new/PHOTO.PNG
 tinypose models zzz
 tinypose models {esc}
 tinypose evaluate --annotations ann.json
-tinypose evaluate --annotations gone.json --images photos {POSE}
-tinypose evaluate --annotations {esc}.json --images photos {POSE}
-tinypose evaluate --annotations photos --images photos {POSE}
-tinypose evaluate --annotations notes.txt --images photos {POSE}
-tinypose evaluate --annotations empty --images photos {POSE}
-tinypose evaluate --annotations list.json --images photos {POSE}
-tinypose evaluate --annotations ann.json --images gone {POSE}
-tinypose evaluate --annotations ann.json --images photo.jpg {POSE}
-tinypose evaluate --annotations ann.json --images empty {POSE}
 tinypose evaluate --annotations ann.json --images photos --weights gone.pt
 tinypose evaluate --annotations ann.json --images photos --weights notes.txt
 tinypose evaluate --annotations ann.json --images photos --pose nonsense
@@ -290,16 +280,7 @@ tinypose evaluate --annotations ann.json --images photos --detection-threshold 0
 tinypose evaluate --annotations ann.json --images photos --detection-threshold nan --with-detector auto {POSE}
 tinypose evaluate --annotations ann.json --images photos --detection-threshold 2 --detections list.json {POSE}
 tinypose evaluate --annotations ann.json --images photos --with-detector auto --flip
-tinypose evaluate --annotations ann.json --images photos --with-detector nonsense {POSE}
-tinypose evaluate --annotations ann.json --images photos --sigmas 0.1 {POSE}
-tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {NANS}
-tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {INFINITIES}
-tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {NEGATIVES}
-tinypose evaluate --annotations ann.json --images photos --truth gone.mat {POSE}
 tinypose evaluate --annotations ann.json --images photos --truth notes.txt --limit 1 {POSE}
-tinypose evaluate --annotations ann.json --images photos --detections gone.json {POSE}
-tinypose evaluate --annotations ann.json --images photos --detections notes.txt {POSE}
-tinypose evaluate --annotations ann.json --images photos --detections ann.json {POSE}
 tinypose evaluate --annotations ann.json --images photos --threads 0 {POSE}
 tinypose evaluate --annotations ann.json --images photos --device nowhere {POSE}
 tinypose evaluate --annotations ann.json --images photos --json ann.json {POSE}
@@ -341,7 +322,6 @@ tinypose export tinypose_128x96 --output new.pte/ {POSE}
 tinypose export tinypose_128x96 --output notes.txt/new.pte {POSE}
 tinypose export tinypose_128x96 --output {long}.pte {POSE}
 tinypose export tinypose_128x96 --with nonsense {POSE}
-tinypose export tinypose_128x96 --with tinypose_128x96 {POSE}
 tinypose export tinypose_128x96 --with-weights gone.pt {POSE}
 tinypose benchmark nonsense
 tinypose benchmark {esc}
@@ -377,17 +357,12 @@ convert notes.txt --model nonsense
 convert {WEIGHTS} --model picodet_s_192_pedestrian
 convert {WEIGHTS} --num-keypoints 0
 convert {WEIGHTS} --num-keypoints -4
-convert {WEIGHTS} --num-keypoints 5
 convert {WEIGHTS} --num-keypoints 1000000000
 convert {WEIGHTS} --num-classes 3
 convert {WEIGHTS} --output notes.txt
 convert {WEIGHTS} --output photos
 convert {WEIGHTS} --output new/
 convert {WEIGHTS} --output {WEIGHTS} --overwrite
-convert {WEIGHTS} --verify --reference gone
-convert {WEIGHTS} --verify --reference photos
-convert {WEIGHTS} --verify --reference taken
-convert {WEIGHTS} --verify --paddle-model gone
 convert {WEIGHTS} --verify --reference photos --receipt notes.txt
 convert --all --output notes.txt
 train nonsense
@@ -453,6 +428,35 @@ train.merge --output photos --coco ann.json
 train.demo --output notes.txt
 train.demo --output taken
 train.demo --output ~/demo
+"""
+
+# Found only after a network was built.
+LATE_ERRORS = """
+tinypose predict photo.jpg --person-class dog {DETECTOR}
+tinypose evaluate --annotations gone.json --images photos {POSE}
+tinypose evaluate --annotations {esc}.json --images photos {POSE}
+tinypose evaluate --annotations photos --images photos {POSE}
+tinypose evaluate --annotations notes.txt --images photos {POSE}
+tinypose evaluate --annotations empty --images photos {POSE}
+tinypose evaluate --annotations list.json --images photos {POSE}
+tinypose evaluate --annotations ann.json --images gone {POSE}
+tinypose evaluate --annotations ann.json --images photo.jpg {POSE}
+tinypose evaluate --annotations ann.json --images empty {POSE}
+tinypose evaluate --annotations ann.json --images photos --with-detector nonsense {POSE}
+tinypose evaluate --annotations ann.json --images photos --sigmas 0.1 {POSE}
+tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {NANS}
+tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {INFINITIES}
+tinypose evaluate --annotations ann.json --images photos {POSE} --sigmas {NEGATIVES}
+tinypose evaluate --annotations ann.json --images photos --truth gone.mat {POSE}
+tinypose evaluate --annotations ann.json --images photos --detections gone.json {POSE}
+tinypose evaluate --annotations ann.json --images photos --detections notes.txt {POSE}
+tinypose evaluate --annotations ann.json --images photos --detections ann.json {POSE}
+tinypose export tinypose_128x96 {POSE} --with tinypose_128x96 --with-weights {WEIGHTS}
+convert {WEIGHTS} --num-keypoints 5
+convert {WEIGHTS} --verify --reference gone
+convert {WEIGHTS} --verify --reference photos
+convert {WEIGHTS} --verify --reference taken
+convert {WEIGHTS} --verify --paddle-model gone
 """
 
 
@@ -580,9 +584,16 @@ def test_error(line, folder, monkeypatch, capsys):
     assert is_clear(lines[0]), lines
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LATE_ERRORS.strip().splitlines())
+def test_late_error(line, folder, monkeypatch, capsys):
+    lines, _ = check(line, folder, monkeypatch, capsys)
+    assert lines[-1].startswith(f"{line.split()[0]}: error: ")
+    assert is_clear(lines[-1]), lines
+
+
 def test_how_many():
     """At least 200, each another one, of every command."""
-    lines = (USAGE + ERRORS).split("\n")
-    lines = [line for line in lines if line]
+    lines = [line for line in (USAGE + ERRORS + LATE_ERRORS).splitlines() if line]
     assert len(lines) == len(set(lines)) >= 200
     assert {line.split()[0] for line in lines} == set(PROGRAMS)
