@@ -111,7 +111,7 @@ def source_url(file: WeightsFile) -> str:
     if not mirror:
         return file.url
     if urllib.parse.urlsplit(mirror).scheme not in ("http", "https"):
-        raise DownloadError(f"{MIRROR_VARIABLE}={without_passwords(mirror)!r} is not an http or https address")
+        raise DownloadError(f"{MIRROR_VARIABLE}={mirror.rpartition('@')[2]!r} is not an http or https address")
     return f"{mirror.rstrip('/')}/{file.filename}"
 
 

@@ -27,6 +27,10 @@ class ArgumentParser(argparse.ArgumentParser):
         self.register("type", None, _text)
         self.register("type", Path, lambda value: Path(_text(value)))
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse's own, it does not hide that this fails."""
+        print(self.format_help(), end="", file=file or sys.stdout)
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and exit with status 2."""
         super().error(one_line(ValueError(message)))

@@ -38,10 +38,10 @@ def _describe(error: BaseException) -> str:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return ": ".join([*names, error.strerror])
     if isinstance(error, KeyError) and error.args:
-        return str(error.args[0]) if type(error) is not KeyError else f"no {error.args[0]!r}"
+        return str(error.args[0]) if type(error) is not KeyError else f"the key {error.args[0]!r} is missing"
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
-    text = str(error).strip()
+    text = str(error)
     if isinstance(error, RuntimeError):  # PyTorch's go on with lines about its internals
-        text = text.partition("\n")[0]
+        text = text.strip().partition("\n")[0]
     return text or type(error).__name__

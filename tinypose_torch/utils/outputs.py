@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinypose_torch.utils.images import IMAGE_SUFFIXES
-from tinypose_torch.utils.messages import one_line
 from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
 from tinypose_torch.video.files import is_video
 
@@ -99,7 +98,7 @@ def _check_file(option: str, output: FilePath) -> None:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:  # a path that is too long, or has a NUL
-        raise ValueError(f"{option} {output} cannot be written: {one_line(error)}") from None
+        raise ValueError(f"{option} {output} cannot be written: {getattr(error, 'strerror', None) or error}") from None
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
         raise ValueError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
