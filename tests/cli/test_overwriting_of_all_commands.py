@@ -3,7 +3,9 @@
 import importlib
 import json
 import os
+import runpy
 import shlex
+import sys
 
 import pytest
 from conftest import ROOT, gradient_image
@@ -307,3 +309,21 @@ def test_help_names_the_option(capsys):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert "--overwrite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("iscrowd", ["--weights", "w.pt"], "the page out/bottom_up.md exists and is no earlier result"),
+        ("pose_models", ["w.pt"], "the page out/pose_models.md exists and is no earlier result"),
+        ("tracking", [], "the page out/tracking.md exists and is no earlier result"),
+    ],
+)
+@SLOW
+def test_benchmarks_of_the_repository(name, words, message, folder, monkeypatch):
+    pytest.importorskip("matplotlib")
+    make(folder, f"out/{name}.md")
+    monkeypatch.setattr(sys, "argv", [name, *words, "--output", "out"])
+    with pytest.raises(ValueError, match=message):
+        runpy.run_path(str(ROOT / f"benchmarks/{name}.py"), run_name="__main__")
+    assert (folder / f"out/{name}.md").read_text() == "mine"
