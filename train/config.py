@@ -216,8 +216,8 @@ def load_config(recipe: str, overrides: list[str]) -> Config:
     path = _find_recipe(recipe)
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: not YAML: {_describe_yaml(error)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no keys")
     for override in overrides:
@@ -262,21 +262,13 @@ def _find_recipe(recipe: str) -> Path:
 def _parse(key: str, value: str) -> Any:
     try:
         parsed = yaml.safe_load(value) if value else None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{key}={value}: not YAML: {_describe_yaml(error)}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}={value}: not YAML: {error}") from None
     if _type_of(key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
         return parsed if parsed is None or isinstance(parsed, str) else value
     if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
         return float(parsed)  # YAML takes 1e-3 for text
     return parsed
-
-
-def _describe_yaml(error: Exception) -> str:
-    """What is wrong and where, on one line."""
-    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
-    if problem is None or mark is None:
-        return str(error).partition("\n")[0]
-    return f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _type_of(keys: list[str]) -> Any:

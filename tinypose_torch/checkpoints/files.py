@@ -124,11 +124,16 @@ def find_weights(folder: Path, name: str) -> Path:
 
 
 def hash_weights(path: Path) -> str:
-    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
-    with named_errors(path):
-        if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
-            path = find_deployed_files(path)[1]
-        return hashlib.sha256(read_file(path)).hexdigest()
+    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive.
+
+    Raises:
+        CheckpointError: It is no regular file, too large, or incomplete.
+    """
+    try:
+        file = find_deployed_files(path)[1] if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES else path
+        return hashlib.sha256(read_file(file)).hexdigest()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.errors import DatasetError, malformation
+from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD
@@ -36,7 +36,7 @@ def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not an MPII annotation file: {malformation(error)}") from None
+        raise DatasetError(f"{path}: not an MPII annotation file: {type(error).__name__} {error}") from None
     if not items:
         raise DatasetError(f"{path}: nobody to use, the file is empty")
     return PoseAnnotations(items, MPII16)

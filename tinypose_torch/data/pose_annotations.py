@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.coco import CocoFile
-from tinypose_torch.data.errors import DatasetError, malformation
+from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, center_and_scale
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -102,7 +102,7 @@ def load_detections(
     try:
         rows = json.loads(path.read_bytes())
         if not isinstance(rows, list):
-            raise ValueError("expected a list")
+            raise TypeError("expected a list")
         skipped: dict[str, list[Any]] = defaultdict(list)
         low = f"scored below {threshold}"
         items = []
@@ -119,7 +119,7 @@ def load_detections(
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not a COCO detection file: {malformation(error)}") from None
+        raise DatasetError(f"{path}: not a COCO detection file: {type(error).__name__} {error}") from None
     if not items and not (allow_empty and skipped.keys() <= {low}):
         raise DatasetError(f"{path}: no detections to use")
     return PoseAnnotations(items, coco.skeleton, dict(skipped))

@@ -279,7 +279,7 @@ def get_config(name: str) -> Entry:
     if name in CATALOGUE:
         return CATALOGUE[name]
     near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() and `tinypose models` list all"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() lists all"
     raise UnknownModelError(f"unknown model {name!r}; {hint}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _MAX_LENGTH = 2000
 _KEPT_END = 400  # of a shortened message: its remedy
@@ -17,7 +18,14 @@ def escaped(text: str) -> str:
     text = without_passwords(text)
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return "".join(letter if _is_shown(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def _is_shown(letter: str) -> bool:
+    if letter.isprintable():
+        return True
+    # Emoji are joined by format characters, and file names of macOS contain narrow spaces.
+    return unicodedata.category(letter) in ("Cf", "Zs") and unicodedata.bidirectional(letter) in ("BN", "CS", "WS")
 
 
 def without_passwords(text: str) -> str:

@@ -78,7 +78,7 @@ def plot_metadata(suffix: str) -> dict[str, str]:
 def _is_marked(path: str | os.PathLike[str], start: bytes) -> bool:
     """Whether a JPEG image, or an SVG or PDF plot, has the mark."""
     if start.startswith(b"%PDF"):
-        return b"/Creator (%s)" % SOFTWARE.encode() in _read_end(path)
+        return b"/Creator (%s)" % SOFTWARE.encode() in Path(path).read_bytes()  # near the end
     svg = start.startswith(b"<?xml") and b"<dc:title>%s</dc:title>" % SOFTWARE.encode() in start
     return svg or start.startswith(b"\xff\xd8" + _JPEG_MARK)
 
@@ -89,12 +89,6 @@ def _read_start(path: str | os.PathLike[str]) -> bytes:
             return file.read(_START)
     except OSError:
         return b""
-
-
-def _read_end(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _START))
-        return file.read()
 
 
 def _has_receipt(path: Path) -> bool:
