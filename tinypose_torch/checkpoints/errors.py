@@ -34,16 +34,6 @@ class CheckpointError(ValueError):
     """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""
 
 
-@contextmanager
-def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Put the file's name in front of the message of a `CheckpointError`."""
-    try:
-        yield
-    except CheckpointError as error:
-        error.args = (f"{path}: {error}",)
-        raise
-
-
 class DamagedCheckpointError(CheckpointError):
     """A weight file of the right kind whose contents are broken: cut short or altered."""
 
@@ -66,3 +56,13 @@ class MismatchedCheckpointError(CheckpointError):
     ) -> None:
         super().__init__(message)
         self.missing, self.left_over, self.misshapen = missing or [], left_over or [], misshapen or []
+
+
+@contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's name in front of the message of a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.args = (f"{path}: {error}",)
+        raise
