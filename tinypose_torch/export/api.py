@@ -65,7 +65,7 @@ class ExportOptions:
         if self.format not in EXPORT_FORMATS:
             raise ValueError(f"unknown format {self.format!r}; choose one of {', '.join(EXPORT_FORMATS)}")
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
-            raise ValueError(f"batch={self.batch}; expected 1 to {MAX_BATCH}")
+            raise ValueError(f"batch={self.batch}; at least 1 is needed, and at most {MAX_BATCH} are supported")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
         if self.precision == "int8" and self.format != "executorch":
