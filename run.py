@@ -19,6 +19,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
@@ -53,9 +54,12 @@ def main(arguments: list[str]) -> int:
         remedy = "; install uv, or the system's package python3-venv" if "ensurepip" in failed else ""
         print(f"set-up failed: {failed}{remedy}", file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"run.py: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("run.py: interrupted; the next call continues the set-up", file=sys.stderr)
+        return 130
     return start(command, activated()) if command else 0
 
 
@@ -73,6 +77,8 @@ def prepare(arguments: list[str]) -> list[str]:
         The command to run; empty if only extras are to be installed.
     """
     extras, arguments = split_extras(arguments)
+    if arguments and (not arguments[0] or arguments[0].startswith("-")):
+        raise ValueError(f"{arguments[0]!r} is no command; see python run.py --help")
     set_up((*extras, *extras_of(arguments)))
     return [*find_command(arguments[0]), *arguments[1:]] if arguments else []
 
@@ -147,7 +153,7 @@ def set_up(extras: tuple[str, ...]) -> None:
     """Install the project and its pinned dependencies, unless that has been done."""
     sources = [CONSTRAINTS, ROOT / "pyproject.toml"]
     key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    done = json.loads(STAMP.read_text()) if STAMP.is_file() else {}
+    done = read_stamp()
     if done.get("key") == key and set(extras) <= set(done.get("extras", [])):
         return
     print(f"setting up {ENVIRONMENT} (once; PyTorch is large) ...", file=sys.stderr)
@@ -159,6 +165,15 @@ def set_up(extras: tuple[str, ...]) -> None:
     else:
         install_with_pip(project)
     STAMP.write_text(json.dumps({"key": key, "extras": wanted}))
+
+
+def read_stamp() -> dict[str, Any]:
+    """What the last set-up wrote; nothing if there was none, or if its file is damaged."""
+    try:
+        done = json.loads(STAMP.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return done if isinstance(done, dict) else {}
 
 
 def install_with_uv(uv: str, project: str) -> None:

@@ -26,7 +26,9 @@ from tinypose_torch import BottomUpEstimator, PoseEstimator, Poses, create_model
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import keypoint_accuracy
 from tinypose_torch.export import ExportOptions, export_model, export_pair
+from tinypose_torch.utils.arguments import add_overwrite
 from tinypose_torch.utils.images import load_image
+from tinypose_torch.utils.outputs import check_outputs
 from train.synthetic.__main__ import write_dataset
 
 mpl.use("svg")
@@ -52,7 +54,11 @@ def main() -> None:
     add("--people", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="default: %(default)s")
     add("--images", type=int, default=40, help="for every number of people (default: %(default)s)")
     add("--output", type=Path, default=ROOT / "docs/benchmarks", metavar="DIR", help="default: docs/benchmarks")
+    add_overwrite(parser)
     options = parser.parse_args()
+    files = {"the page": "bottom_up.md", "the plot": "bottom_up.svg"}
+    replaced = options.overwrite or options.output == ROOT / "docs"  # whose pages are made by this program
+    check_outputs({kind: options.output / name for kind, name in files.items()}, [options.weights], overwrite=replaced)
     with tempfile.TemporaryDirectory() as folder:
         estimators = _estimators(Path(folder), options.weights)
         rows = [_measure(count, options.images, Path(folder) / str(count), estimators) for count in options.people]

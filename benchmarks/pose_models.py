@@ -20,6 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tinypose_torch.cli.models import count_parameters, documented_accuracy
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.models.registry import model_configs
+from tinypose_torch.utils.arguments import add_overwrite
+from tinypose_torch.utils.outputs import check_outputs
 
 mpl.use("svg")
 import matplotlib.pyplot as plt
@@ -35,7 +37,11 @@ def main() -> None:
     parser.add_argument("times", type=Path, help="what tinypose benchmark --json wrote")
     parser.add_argument("--backend", default="onnx", help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=DOCS, metavar="DIR", help="default: docs")
+    add_overwrite(parser)
     options = parser.parse_args()
+    files = {"the page": "pose_models.md", "the plot": "pose_models.svg"}
+    replaced = options.overwrite or options.output == DOCS  # whose pages are made by this program
+    check_outputs({kind: options.output / name for kind, name in files.items()}, [options.times], overwrite=replaced)
     rows = json.loads(options.times.read_text())
     times = {
         row["model"]: row["median_ms"] for row in rows if row["backend"] == options.backend and row["threads"] == 1

@@ -24,6 +24,8 @@ from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker
+from tinypose_torch.utils.arguments import add_overwrite
+from tinypose_torch.utils.outputs import check_outputs
 from train.synthetic.scenes import Annotation
 from train.synthetic.videos import render_video
 
@@ -46,7 +48,11 @@ def main() -> None:
     add("--frames", type=int, default=300, help="of each (default: %(default)s)")
     add("--people", type=int, default=5, help="in each (default: %(default)s)")
     add("--output", type=Path, default=ROOT / "docs/benchmarks", metavar="DIR", help="default: docs/benchmarks")
+    add_overwrite(parser)
     options = parser.parse_args()
+    files = {"the page": "tracking.md"}
+    replaced = options.overwrite or options.output == ROOT / "docs"  # whose pages are made by this program
+    check_outputs({kind: options.output / name for kind, name in files.items()}, overwrite=replaced)
     rows: dict[tuple[int, bool], list[dict[str, float]]] = defaultdict(list)
     best: list[float] = []
     estimator = PoseEstimator(DETECTOR, POSE, *WEIGHTS, backend="eager", detection_threshold=0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from convert.receipt import format_receipt, make_receipt, write_receipt
+from convert.receipt import format_receipt, make_receipt, receipt_paths, write_receipt
 from convert.verify import Verification, verify_against_export, verify_against_recording
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
@@ -19,9 +20,11 @@ from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.factory import build_network
 from tinypose_torch.models.config import config_of
 from tinypose_torch.models.registry import get_config, list_models
+from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import command_line
-from tinypose_torch.utils.outputs import check_outputs
+from tinypose_torch.utils.messages import one_line
+from tinypose_torch.utils.outputs import check_output_folder, check_outputs
 from tinypose_torch.utils.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
@@ -31,7 +34,7 @@ _FAILED = "FAILED"
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `python -m convert`."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m convert",
         description="Convert PaddleDetection checkpoints to safetensors, and check them against PaddleDetection.",
         epilog="Exit status: 0; 1 if port and PaddleDetection differ, or some models failed; 2 for wrong arguments or files.",
@@ -47,11 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--all", action="store_true", help="fetch and convert every published release of every model")
     add(
         "--output",
-        type=Path,
         metavar="FILE",
         help="what to write (default: weights/MODEL.safetensors); with --all a folder",
     )
-    add("--overwrite", action="store_true", help="replace an existing --output that is not converted weights")
+    add_overwrite(parser, "converted official weights or receipts")
     add("--num-keypoints", type=int, metavar="K", help="keypoints of a pose checkpoint trained on another skeleton")
     add("--num-classes", type=int, metavar="C", help="classes of a detector trained on other classes")
     add("--verify", action="store_true", help="compare with --paddle-model and --reference, and write a receipt")
@@ -73,21 +75,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the parser's epilog for the exit status."""
+    return run_program("convert", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
-    try:
-        if options.all:
-            return convert_all(options.output or DEFAULT_FOLDER, options.overwrite)
-        return convert_file(options)
-    except (
-        ValueError,
-        KeyError,
-        OSError,
-        RuntimeError,
-    ) as error:  # RuntimeError: a missing package, or PaddleDetection's
-        print(f"convert: error: {error}", file=sys.stderr)
-        return 2
+    if options.all:
+        return convert_all(Path(options.output or DEFAULT_FOLDER), options.overwrite)
+    return convert_file(options)
 
 
 def convert_file(options: argparse.Namespace) -> int:
@@ -95,8 +92,10 @@ def convert_file(options: argparse.Namespace) -> int:
     source = resolve_model(options.model, options.file, usage="--model NAME")
     if source.path is None:
         raise FileNotFoundError(f"no weight file {str(options.file)!r}")
-    output = options.output or DEFAULT_FOLDER / f"{source.name}.safetensors"
-    check_outputs({"--output": output}, [options.file, options.paddle_model], overwrite=options.overwrite)
+    output = Path(options.output or DEFAULT_FOLDER / f"{source.name}.safetensors")
+    receipts = receipt_paths(source.name, options.receipt) if options.verify else ()
+    outputs = {"--output": options.output or output, **{f"the receipt {path.suffix}": path for path in receipts}}
+    check_outputs(outputs, [options.file, options.paddle_model, options.reference], options.images, options.overwrite)
     network = build_network(source, num_keypoints=options.num_keypoints, num_classes=options.num_classes)
     report = load_weights(network, source.checkpoint or source.path)
     verifications: list[Verification] = []
@@ -125,6 +124,9 @@ def convert_all(folder: Path, overwrite: bool = False) -> int:
     Returns:
         0; 1 if a published release could not be converted.
     """
+    check_output_folder("--output", folder)
+    targets = {f"the weights of {name} {tag},": path for name in list_models() for tag, path in _targets(name, folder)}
+    check_outputs(targets, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in tqdm(list_models(), unit="model", disable=None):
@@ -136,8 +138,7 @@ def convert_all(folder: Path, overwrite: bool = False) -> int:
 def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[str, str, str, str]]:
     """Rows of the table, one per release."""
     rows = []
-    for index, tag in enumerate(get_config(name).weights):
-        target = folder / (f"{name}_{tag}.safetensors" if index else f"{name}.safetensors")
+    for tag, target in _targets(name, folder):
         try:
             official = fetch_pretrained(get_config(name), tag)
             check_outputs({"--output": target}, [official], overwrite=overwrite)
@@ -145,8 +146,16 @@ def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[st
                 shutil.copyfile(official, temporary)
             rows.append((name, tag, "converted", str(target)))
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a package that is not installed
-            rows.append((name, tag, _FAILED, str(error).splitlines()[0]))
+            rows.append((name, tag, _FAILED, one_line(error)))
     return rows
+
+
+def _targets(name: str, folder: Path) -> list[tuple[str, Path]]:
+    """Tag and output file of every release of a model."""
+    return [
+        (tag, folder / (f"{name}_{tag}.safetensors" if index else f"{name}.safetensors"))
+        for index, tag in enumerate(get_config(name).weights)
+    ]
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -154,6 +163,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         if options.file or options.model or options.verify:
             parser.error("--all takes no FILE, --model or --verify")
         return
+    if not 0 < options.tolerance < math.inf:
+        parser.error(f"--tolerance {options.tolerance}; expected a finite number above 0")
     if options.file is None:
         parser.error("FILE is needed (or --all)")
     if options.verify and not (options.paddle_model or options.reference):

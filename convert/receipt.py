@@ -37,16 +37,16 @@ def make_receipt(
 
 def write_receipt(receipt: dict[str, Any], folder: Path) -> list[Path]:
     """Write ``MODEL.receipt.json`` and ``MODEL.receipt.txt``, each atomically."""
-    written = []
-    for suffix, text in (
-        ("json", json.dumps(receipt, indent=1) + "\n"),
-        ("txt", format_receipt(receipt) + "\n"),
-    ):
-        path = folder / f"{receipt['model']}.receipt.{suffix}"
+    paths = receipt_paths(receipt["model"], folder)
+    for path, text in zip(paths, (json.dumps(receipt, indent=1), format_receipt(receipt)), strict=True):
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return paths
+
+
+def receipt_paths(model: str, folder: Path) -> list[Path]:
+    """The files of a receipt: JSON and text."""
+    return [folder / f"{model}.receipt.{suffix}" for suffix in ("json", "txt")]
 
 
 def format_receipt(receipt: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from torch import Tensor
 from convert.run_paddledetection import run_paddledetection
 from tinypose_torch.checkpoints.conv_bn import match_convolutions
 from tinypose_torch.checkpoints.deployed import read_deployed
+from tinypose_torch.checkpoints.errors import named_errors
 from tinypose_torch.checkpoints.files import find_deployed_files
 from tinypose_torch.checkpoints.renaming import rename_path
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.data.errors import malformation
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of, of_task
@@ -95,7 +98,8 @@ def verify_against_export(
     entry = config_of(network)
     if entry.task == "bottom-up pose":
         raise ValueError(f"{entry.name}: bottom-up networks are compared with recordings only")
-    program_file, params_file = find_deployed_files(exported)
+    with named_errors(exported):
+        program_file, params_file = find_deployed_files(exported)
     program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
     matched = sorted(match_convolutions(network, program), key=lambda row: row[2].last.index)
     names = [norm or name for name, norm, _ in matched]
@@ -117,7 +121,18 @@ def verify_against_recording(network: Network, folder: Path, tolerance: float) -
     """Compare with recorded activations of PaddleDetection: a folder with ``manifest.json`` and ``io.npz``.
 
     The network must hold the weights that the recording was made with.
+
+    Raises:
+        FileNotFoundError: One of the files is missing.
+        ValueError: The folder holds no recording of this network.
     """
+    try:
+        return _compare_with_recording(network, folder, tolerance)
+    except (KeyError, TypeError, AttributeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{folder}: no recording of this network: {malformation(error)}") from None
+
+
+def _compare_with_recording(network: Network, folder: Path, tolerance: float) -> Verification:
     manifest = json.loads((folder / "manifest.json").read_text())
     if not (folder / "io.npz").is_file():
         raise FileNotFoundError(f"{folder} has no io.npz: nothing was recorded of this model")

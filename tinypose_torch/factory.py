@@ -10,6 +10,7 @@ from tinypose_torch.checkpoints.descriptions import INPUT_DIVISOR, check_config
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError, MismatchedCheckpointError
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
+from tinypose_torch.checkpoints.limits import MAX_CLASSES, MAX_KEYPOINTS
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.base import Network
@@ -115,6 +116,9 @@ def build_network(
         if len(input_size) != 2 or any(size < INPUT_DIVISOR or size % INPUT_DIVISOR for size in input_size):
             raise ValueError(f"input_size {input_size}: height and width must be multiples of {INPUT_DIVISOR}")
         config = dataclasses.replace(config, input_size=(input_size[0], input_size[1]))
+    for name, count, limit in (("keypoints", num_keypoints, MAX_KEYPOINTS), ("classes", num_classes, MAX_CLASSES)):
+        if count is not None and not 1 <= count <= limit:
+            raise ValueError(f"num_{name}={count}; expected 1 to {limit}")
     config = config.with_head(
         num_keypoints=num_keypoints, skeleton=skeleton, num_classes=num_classes, class_names=class_names
     )

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinypose_torch.utils.arguments import ERRORS, ArgumentParser, fail, run_program, say_last
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
 try:
     from train.config import Config, load_config, recipe_names
-    from train.preflight import LAST, check_inputs, find_checkpoint
+    from train.preflight import CHECK_FILES, LAST, RUN_FILES, check_inputs, check_output, find_checkpoint
 except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
 
@@ -33,7 +34,6 @@ Ctrl-C saves a checkpoint and stops.
 exit status: 0; 1 for an error during training; 2 for one before; 130 after Ctrl-C, 143 after SIGTERM
 all keys and their meanings: train/config.py
 """
-_ERRORS = (ValueError, KeyError, OSError, RuntimeError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,12 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 for an error during training, 2 for one before it; 128 plus the number of the signal that stopped it.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    return run_program("train", lambda: _run(words))
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     try:
         config = load_config(options.recipe, options.overrides)
         check_inputs(config)
         if options.check:
+            check_output(config, CHECK_FILES)
             from train.check import check_data
 
             status = check_data(config)
@@ -56,16 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return status
         run = _prepare(config)
     except ImportError as error:
-        return _fail(f"{error}; {install_hint('train')}", 2)
-    except _ERRORS as error:
-        return _fail(error, 2)
+        return fail("train", ImportError(f"{error}; {install_hint('train')}"))
     except KeyboardInterrupt:
-        return _fail("interrupted before training began", 130)
+        return _stop("interrupted before training began", 130)
     return _train(run, arguments)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m train",
         description="Train or fine-tune a pose network.",
         epilog=_EPILOG,
@@ -79,6 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _prepare(config: Config) -> Run:
     checkpoint = find_checkpoint(config)
+    check_output(config, RUN_FILES)
     with collection_paused():
         from train.trainer import configure_lightning_logging, prepare
     configure_lightning_logging()
@@ -96,11 +100,13 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
     except Interrupted as stopped:
         if not run.trainer.is_global_zero:
             return 0  # Lightning kills the first process when another one fails
-        return _fail(f"{stopped}; {_continuation(run.config, arguments)}", 128 + stopped.signum)
+        return _stop(f"{stopped}; {_continuation(run.config, arguments)}", 128 + stopped.signum)
     except KeyboardInterrupt:
-        return _fail(f"interrupted; {_continuation(run.config, arguments)}", 130)
-    except _ERRORS as error:
-        return _fail(error, 1)
+        return _stop(f"interrupted; {_continuation(run.config, arguments)}", 130)
+    except BrokenPipeError:
+        raise
+    except ERRORS as error:
+        return fail("train", _cause(error), 1)
     return 0
 
 
@@ -114,15 +120,16 @@ def _continuation(config: Config, arguments: Sequence[str]) -> str:
     return f"continue from {checkpoint} with:\n  {command}"
 
 
-def _fail(error: object, status: int) -> int:
-    """Print one line, unless another process of this run prints it."""
+def _cause(error: BaseException) -> BaseException:
+    """The error of a process that loads samples, without its traceback."""
     text = str(error)
-    if text.startswith("Caught "):  # by a process that loads samples; its last line is the error's own
-        text = text.rstrip().splitlines()[-1].partition(": ")[2]
-    if status < 128:
-        text = f"error: {text}"
-    if status < 128 or int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        print(f"train: {text}", file=sys.stderr)
+    return ValueError(text.rstrip().splitlines()[-1].partition(": ")[2]) if text.startswith("Caught ") else error
+
+
+def _stop(text: str, status: int) -> int:
+    """Print why the run was stopped, unless another process of it does."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        say_last(f"train: {text}")
     return status
 
 

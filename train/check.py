@@ -22,14 +22,15 @@ from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.images import save_png
+from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.table import format_table
 from train.bottom_up import BottomUpDataset, WholeImages, bottom_up_job, read_people
 from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages, detection_job
 from train.init_model import model_config, source_of_weights
 from train.pose import build_dataset, load_annotations
+from train.preflight import SAMPLES
 
-SHEET = "samples.png"
 NO_OPPOSITE = "no opposite"
 _TILES = (4, 6)
 _TILE_HEIGHT = 256
@@ -41,11 +42,11 @@ def check_data(config: Config) -> int:
     if source_of_weights(config).path is None:
         config = config.model_copy(update={"weights": None})  # nothing is downloaded for a check
     sheet, broken = checks[get_config(config.model).task](config)
-    path = Path(config.output) / SHEET
+    path = Path(config.output) / SAMPLES
     save_png(sheet, path)
     print(f"wrote {path}: augmented samples with their targets")
     for image in broken:
-        print(f"cannot be decoded: {image}")
+        print(escaped(f"cannot be decoded: {image}"))
     return 1 if broken else 0
 
 

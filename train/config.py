@@ -172,7 +172,7 @@ class Config(Section):
     model: str
     weights: str | None = None
     input_size: tuple[Side, Side] | None = None
-    output: str = "output/train"
+    output: str = Field("output/train", min_length=1)
     resume: bool = False
     seed: int = Field(0, ge=0)
     epochs: int = Field(420, ge=1)

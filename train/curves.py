@@ -10,15 +10,15 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger
 
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.provenance import plot_metadata
+from train.preflight import CURVES, LOG
 
-CURVES = "curves.png"
-_LOG = "logs/metrics.csv"
 Rows = list[dict[str, float]]
 
 
 def read_log(output: Path) -> Rows:
     """The rows of a run's log: ``step``, counted from 0, and what was logged in that step."""
-    path = output / _LOG
+    path = output / LOG
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -64,7 +64,7 @@ def draw_curves(output: Path, metric: str) -> Path:
     column[-1].set_xlabel("optimizer steps")
     column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     with replacing(output / CURVES) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=120, metadata=plot_metadata(".png"))
     return output / CURVES
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ import torch
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.export import ExportError, ExportOptions, export_pair
+from tinypose_torch.export.receipt import make_receipt, receipt_path, write_receipt
 from tinypose_torch.factory import create_model
 from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.images import save_png
+from tinypose_torch.utils.outputs import check_output_folder, check_outputs
 from train.synthetic.scenes import Annotation, render_scene
 
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
@@ -34,21 +38,30 @@ _NEAR = 0.1  # of the box's longer side: a keypoint found
 Scenes = list[tuple[np.ndarray, list[Annotation]]]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Render, find, export, run the export, compare, draw."""
-    parser = argparse.ArgumentParser(
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render, find, export, run the export, compare, draw; see `run_program` for the exit status."""
+    return run_program("train.demo", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = ArgumentParser(
         prog="python -m train.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=_SEED, metavar="S", help="of the people (default: %(default)s)")
+    add_overwrite(parser)
     options = parser.parse_args(arguments)
+    if options.seed < 0:
+        parser.error(f"--seed {options.seed}; expected 0 or more")
+    picture, exported = options.output / "demo.png", options.output / "demo.pte"
+    check_output_folder("--output", options.output)
+    outputs = {"the picture": picture, "the exported file": exported, "its receipt": receipt_path(exported)}
+    check_outputs(outputs, (DETECTOR_WEIGHTS, POSE_WEIGHTS), overwrite=options.overwrite)
     scenes = _draw_scenes(options.seed)
     print(f"drew {sum(len(people) for _, people in scenes)} people in {len(scenes)} pictures")
     poses = _estimate("PyTorch", _build(DETECTOR_WEIGHTS, POSE_WEIGHTS), scenes)
-    picture = options.output / "demo.png"
     save_png(_contact_sheet(scenes, poses), picture)
     print(f"wrote {picture}")
-    exported = options.output / "demo.pte"
     try:
         print("exporting both to one ExecuTorch file ...", flush=True)
         detector = create_model(DETECTOR, weights=DETECTOR_WEIGHTS)
@@ -56,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ExportError as error:
         print(f"no .pte: {error}")
         return 0
+    write_receipt(make_receipt(exported, []), exported)
     print(f"wrote {exported} ({exported.stat().st_size / 1e6:.1f} MB)")
     again = _estimate("ExecuTorch", _build(exported, exported), scenes)
     if any(len(one) != len(two) for one, two in zip(poses, again, strict=True)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +20,42 @@ from tinypose_torch.data.ai_challenger import convert_ai_challenger, merge_coco,
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
+from tinypose_torch.utils.outputs import check_outputs
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Read, convert, merge, write."""
-    parser = argparse.ArgumentParser(
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read, convert, merge, write; see `run_program` for the exit status."""
+    return run_program("train.merge", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = ArgumentParser(
         prog="python -m train.merge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--coco", metavar="FILE", help="COCO keypoint annotations")
-    add("--coco-folder", default="", metavar="NAME", help="put before COCO's file names")
+    add("--coco-folder", metavar="NAME", help="put before COCO's file names")
     add("--ai-challenger", metavar="FILE", help="AI Challenger's annotations")
     add("--ai-challenger-images", metavar="DIR", help="AI Challenger's images, whose sizes are read")
-    add("--ai-challenger-folder", default="", metavar="NAME", help="put before AI Challenger's file names")
+    add("--ai-challenger-folder", metavar="NAME", help="put before AI Challenger's file names")
     add("--output", required=True, metavar="FILE")
+    add_overwrite(parser)
     options = parser.parse_args(arguments)
     if not options.coco and not options.ai_challenger:
         parser.error("nothing to merge: give --coco, --ai-challenger or both")
     if options.ai_challenger and not options.ai_challenger_images:
         parser.error("--ai-challenger needs --ai-challenger-images")
-    try:
-        parts: list[tuple[dict[str, Any], str]] = []
-        if options.coco:
-            parts.append((_read(options.coco), options.coco_folder))
-        if options.ai_challenger:
-            converted = convert_ai_challenger(options.ai_challenger, options.ai_challenger_images)
-            parts.append((converted, options.ai_challenger_folder))
-        merged = merge_coco(parts)
-        write_json(merged, options.output)
-    except (DatasetError, OSError) as error:
-        print(f"train.merge: error: {error}", file=sys.stderr)
-        return 2
+    inputs = (options.coco, options.ai_challenger)
+    check_outputs({"--output": options.output}, inputs, options.ai_challenger_images, options.overwrite)
+    parts: list[tuple[dict[str, Any], str]] = []
+    if options.coco:
+        parts.append((_read(options.coco), options.coco_folder or ""))
+    if options.ai_challenger:
+        converted = convert_ai_challenger(options.ai_challenger, options.ai_challenger_images)
+        parts.append((converted, options.ai_challenger_folder or ""))
+    merged = merge_coco(parts)
+    write_json(merged, options.output)
     print(f"wrote {options.output}: {len(merged['images'])} images, {len(merged['annotations'])} people")
     return 0
 

@@ -6,12 +6,27 @@ import json
 from pathlib import Path
 
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.provenance import is_own_output
 from train.config import Config, ConfigError, flat_items
 
 LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
 RECEIPT = "receipt.json"
 CONFIGURATION = "config.json"
+LOG = "logs/metrics.csv"
+CURVES = "curves.png"
+PREDICTIONS = "predictions.png"
+SAMPLES = "samples.png"
+RUN_FILES = {
+    "checkpoint": LAST,
+    "weights": WEIGHTS,
+    "receipt": RECEIPT,
+    "configuration": CONFIGURATION,
+    "log": LOG,
+    "curves": CURVES,
+    "predictions": PREDICTIONS,
+}
+CHECK_FILES = {"samples": SAMPLES}
 # Keys in which a resumed run may differ from the run that it continues.
 _MAY_CHANGE = frozenset(
     (
@@ -42,6 +57,31 @@ def check_inputs(config: Config) -> None:
     for key, path in (("weights", config.weights), ("distillation.weights", config.distillation.weights)):
         if path is not None and Path(path).suffix and not Path(path).exists():
             raise ConfigError(f"{key}: no weight file {path!r}")
+
+
+def check_output(config: Config, files: dict[str, str]) -> None:
+    """Check that files of the output folder can be written, and that none is lost.
+
+    A new run replaces the files of an earlier run that saved no weights, and no others.
+
+    Args:
+        files: Names of the files to write, by what they are: `RUN_FILES` or `CHECK_FILES`.
+
+    Raises:
+        ValueError: See `check_outputs`.
+    """
+    from tinypose_torch.utils.outputs import check_output_folder, check_outputs  # imports OpenCV
+
+    output, data = Path(config.output), config.data
+    check_output_folder("output", config.output)
+    of_run = is_own_output(output / CONFIGURATION)  # the log itself has no mark
+    outputs = {f"the {kind} of the run,": output / name for kind, name in files.items() if name != LOG or not of_run}
+    check_outputs(
+        outputs,
+        (data.train, data.val, data.detections, data.truth, config.weights, config.distillation.weights),
+        overwrite=config.resume,
+        remedy="choose another folder with output=..., or move it away",
+    )
 
 
 def find_checkpoint(config: Config) -> Path | None:

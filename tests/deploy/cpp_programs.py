@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from tinypose_torch.checkpoints.catalogue import get_entry
 from torch import Tensor, nn
 
-from tinypose_torch.checkpoints.catalogue import get_entry
 from tinypose_torch.runtime.checksums import seal_torchscript
 from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata

@@ -96,7 +96,7 @@ BAD = {
     "frame 0": ("gt.txt", "0,1,0,0,10,20\n", None, "frames from 1"),
     "NaN": ("gt.txt", "1,1,nan,0,10,20\n", None, "finite numbers"),
     "empty": ("gt.txt", "\n", None, "no people in the file"),
-    "not followed": ("gt.txt", TRUTH, {"poses": [{"box": [0, 0, 1, 1]}]}, "KeyError: 'id'"),
+    "not followed": ("gt.txt", TRUTH, {"poses": [{"box": [0, 0, 1, 1]}]}, "writes: 'id' is missing"),
     "photos": ("gt.txt", TRUTH, {"frame": None}, "not what tinypose predict --track --json writes"),
 }
 

@@ -34,6 +34,7 @@ from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.models.config import ModelConfig
 from tinypose_torch.models.weights import WeightsFile
 from tinypose_torch.utils.atomic import write_to_disk
+from tinypose_torch.utils.messages import without_passwords
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
 MIRROR_VARIABLE = "TINYPOSE_MIRROR"
@@ -111,7 +112,7 @@ def source_url(file: WeightsFile) -> str:
     if not mirror:
         return file.url
     if urllib.parse.urlsplit(mirror).scheme not in ("http", "https"):
-        raise DownloadError(f"{MIRROR_VARIABLE}={mirror!r} is not an http or https address")
+        raise DownloadError(f"{MIRROR_VARIABLE}={mirror.rpartition('@')[2]!r} is not an http or https address")
     return f"{mirror.rstrip('/')}/{file.filename}"
 
 
@@ -136,16 +137,17 @@ def download(file: WeightsFile, target: Path) -> None:
             break
         time.sleep(0.5 * attempt)
     raise DownloadError(
-        f"could not download {url}: {reason}\n"
-        f"Without a network, fetch {file.url} elsewhere and put it here:\n  {target}\n"
-        f"or name a server that has {file.filename!r} in the environment variable {MIRROR_VARIABLE}."
+        f"could not download {without_passwords(url)}: {reason}; "
+        f"without a network, fetch {file.url} elsewhere and put it here: {target} "
+        f"(or name a server that has {file.filename!r} in the environment variable {MIRROR_VARIABLE})"
     )
 
 
 def _transfer(url: str, target: Path) -> None:
     partial = target.with_name(target.name + ".part")
     validator = target.with_name(target.name + ".part.validator")
-    request = urllib.request.Request(url, headers={"User-Agent": "tinypose-torch"})
+    request = _request(url)
+    url = without_passwords(url)  # for messages
     have = partial.stat().st_size if partial.is_file() and validator.is_file() else 0
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -158,7 +160,7 @@ def _transfer(url: str, target: Path) -> None:
         raise
     with response:
         if url.startswith("https:") and not response.geturl().startswith("https:"):
-            raise DownloadError(f"{url} redirects to {response.geturl()}, which is not secure")
+            raise DownloadError(f"{url} redirects to {without_passwords(response.geturl())}, which is not secure")
         resumed = response.status == 206
         start = have if resumed else 0
         if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
@@ -197,6 +199,16 @@ def _transfer(url: str, target: Path) -> None:
     write_to_disk(partial)
     os.replace(partial, target)
     _discard(validator)
+
+
+def _request(url: str) -> urllib.request.Request:
+    """A request whose user name and password, if the address has them, go to its server alone."""
+    request = urllib.request.Request(without_passwords(url), headers={"User-Agent": "tinypose-torch"})
+    parts = urllib.parse.urlsplit(url)
+    if parts.username is not None:
+        user = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
+    return request
 
 
 def _discard(*paths: Path) -> None:

@@ -1,6 +1,11 @@
 """What can be wrong with a weight file."""
 
+import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tinypose_torch.utils.messages import escaped
 
 # Values out of a hostile file may be nested so that writing them out in full would never end.
 _short = reprlib.Repr()
@@ -22,8 +27,7 @@ def shown(value: object) -> str:
 def plain(value: object, length: int = 200) -> str:
     """Text out of a weight file for a message: without quotes, on one line, control characters escaped, shortened."""
     text = str(value)
-    start = text[:length] + ("..." if len(text) > length else "")
-    return start if start.isprintable() else repr(start)[1:-1]
+    return escaped(text[:length] + ("..." if len(text) > length else ""))
 
 
 class CheckpointError(ValueError):
@@ -52,3 +56,13 @@ class MismatchedCheckpointError(CheckpointError):
     ) -> None:
         super().__init__(message)
         self.missing, self.left_over, self.misshapen = missing or [], left_over or [], misshapen or []
+
+
+@contextmanager
+def named_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's name in front of the message of a `CheckpointError`."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.args = (f"{path}: {error}",)
+        raise

@@ -22,7 +22,7 @@ from tinypose_torch.checkpoints.descriptions import (
     check_skeleton,
     parse_description,
 )
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, named_errors, plain, shown
 from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.limits import (
@@ -86,8 +86,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no weight file {str(path)!r}")
-    try:
-        if is_deployed(path):
+    deployed = is_deployed(path)
+    with named_errors(path):
+        if deployed:
             return _parse_deployed(path)
         with open_regular(path) as file:
             start = file.read(16)
@@ -105,14 +106,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model (exported programs need "
             "their own suffix: .torchscript, .pte or .onnx)"
         )
-    except CheckpointError as error:
-        error.args = (f"{path}: {error}",)
-        raise
 
 
 def is_deployed(path: Path) -> bool:
     """Whether a path is a deployed Paddle model: a folder, one of its files, or an archive."""
-    return path.is_dir() or path.suffix in DEPLOYED_SUFFIXES or is_archive(path)
+    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
+        return True
+    with named_errors(path):
+        return is_archive(path)
 
 
 def find_weights(folder: Path, name: str) -> Path:
@@ -122,10 +123,16 @@ def find_weights(folder: Path, name: str) -> Path:
 
 
 def hash_weights(path: Path) -> str:
-    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
-    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
-        path = find_deployed_files(path)[1]
-    return hashlib.sha256(read_file(path)).hexdigest()
+    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive.
+
+    Raises:
+        CheckpointError: It is no regular file, too large, or incomplete.
+    """
+    try:
+        file = find_deployed_files(path)[1] if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES else path
+        return hashlib.sha256(read_file(file)).hexdigest()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:

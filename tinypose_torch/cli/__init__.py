@@ -1,5 +1,5 @@
 """The `tinypose` command: the parser, and one module per subcommand."""
 
-from tinypose_torch.cli.parser import EXIT_PIPE, EXIT_USAGE, build_parser, main
+from tinypose_torch.cli.parser import build_parser, main
 
-__all__ = ["EXIT_PIPE", "EXIT_USAGE", "build_parser", "main"]
+__all__ = ["build_parser", "main"]

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.cli.photos import count_photos, photos_for_network
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.base import Network
@@ -40,7 +40,8 @@ _PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executor
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the tables, and write JSON and plot if asked."""
-    check_outputs({"--json": options.json, "--plot": options.plot}, [options.weights], options.images)
+    outputs = {"--json": options.json, "--plot": options.plot}
+    check_outputs(outputs, [options.weights, options.paddle_model], options.images, options.overwrite)
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
     for threads in options.threads:
@@ -51,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
     if options.plot:
         check_plot(Path(options.plot))
+    if options.paddle_model and not Path(options.paddle_model).is_dir():
+        raise ValueError(f"--paddle-model {options.paddle_model}; expected a folder of deployed models")
+    count_photos(options.images)
     networks = _build_networks(options)
     pairs = _pairs(networks) if options.end_to_end else []
     installed = _installed(wanted, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,14 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
     outputs = {"--json": options.json, "--predictions": options.predictions}
-    check_outputs(outputs, [*inputs, options.tracks], options.images)
+    check_outputs(outputs, [*inputs, options.tracks], options.images, options.overwrite)
     if options.tracks:
         return _evaluate_tracks(options)
     check_threads(options.threads, "--threads")
     _check_options(options)
     runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
     if options.predictions:
-        _write_json(options.predictions, found.results)
+        _write(options.predictions, format_records(found.results))
     if not found.results:
         print("tinypose: warning: nothing was found in the images", file=sys.stderr)
     accuracy = found.score() if found.score is not None else {}
@@ -209,12 +209,17 @@ def _report(accuracy: dict[str, float], facts: dict[str, Any], options: argparse
     if accuracy:
         print(format_table(tuple(accuracy), [tuple(map(_shown, accuracy.values()))], right=range(len(accuracy))))
     if options.json:
-        _write_json(options.json, facts, indent=2)
+        _write(options.json, json.dumps(facts, indent=2))
 
 
-def _write_json(path: str, content: Any, indent: int | None = None) -> None:
+def format_records(records: Sequence[dict[str, Any]]) -> str:
+    """A JSON list with a line per record, by which `is_own_output` recognises it."""
+    return "[\n" + ",\n".join(map(json.dumps, records)) + "\n]" if records else "[]"
+
+
+def _write(path: str, text: str) -> None:
     with replacing(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content, indent=indent) + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _shown(value: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.data.coco import CocoFile, read_coco, read_json
@@ -226,6 +226,6 @@ def _print_skipped(skipped: dict[str, list[Any]]) -> None:
 def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
     if options.sigmas is None:
         return skeleton.sigmas
-    if len(options.sigmas) != len(skeleton) or not np.all(np.array(options.sigmas) > 0):
-        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed")
+    if len(options.sigmas) != len(skeleton) or not all(0 < sigma < math.inf for sigma in options.sigmas):
+        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed, all finite")
     return tuple(options.sigmas)

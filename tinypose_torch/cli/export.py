@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
-from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.cli.photos import count_photos, photos_for_network
 from tinypose_torch.estimators.top_down import PoseEstimator, people_for_network
 from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
@@ -21,7 +21,6 @@ from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
-from tinypose_torch.utils.images import find_inputs
 from tinypose_torch.utils.outputs import check_outputs
 
 Model = tuple[Network, str | None]  # and its weight file
@@ -31,7 +30,7 @@ SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"
 def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
     if options.output:
-        _check_output(Path(options.output), options)  # before weights are read
+        _check_output(options.output, options)  # before weights are read
     sources = _resolve_models(options)
     names = [source.name for source in sources]
     output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
@@ -40,11 +39,6 @@ def run(options: argparse.Namespace) -> int:
     size = tuple(options.input_size) if options.input_size else None
     if size and len(names) > 1:
         raise ValueError("--input-size is for files of one network")
-    models: list[Model] = [
-        (load_model(source, input_size=size), file)
-        for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
-    ]
-    models.sort(key=lambda model: config_of(model[0]).task)  # the detector first
     chosen = ExportOptions(
         options.format,
         images=not options.raw,
@@ -53,7 +47,12 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         error_budget=options.error_budget,
     )
-    num_photos = len(find_inputs([options.images])[0]) if options.images else 0
+    num_photos = count_photos(options.images)
+    models: list[Model] = [
+        (load_model(source, input_size=size), file)
+        for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
+    ]
+    models.sort(key=lambda model: config_of(model[0]).task)  # the detector first
     networks = [network for network, _ in models]
     stages = export_stages(
         [config_of(network).name for network in networks],
@@ -83,9 +82,9 @@ def _weights_options(parts: list[str], file: Path) -> list[str]:
     return [word for part in parts for word in (f"--{part}-weights", str(file))]
 
 
-def _check_output(output: Path, options: argparse.Namespace) -> None:
+def _check_output(output: str | Path, options: argparse.Namespace) -> None:
     inputs = (options.weights, options.with_weights, options.detector_weights)
-    outputs = {"--output": output, "the receipt": receipt_path(output)}
+    outputs = {"--output": output, "the receipt": receipt_path(Path(output))}
     check_outputs(outputs, inputs, options.images, options.overwrite)
 
 

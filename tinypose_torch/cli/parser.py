@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tinypose_torch import __version__, defaults
+from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
-
-EXIT_USAGE = 2
-EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `tinypose` and its subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="tinypose", description="PP-TinyPose in PyTorch: find people's poses in photos and videos."
     )
     parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.type = str  # the words after it are checked by the command's own parser
     _add_predict(commands)
     _add_models(commands)
     _add_evaluate(commands)
@@ -37,27 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 141 if stdout was closed, as by head.
+        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 130 and 141: see `run_program`.
     """
+    return run_program("tinypose", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
-    try:
-        with collection_paused():
-            command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
-        status: int = command.run(options)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:
-        # Nothing more can be printed, not even what Python flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        print(f"tinypose: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except KeyboardInterrupt:
-        print("tinypose: interrupted", file=sys.stderr)
-        return 130
+    with collection_paused():
+        command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
+    status: int = command.run(options)
+    return status
 
 
 def _add_predict(commands: Any) -> None:
@@ -68,7 +54,7 @@ def _add_predict(commands: Any) -> None:
         epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
     )
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
+    add("inputs", type=str, nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
     named_by = "default: the model that the weights name; without weights"
     add(
         "--detector",
@@ -88,7 +74,7 @@ def _add_predict(commands: Any) -> None:
         help=f"folder for overlays (default: {defaults.OUTPUT_FOLDER}; none if only --json is given)",
     )
     add("--json", metavar="FILE", help="write boxes and keypoints here; to a .jsonl file line by line, as they come")
-    _add_overwrite(add)
+    add_overwrite(parser)
     add(
         "--view",
         type=int,
@@ -140,11 +126,6 @@ def _add_predict(commands: Any) -> None:
         "cores)",
     )
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
-
-
-def _add_overwrite(add: Callable[..., Any]) -> None:
-    text = "replace existing files that are not earlier results of this program; inputs are never replaced"
-    add("--overwrite", action="store_true", help=text)
 
 
 def _add_models(commands: Any) -> None:
@@ -218,6 +199,7 @@ def _add_evaluate(commands: Any) -> None:
         help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
         "Needs no annotations: a file with images and categories is enough",
     )
+    add_overwrite(parser)
 
 
 def _add_export(commands: Any) -> None:
@@ -245,7 +227,7 @@ def _add_export(commands: Any) -> None:
     )
     add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
-    _add_overwrite(add)
+    add_overwrite(parser)
     add(
         "--input-size",
         type=int,
@@ -290,3 +272,4 @@ def _add_benchmark(commands: Any) -> None:
     add("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
     add("--json", metavar="FILE", help="write the figures here")
     add("--plot", metavar="FILE", help="draw them here: .svg, .png or .pdf")
+    add_overwrite(parser)

@@ -9,12 +9,27 @@ import numpy as np
 
 from tinypose_torch.estimators import bottom_up, top_down
 from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.utils.images import find_inputs
 
 _BY_TASK: dict[str, Callable[[str, Any], np.ndarray]] = {
     "pose": top_down.photos_for_pose,
     "bottom-up pose": bottom_up.photos_for_network,
     "detection": top_down.photos_for_detector,
 }
+
+
+def count_photos(folder: str | None) -> int:
+    """Number of images in a folder; 0 without a folder.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    if folder is None:
+        return 0
+    found = find_inputs([folder])[0]
+    if not found:
+        raise FileNotFoundError(f"no images in {folder}")
+    return len(found)
 
 
 def photos_for_network(folder: str, entry: ModelConfig) -> np.ndarray:

@@ -26,7 +26,8 @@ from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothin
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import OUTPUT_FOLDER
 from tinypose_torch.utils.images import ImageError, image_errors, load_image, save_png
-from tinypose_torch.utils.outputs import check_outputs, overlay_paths
+from tinypose_torch.utils.messages import escaped, one_line
+from tinypose_torch.utils.outputs import check_output_folder, check_outputs, overlay_paths
 from tinypose_torch.utils.provenance import printable
 from tinypose_torch.utils.threads import check_threads
 from tinypose_torch.video import is_camera, is_video
@@ -36,6 +37,7 @@ from tinypose_torch.video.lookahead import complete_poses
 from tinypose_torch.video.overlapped import OverlappedVideo
 
 Estimator = PoseEstimator | BottomUpEstimator
+_MAX_PORT = 65535
 _SMOOTHING: dict[str, Smoothing | PaddleDetectionSmoothing | None] = {
     "steady": Smoothing(),
     "paddle": PaddleDetectionSmoothing(),
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
             say_what_runs(estimator, networks, sources)
             failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
-        print(f"failed: {source}: {reason}", file=sys.stderr)
+        print(escaped(f"failed: {source}: {reason}"), file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
@@ -74,6 +76,8 @@ def _check(options: argparse.Namespace) -> None:
     if not 0 <= options.keypoint_threshold <= 1:
         raise ValueError(f"--keypoint-threshold {options.keypoint_threshold}; expected 0 to 1")
     check_threads(options.threads, "--threads")
+    if options.view is not None and not 0 <= options.view <= _MAX_PORT:
+        raise ValueError(f"--view {options.view}; expected a port from 0 to {_MAX_PORT}")
     if options.detect_every < 1:
         raise ValueError(f"--detect-every {options.detect_every}; at least 1 is needed")
     if not options.track and (options.detect_every > 1 or options.smoothing != "steady"):
@@ -97,8 +101,8 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
     """
     wanted = options.output or not options.json
     folder = Path(options.output or OUTPUT_FOLDER)
-    if wanted and folder.exists() and not folder.is_dir():
-        raise ValueError(f"--output {folder} is a file; name a folder")
+    if wanted:
+        check_output_folder("--output", folder)
     overlays = overlay_paths(folder, sources) if wanted else None
     outputs = {f"the overlay of {source},": path for source, path in (overlays or {}).items()}
     inputs = [*sources, options.detector_weights, options.pose_weights]
@@ -125,11 +129,11 @@ def _predict_all(
                 predict = _predict_video if is_video(source) else _predict_image
                 with image_errors():
                     for line in predict(estimator, source, wanted):
-                        tqdm.write(line)
+                        tqdm.write(escaped(line))
             except BrokenPipeError:
                 raise  # the reader of stdout is gone
             except (ValueError, OSError) as error:
-                failures.append((source, _without_prefix(str(error) or type(error).__name__, source)))
+                failures.append((source, one_line(error).removeprefix(f"{escaped(source)}: ")))
     return failures
 
 
@@ -162,7 +166,7 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
         if video.view is not None:
             tqdm.write(f"live view: http://{HOST}:{video.view}/", file=sys.stderr)
-        frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
+        frames = tqdm(video, total=video.declared_frames, unit="frame", desc=escaped(source), disable=None, leave=False)
         try:
             for index, frame in enumerate(frames):
                 try:
@@ -206,10 +210,6 @@ def _checked(poses: Poses) -> Poses:
 
 def _people(poses: Poses) -> str:
     return "1 person" if len(poses) == 1 else f"{len(poses)} people"
-
-
-def _without_prefix(message: str, source: str) -> str:
-    return message.removeprefix(f"{source}: ")
 
 
 @dataclass

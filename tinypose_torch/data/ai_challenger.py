@@ -16,9 +16,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.errors import DatasetError, malformation
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.messages import one_line
+from tinypose_torch.utils.provenance import SOFTWARE
 
 Array = np.ndarray
 # AI Challenger's joints by their COCO names; the last two, head top and neck, have none.
@@ -58,9 +60,9 @@ def convert_ai_challenger(annotations: str | os.PathLike[str], images: str | os.
                 identity = len(converted["annotations"]) + 1
                 converted["annotations"].append(_annotation(identity, index, box, joints))
     except OSError as error:
-        raise DatasetError(f"{path}: {error}") from None
+        raise DatasetError(one_line(error)) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not an AI Challenger annotation file: {type(error).__name__} {error}") from None
+        raise DatasetError(f"{path}: not an AI Challenger annotation file: {malformation(error)}") from None
     return converted
 
 
@@ -85,9 +87,9 @@ def merge_coco(parts: Iterable[tuple[dict[str, Any], str]]) -> dict[str, Any]:
 
 
 def write_json(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write an annotation file atomically."""
+    """Write an annotation file atomically, with the mark of this program."""
     with replacing(Path(path)) as temporary:
-        temporary.write_text(json.dumps(content))
+        temporary.write_text(json.dumps({"info": {"software": SOFTWARE}, **content}))
 
 
 def coco_category(skeleton: Skeleton = COCO17) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.errors import DatasetError, malformation
 from tinypose_torch.data.pose_annotations import PoseAnnotations
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import MPII16
@@ -65,7 +65,7 @@ def read_mpii_truth(path: str | os.PathLike[str]) -> MpiiTruth:
         content = loadmat(Path(path))
         return MpiiTruth.from_arrays(*(content[key] for key in ("pos_gt_src", "jnt_missing", "headboxes_src")))
     except (MatReadError, OSError, KeyError, ValueError, NotImplementedError, TypeError) as error:
-        raise DatasetError(f"{path}: not MPII's gt_valid.mat: {type(error).__name__} {error}") from None
+        raise DatasetError(f"{path}: not MPII's gt_valid.mat: {malformation(error)}") from None
 
 
 def pckh(keypoints: Array, truth: MpiiTruth) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.errors import DatasetError, malformation
 from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.utils.hints import install_hint
 
@@ -132,9 +132,7 @@ def read_tracks(path: str | Path) -> dict[int, People]:
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DatasetError):
             raise
-        raise DatasetError(
-            f"{path}: not what tinypose predict --track --json writes ({type(error).__name__}: {error})"
-        ) from None
+        raise DatasetError(f"{path}: not what tinypose predict --track --json writes: {malformation(error)}") from None
 
 
 def score_files(truth: str | Path, found: str | Path) -> TrackingScores:

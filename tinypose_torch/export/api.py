@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinypose_torch.checkpoints.limits import MAX_BATCH
 from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
@@ -52,6 +54,25 @@ class ExportOptions:
     precision: str = "fp32"
     error_budget: float | None = None
 
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            ValueError: One that is unknown or out of range, or two that do not go together.
+        """
+        if self.format not in EXPORT_FORMATS:
+            raise ValueError(f"unknown format {self.format!r}; choose one of {', '.join(EXPORT_FORMATS)}")
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise ValueError(f"batch={self.batch}; at least 1 is needed, and at most {MAX_BATCH} are supported")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
+        if self.precision == "int8" and self.format != "executorch":
+            raise ValueError(f"int8 is made for executorch, not for {self.format}")
+        if self.error_budget is not None and not 0 < self.error_budget < math.inf:
+            raise ValueError(f"error_budget={self.error_budget}; expected a finite number above 0")
+        if self.batch is None and self.format == "executorch":
+            raise ValueError("an ExecuTorch file needs a fixed batch: XNNPACK does not take varying shapes")
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -88,7 +109,6 @@ def export_model(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    _check(options)
     with _written(output) as temporary:
         prepared = _prepare(network, options, calibration, progress)
         facts = formats.WRITERS[options.format](prepared.method, temporary, progress)
@@ -118,7 +138,6 @@ def export_pair(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    _check(options)
     tasks = (config_of(detector).task, config_of(pose).task)
     if options.format != "executorch" or tasks != ("detection", "pose"):
         raise ValueError(
@@ -200,21 +219,6 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
     return torch.randn(count, 3, height, width, generator=generator)
-
-
-def _check(options: ExportOptions) -> None:
-    if options.format not in EXPORT_FORMATS:
-        raise ValueError(f"unknown format {options.format!r}; choose one of {', '.join(EXPORT_FORMATS)}")
-    if options.batch is not None and options.batch < 1:
-        raise ValueError(f"batch={options.batch}; at least 1 is needed")
-    if options.precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {options.precision!r}; choose one of {', '.join(PRECISIONS)}")
-    if options.precision == "int8" and options.format != "executorch":
-        raise ValueError(f"int8 is made for executorch, not for {options.format}")
-    if options.error_budget is not None and not options.error_budget > 0:
-        raise ValueError(f"error_budget={options.error_budget}; expected more than 0")
-    if options.batch is None and options.format == "executorch":
-        raise ValueError("an ExecuTorch file needs a fixed batch: XNNPACK does not take varying shapes")
 
 
 def _versions(format_name: str, precision: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.provenance import plot_metadata
 
 _FORMATS = (".svg", ".png", ".pdf")
 
@@ -50,7 +51,7 @@ def draw_times(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("milliseconds, median and 90th percentile; in brackets the ratio to ONNX Runtime")
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150)
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=plot_metadata(path.suffix))
 
 
 def _ratio(ratio: float | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinypose_torch.utils.images import IMAGE_SUFFIXES
-from tinypose_torch.utils.provenance import is_own_output, printable
+from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
 from tinypose_torch.video.files import is_video
 
 FilePath = str | os.PathLike[str]
@@ -19,6 +20,7 @@ def check_outputs(
     inputs: Iterable[FilePath | None] = (),
     images: FilePath | None = None,
     overwrite: bool = True,
+    remedy: str = "name another file, or replace it with --overwrite",
 ) -> None:
     """Check that the outputs of a command can be written, and replace none of its inputs.
 
@@ -27,37 +29,40 @@ def check_outputs(
         inputs: Input files, and folders of which every file is an input; ``None`` where not given.
         images: Folder whose images are inputs.
         overwrite: Whether existing files that are no earlier results may be replaced; see `is_own_output`.
+        remedy: What the error advises about existing files that are no earlier results.
 
     Raises:
-        ValueError: An output is a folder, an input, or the file of another output; its folder cannot be written to; it
-            exists and may not be replaced.
+        ValueError: An output is a folder, an input, or the file of another output; its name or folder cannot be written
+            to; it exists and may not be replaced.
     """
     existing: dict[str, Path] = {}
-    option_of: dict[str, str] = {}
+    option_of: dict[tuple[str, str], str] = {}
     for option, output in outputs.items():
         if output is None:
             continue
         path = Path(output)
-        if os.path.isdir(path):
-            raise ValueError(f"{option} {path} is a folder; name a file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise ValueError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
-        other = option_of.setdefault(os.path.realpath(path), option)
+        _check_file(option, output)
+        other = option_of.setdefault((os.path.realpath(path.parent), _comparable(path.name)), option)
         if other != option:
             raise ValueError(f"{other} and {option} name the same file, {path}; name two files")
-        if os.path.exists(path):  # only then can it be an input
+        if os.path.lexists(path):  # only then can it be an input
             existing[option] = path
-            if not os.path.isfile(path):
-                raise ValueError(f"{option} {path} is not a regular file; name another file")
     used = {_identity(file): file for file in _files(inputs, images)} if existing else {}
     for option, path in existing.items():
         if _identity(path) in used:
             raise ValueError(f"{option} {path} would replace an input, {used[_identity(path)]}; name another file")
         if not overwrite and not is_own_output(path):
-            raise ValueError(
-                f"{option} {path} exists and is no earlier result; name another file, or replace it with --overwrite"
-            )
+            raise ValueError(f"{option} {path} exists and is no earlier result; {remedy}")
+
+
+def check_output_folder(option: str, folder: FilePath) -> None:
+    """Check that a folder of outputs is not a file.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise ValueError(f"{option} {folder} is a file; name a folder")
 
 
 def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
@@ -70,13 +75,40 @@ def overlay_paths(folder: Path, sources: Sequence[str]) -> dict[str, Path]:
         stem = Path(printable(source).replace(":", "_") if is_video(source) else printable(source)).stem
         number = numbers.get(stem + suffix, 1)
         name = _fitting(stem, suffix)
-        while name.casefold() in taken:  # file systems may ignore the case
+        while _comparable(name) in taken:
             number += 1
             name = _fitting(stem, f"_{number}{suffix}")
         numbers[stem + suffix] = number
-        taken.add(name.casefold())
+        taken.add(_comparable(name))
         paths[source] = folder / name
     return paths
+
+
+def _check_file(option: str, output: FilePath) -> None:
+    """Refuse an output at which no file can be written."""
+    path = Path(output)
+    if os.path.isdir(path) or os.fspath(output).endswith(("/", os.sep)):
+        raise ValueError(f"{option} {output} is a folder; name a file")
+    if any(len(os.fsencode(part)) > _MAX_NAME for part in path.parts):
+        raise ValueError(f"{option} {output} cannot be written: a name in it has more than {_MAX_NAME} bytes")
+    if path.parts[0].startswith("~") and len(path.parts) > 1 and not os.path.exists(path.parts[0]):
+        raise ValueError(f"{option} {output}: the shell did not replace {path.parts[0]}; write that folder out")
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a path that is too long, or has a NUL
+        raise ValueError(f"{option} {output} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+        raise ValueError(f"{option} {path} cannot be written: {folder} is no folder that can be written to")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{option} {path} is not a regular file; name another file")
+
+
+def _comparable(name: str) -> str:
+    """A file name as file systems compare it that ignore the case, or how letters with accents are written."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _fitting(stem: str, end: str) -> str:
@@ -92,7 +124,8 @@ def _files(inputs: Iterable[FilePath | None], images: FilePath | None) -> Iterat
         elif source is not None and os.path.exists(source):
             yield source
     if images is not None:
-        yield from (file for file in _files_in(images) if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES)
+        files = (file for file in _files_in(images) if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES)
+        yield from (file for file in files if not is_overlay(file))
 
 
 def _files_in(folder: FilePath) -> Iterator[str]:
@@ -101,5 +134,5 @@ def _files_in(folder: FilePath) -> Iterator[str]:
 
 
 def _identity(path: FilePath) -> tuple[int, int]:
-    facts = os.stat(path)
+    facts = os.stat(path) if os.path.exists(path) else os.lstat(path)
     return facts.st_dev, facts.st_ino

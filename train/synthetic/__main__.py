@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,15 +23,39 @@ from tqdm import tqdm
 
 from tinypose_torch.data.ai_challenger import coco_category, write_json
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.outputs import check_output_folder, check_outputs
+from tinypose_torch.utils.provenance import marked_jpeg
 from train.synthetic.scenes import Annotation, render_scene
 
 _HELD_OUT = 10  # one image in ten is held out
+_MAX_IMAGES = 1_000_000  # names have six digits
+_MAX_SIDE = 4096  # pixels
+_MAX_PEOPLE = 99  # annotation ids are the image's id times 100 and more
+_MAX_WORKERS = 1024
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Render and write the dataset."""
-    parser = argparse.ArgumentParser(
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render and write the dataset; see `run_program` for the exit status."""
+    return run_program("train.synthetic", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    keypoints = _check(parser, options)
+    check_output_folder("--output", options.output)
+    names = ["train.json", "val.json", *(f"images/{_file_name(index)}" for index in range(options.images))]
+    check_outputs({f"the file {name},": options.output / name for name in names}, overwrite=options.overwrite)
+    scene = {"size": tuple(options.size), "people_count": options.people, "heights": options.heights}
+    people = write_dataset(options.output, options.images, options.seed, scene, keypoints, options.workers)
+    print(f"wrote {options.images} pictures with {people} people to {options.output}")
+    return 0
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = ArgumentParser(
         prog="python -m train.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
@@ -47,25 +71,28 @@ def main(arguments: list[str] | None = None) -> int:
     add("--people", type=int, metavar="N", help="in every picture (default: 1 to 4, as it happens)")
     add("--heights", type=float, nargs=2, metavar=("LEAST", "GREATEST"), help="of a person, in heights of the picture")
     add("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    if options.images < 2:
-        parser.error(f"--images {options.images}; at least 2 are needed, one of them held out")
-    if min(options.size) < 64:
-        parser.error(f"--size {options.size[0]} {options.size[1]}; at least 64 64")
+    add_overwrite(parser)
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str] | None:
+    """Refuse values out of range; returns the keypoints to write, ``None`` for all."""
+    if not 2 <= options.images <= _MAX_IMAGES:
+        parser.error(f"--images {options.images}; expected 2 to {_MAX_IMAGES}, one in ten of them held out")
+    if not 64 <= min(options.size) <= max(options.size) <= _MAX_SIDE:
+        parser.error(f"--size {options.size[0]} {options.size[1]}; expected 64 to {_MAX_SIDE}")
     if options.seed < 0:
         parser.error(f"--seed {options.seed}; expected 0 or more")
-    if options.people is not None and options.people < 1:
-        parser.error(f"--people {options.people}; at least 1")
+    if options.people is not None and not 1 <= options.people <= _MAX_PEOPLE:
+        parser.error(f"--people {options.people}; expected 1 to {_MAX_PEOPLE}")
+    if not 1 <= options.workers <= _MAX_WORKERS:
+        parser.error(f"--workers {options.workers}; expected 1 to {_MAX_WORKERS}")
     if options.heights and not 0.05 <= options.heights[0] <= options.heights[1] <= 3:
         parser.error(f"--heights {options.heights[0]} {options.heights[1]}; expected 0.05 to 3, the least first")
     try:
-        chosen = read_keypoints(options.keypoints) if options.keypoints else None
+        return read_keypoints(options.keypoints) if options.keypoints else None
     except ValueError as error:
         parser.error(f"--keypoints: {error}")
-    scene = {"size": tuple(options.size), "people_count": options.people, "heights": options.heights}
-    people = write_dataset(options.output, options.images, options.seed, scene, chosen, options.workers)
-    print(f"wrote {options.images} pictures with {people} people to {options.output}")
-    return 0
 
 
 def write_dataset(
@@ -120,8 +147,9 @@ def read_keypoints(text: str) -> dict[str, str]:
 
 def _render(folder: Path, seed: int, scene: dict[str, Any], index: int) -> list[Annotation]:
     image, people = render_scene(np.random.default_rng([seed, index]), **scene)
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     with replacing(folder / _file_name(index), durable=False) as temporary:
-        cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+        temporary.write_bytes(marked_jpeg(encoded.tobytes()))
     return people
 
 
