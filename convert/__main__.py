@@ -16,12 +16,14 @@ from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.load import load_weights
+from tinypose_torch.cli import report_error
 from tinypose_torch.factory import build_network
 from tinypose_torch.models.config import config_of
 from tinypose_torch.models.registry import get_config, list_models
-from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.atomic import OutputError, replacing
 from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.outputs import check_outputs
+from tinypose_torch.utils.streams import open_closed_streams
 from tinypose_torch.utils.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
@@ -34,7 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m convert",
         description="Convert PaddleDetection checkpoints to safetensors, and check them against PaddleDetection.",
-        epilog="Exit status: 0; 1 if port and PaddleDetection differ, or some models failed; 2 for wrong arguments or files.",
+        epilog="Exit status: 0; 1 if port and PaddleDetection differ, some models failed, or an output cannot be written; 2 for "
+        "wrong arguments or files.",
     )
     add = parser.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder, file, .tar, .zip)")
@@ -73,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see the parser's epilog for the exit status."""
+    open_closed_streams()
     parser = build_parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
@@ -86,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError,
         RuntimeError,
     ) as error:  # RuntimeError: a missing package, or PaddleDetection's
-        print(f"convert: error: {error}", file=sys.stderr)
-        return 2
+        return report_error("convert", error)
 
 
 def convert_file(options: argparse.Namespace) -> int:
@@ -144,6 +147,8 @@ def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[st
             with replacing(target) as temporary:
                 shutil.copyfile(official, temporary)
             rows.append((name, tag, "converted", str(target)))
+        except OutputError:
+            raise  # concerns all
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a package that is not installed
             rows.append((name, tag, _FAILED, str(error).splitlines()[0]))
     return rows

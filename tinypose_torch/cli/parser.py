@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinypose_torch import __version__, defaults
+from tinypose_torch.utils.atomic import OutputError, reason_of
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
+from tinypose_torch.utils.streams import flush_stdout, open_closed_streams
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
 
@@ -37,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Returns:
-        0; 1 if some inputs failed; 2 for wrong arguments, models or weights; 141 if stdout was closed, as by head.
+        0; 1 if some inputs failed or an output cannot be written; 2 for wrong arguments, models or weights; 141 if
+        stdout was closed, as by head.
     """
+    open_closed_streams()
     options = build_parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
@@ -49,15 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Nothing more can be printed, not even what Python flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        flush_stdout()
         return EXIT_PIPE
     except (ValueError, KeyError, OSError, RuntimeError) as error:
-        print(f"tinypose: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return report_error("tinypose", error)
     except KeyboardInterrupt:
         print("tinypose: interrupted", file=sys.stderr)
         return 130
+
+
+def report_error(program: str, error: Exception) -> int:
+    """Print an error that ends a command.
+
+    Returns:
+        The exit status: 1 if an output cannot be written, else 2.
+    """
+    stdout_error = flush_stdout()
+    if stdout_error is not None:
+        error = OutputError(f"standard output cannot be written: {reason_of(stdout_error)}")
+    print(f"{program}: error: {error}", file=sys.stderr)
+    return EXIT_FAILED if isinstance(error, OutputError) else EXIT_USAGE
 
 
 def _add_predict(commands: Any) -> None:
@@ -65,7 +80,8 @@ def _add_predict(commands: Any) -> None:
         "predict",
         help="find poses in photos and videos",
         description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
-        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
+        epilog="Exit status: 0; 1 if some inputs failed (they are listed) or an output cannot be written; 2 for wrong "
+        "arguments or weights.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")

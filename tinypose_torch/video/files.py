@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tinypose_torch.utils.atomic import is_disc_full
 from tinypose_torch.utils.provenance import printable
 from tinypose_torch.video.times import FrameTimes
 
@@ -138,6 +139,7 @@ class VideoWriter:
 
     Raises:
         VideoError: The file cannot be written, or a frame has another size.
+        OSError: The disc is full.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], comment: str | None = None) -> None:
@@ -161,6 +163,8 @@ class VideoWriter:
             self._stream.codec_context.thread_count = 1
             self._file.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
+            if is_disc_full(error):
+                raise
             raise VideoError(
                 f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s: {error}"
             ) from None

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, multiclass_nms
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -24,11 +25,11 @@ import cv2
 import numpy as np
 
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.utils.provenance import SOFTWARE
 from tinypose_torch.video.channel import Channel, tell
-from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
+from tinypose_torch.video.files import VideoError, VideoReader, is_camera
 from tinypose_torch.video.live_view import LiveView
 from tinypose_torch.video.lookahead_process import Look, LookAhead, SharedFrames
+from tinypose_torch.video.overlay import Overlay
 
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there
@@ -67,7 +68,8 @@ class OverlappedVideo:
 
     Args:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
-        overlay: The MP4 file to write; ``None`` for none. It takes the place of an older one with the first frame.
+        overlay: The MP4 file to write; ``None`` for none. It appears, and takes the place of an older one, when it is
+            complete, or with the frames so far when the iteration is left early.
         keypoint_threshold: Score from which a keypoint is drawn.
         view: Port of a page that shows the overlay while it is made, 0 for a free one; ``None`` for none. See `LiveView`.
         prepare_to_look: Of what looks at every frame ahead; see `LookAhead`.
@@ -164,7 +166,7 @@ class OverlappedVideo:
         if self._looker is not None:
             self._looker.close()
         self._channel.close()
-        self._process.join(10)
+        self._process.join(30)  # until the overlay is on the disc
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -194,8 +196,6 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
             _work(pipe, video, output)
     except (VideoError, OSError) as error:
         tell(pipe, error)
-    except EOFError:
-        pass  # the first process is gone; what was written is complete
 
 
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
@@ -263,25 +263,26 @@ def _write(
 ) -> None:
     """Draw, encode and show what comes back, until the first process has nothing more or is gone."""
     frames, times = slots
-    writer: VideoWriter | None = None
-    wanted = output.overlay is not None or view is not None
-    try:
-        while (message := pipe.recv()) != "finish":
-            slot, poses = message
-            if wanted and poses is not None:
+    with ExitStack() as stack:
+        if view is not None:
+            stack.callback(view.close)
+        overlay = stack.enter_context(Overlay(output.overlay, fps)) if output.overlay is not None else None
+        for slot, poses in _until_finished(pipe):
+            if poses is not None and (overlay is not None or view is not None):
                 drawn = poses.draw(frames[slot], output.keypoint_threshold)
-                if output.overlay is not None:
-                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1], SOFTWARE)
-                    writer.write(drawn, times[slot])
+                if overlay is not None:
+                    overlay.write(drawn, times[slot])
                 if view is not None:
                     view.show(drawn)
             free.put(slot)
-    finally:
-        if writer is not None:
-            writer.close()
-        if view is not None:
-            view.close()
     pipe.send("finished")
+
+
+def _until_finished(pipe: Connection) -> Iterator[tuple[int, Poses | None]]:
+    """Slots that come back, with their poses, until the first process has no more or is gone."""
+    with multiclass_nms(EOFError, ConnectionResetError):
+        while (message := pipe.recv()) != "finish":
+            yield message
 
 
 def _open_view(port: int) -> LiveView:
