@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinypose_torch import __version__, defaults
-from tinypose_torch.utils.atomic import OutputError, reason_of
+from tinypose_torch.utils.atomic import OutputError, is_disc_full, reason_of
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.streams import flush_stdout, open_closed_streams
@@ -68,9 +68,9 @@ def report_error(program: str, error: Exception) -> int:
     Returns:
         The exit status: 1 if an output cannot be written, else 2.
     """
-    stdout_error = flush_stdout()
-    if stdout_error is not None:
-        error = OutputError(f"standard output cannot be written: {reason_of(stdout_error)}")
+    failed: Exception = flush_stdout() or error
+    if isinstance(failed, OSError) and (failed is not error or is_disc_full(failed)):
+        error = OutputError(f"{failed.filename or 'standard output'} cannot be written: {reason_of(failed)}")
     print(f"{program}: error: {error}", file=sys.stderr)
     return EXIT_FAILED if isinstance(error, OutputError) else EXIT_USAGE
 

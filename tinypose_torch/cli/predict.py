@@ -24,7 +24,7 @@ from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
-from tinypose_torch.utils.atomic import OutputError, output_errors, replacing
+from tinypose_torch.utils.atomic import OutputError, output_errors, replacing, write_whole
 from tinypose_torch.utils.defaults import OUTPUT_FOLDER
 from tinypose_torch.utils.images import ImageError, image_errors, load_image, save_png
 from tinypose_torch.utils.outputs import check_outputs, overlay_paths
@@ -275,9 +275,7 @@ class _JsonLines:
         line = f"{json.dumps(record, allow_nan=False)}\n".encode()
         with output_errors(self._path):
             try:
-                written = 0
-                while written < len(line):
-                    written += self._file.write(line[written:])
+                write_whole(self._file, line)
             except OSError:
                 self._file.truncate(self._size)
                 raise

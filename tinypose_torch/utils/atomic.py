@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 try:
@@ -93,6 +94,13 @@ def reason_of(error: OSError) -> str:
 def is_temporary(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a temporary one of `replacing`, by its name."""
     return _TEMPORARY.fullmatch(os.path.basename(os.fspath(path))) is not None
+
+
+def write_whole(file: FileIO, data: bytes) -> None:
+    """Write everything to a file without a buffer, which may take it in parts."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def write_to_disk(path: Path) -> None:
