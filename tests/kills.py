@@ -1,8 +1,8 @@
 """Kills a command again and again at random moments: ``python tests/kills.py SCENARIO FOLDER KILLS``.
 
 One process imports everything and forks a child for each run. Half of the children are killed after a random part of a
-run's duration, the others just before a random one of their operations on files. After each kill the files are checked,
-the same command is repeated in the same folder, and must succeed.
+run's duration, the others just before a random one of their operations on files. After each kill the files are checked.
+After every second one the same command is repeated in the same folder, and must succeed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent), str(TESTS), str(TESTS / "checkpoints")]
-DEMO = [str(TESTS.parent / f"weights/{name}_demo.safetensors") for name in ("picodet_s_192", "tinypose_128x96")]
+DEMO = str(TESTS.parent / "weights/tinypose_128x96_demo.safetensors")
 _OPERATIONS = {"os.rename", "os.remove", "os.mkdir", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -71,7 +71,7 @@ def predict_video() -> Scenario:
     fork = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda *_: fork  # which does not import everything again
     write_video(Path("clip.mp4"), frames=8, fps=4.0)
-    arguments = ["predict", "clip.mp4", *_weights(), "--track", "--output", "out", "--json", "poses.jsonl"]
+    arguments = ["predict", "clip.mp4", *_weights(), "--output", "out", "--json", "poses.jsonl"]
 
     def check(file: Path, expected: bytes) -> None:
         if file.suffix == ".jsonl":
@@ -85,43 +85,41 @@ def predict_video() -> Scenario:
 
 
 def export(format_name: str) -> Scenario:
-    """The exporter runs once; then what it made, and the facts about it, are written again and again."""
+    """All but the exporter's own work, in whose place a megabyte is written."""
     from tinypose_torch.cli import export as command
     from tinypose_torch.cli import main
     from tinypose_torch.export import api, formats
-    from tinypose_torch.runtime.checksums import read_sealed
-    from tinypose_torch.runtime.exported import open_exported
+    from tinypose_torch.runtime import load_runner
+    from tinypose_torch.runtime.checksums import read_sealed, seal
 
-    arguments = ["export", "tinypose_128x96", "--weights", DEMO[1], "--format", format_name]
-    assert _forked(lambda: main([*arguments, "--output", "made"])).status == 0, Path("log").read_text()
-    made = Path("made").read_bytes()
-    facts = json.loads(Path("made.receipt.json").read_text())["networks"][0]
-    metadata = open_exported(Path("made"), format_name).metadata
+    made = seal(random.Random(0).randbytes(1 << 20))
 
     def write(method: object, path: Path, progress: object) -> dict[str, object]:
         path.write_bytes(made)
         return {}
 
     formats.WRITERS[format_name] = write
+    metadata = load_runner(weights=DEMO).metadata
     api._prepare = lambda *_: api._Prepared(formats.Method(None, None, metadata), {})
-    command.compare = lambda *_: facts
+    command._compare = lambda *_: []
     output = Path("exported", f"x{command.SUFFIXES[format_name]}")
+    arguments = ["export", "--weights", DEMO, "--format", format_name, "--output", str(output)]
 
     def check(file: Path, expected: bytes) -> None:
-        if file.suffix == ".json":  # holds times
+        if file.suffix == ".json":
             assert json.loads(file.read_text())["sha256"] == hashlib.sha256(made).hexdigest()
         else:
-            assert read_sealed(file) == expected
+            assert read_sealed(file) == made
 
-    return Scenario(lambda: main([*arguments, "--output", str(output)]), check, [Path(DEMO[1])])
+    return Scenario(lambda: main(arguments), check, [Path(DEMO)])
 
 
 def convert() -> Scenario:
     from convert.__main__ import main
 
-    arguments = [DEMO[1], "--output", "converted/x.safetensors"]
+    arguments = [DEMO, "--output", "converted/x.safetensors"]
 
-    return Scenario(lambda: main(arguments), _check_weights, [Path(DEMO[1])])
+    return Scenario(lambda: main(arguments), _check_weights, [Path(DEMO)])
 
 
 def download() -> Scenario:
@@ -187,7 +185,7 @@ def _download() -> tuple[Scenario, Any]:
 
 
 def _weights() -> list[str]:
-    return ["--detector-weights", DEMO[0], "--pose-weights", DEMO[1], "--backend", "eager"]
+    return ["--detector", "none", "--pose-weights", DEMO, "--backend", "eager"]
 
 
 def _photo(path: Path) -> Path:
@@ -272,7 +270,7 @@ def _run_child(run: Callable[[], int], counts: np.memmap, kill_at: int | None) -
 
 def _files(scenario: Scenario) -> dict[Path, bytes]:
     """Everything in the working directory but inputs and what these tests write."""
-    others = {*scenario.inputs, Path("log"), Path("operations"), Path("made"), Path("made.receipt.json")}
+    others = {*scenario.inputs, Path("log"), Path("operations")}
     found = {path for path in Path().rglob("*") if path.is_file()}
     return {path: path.read_bytes() for path in found - others}
 
@@ -286,9 +284,9 @@ def kill_again_and_again(scenario: Scenario, kills: int, generator: random.Rando
     assert usual.status == 0, Path("log").read_text()
     expected = _files(scenario)
     assert expected
-    done = leftovers = 0
+    done = runs = leftovers = 0
     while done < kills:
-        if generator.random() < 0.5:
+        if runs % 4 == 0:
             for path in _files(scenario):
                 path.unlink()
         done += _disturb(scenario, usual, done, generator)
@@ -297,6 +295,9 @@ def kill_again_and_again(scenario: Scenario, kills: int, generator: random.Rando
             if not is_temporary(path):
                 scenario.check(path, expected.get(path, content))
         leftovers += any(map(is_temporary, left))
+        runs += 1
+        if runs % 2:
+            continue
         again = _forked(scenario.run)
         assert again.status == 0, Path("log").read_text()
         repeated = _files(scenario)

@@ -136,7 +136,10 @@ def prepare(name, earlier):
         Path("disc", output).write_bytes(b"an earlier result")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+QUICK = ("overlay", "json", "video", "onnx", "convert", "accuracy")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in COMMANDS])
 def test_in_the_middle_of_the_file(name, folder, capsys):
     prepare(name, earlier=True)
     # Frames in shared memory are a file, too, of 55 kB; the overlay is larger.

@@ -203,7 +203,7 @@ def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     first = next(decoded)
     view = _open_view(output.view) if output.view is not None else None  # before anybody is told of it
     slots = _count_slots(first.nbytes, 2 if is_camera(video.source) else _SLOTS)
-    memory = SharedMemory(create=True, size=slots * first.nbytes)
+    memory = _share(slots * first.nbytes)
     shared = SharedFrames(memory.name, slots, first.shape)
     frames = shared.views(memory)
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -290,6 +290,14 @@ def _open_view(port: int) -> LiveView:
         return LiveView(port)
     except (OSError, OverflowError) as error:
         raise VideoError(f"port {port} cannot be used for the live view ({error}); choose another") from None
+
+
+def _share(size: int) -> SharedMemory:
+    try:
+        return SharedMemory(create=True, size=size)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VideoError(f"this system gives no shared memory ({reason}); videos need {_SHARED_FOLDER}") from None
 
 
 def _count_slots(frame: int, most: int) -> int:
