@@ -136,7 +136,7 @@ def prepare(name, earlier):
         Path("disc", output).write_bytes(b"an earlier result")
 
 
-QUICK = ("overlay", "json", "video", "onnx", "convert", "accuracy")
+QUICK = ("json", "video", "onnx", "convert")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in COMMANDS])

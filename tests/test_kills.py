@@ -33,8 +33,3 @@ def kill(scenario, kills, folder):
 @pytest.mark.parametrize("scenario", KILLS)
 def test_killed(scenario, tmp_path):
     kill(scenario, KILLS[scenario], tmp_path)
-
-
-@pytest.mark.parametrize("scenario", ["convert"])
-def test_a_few_kills(scenario, tmp_path):
-    kill(scenario, 4, tmp_path)
