@@ -100,7 +100,8 @@ def count_lines(path: Path) -> int:
 
 def count_frames(folder: str, name: str) -> int:
     """Frames of an overlay that can be read."""
-    with VideoReader(str(Path(folder, name, "long.mp4"))) as video:
+    (overlay,) = Path(folder, name).glob("*.mp4")  # a temporary file where the processes were killed
+    with VideoReader(str(overlay)) as video:
         return sum(1 for _ in video)
 
 

@@ -21,7 +21,7 @@ from tinypose_torch.factory import build_network
 from tinypose_torch.models.config import config_of
 from tinypose_torch.models.registry import get_config, list_models
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
-from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.atomic import OutputError, replacing
 from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.messages import one_line
 from tinypose_torch.utils.outputs import check_output_folder, check_outputs
@@ -37,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
         prog="python -m convert",
         description="Convert PaddleDetection checkpoints to safetensors, and check them against PaddleDetection.",
-        epilog="Exit status: 0; 1 if port and PaddleDetection differ, or some models failed; 2 for wrong arguments or files.",
+        epilog="Exit status: 0; 1 if port and PaddleDetection differ, some models failed, or an output cannot be written; 2 for "
+        "wrong arguments or files.",
     )
     add = parser.add_argument
     add("file", nargs="?", type=Path, metavar="FILE", help=".pdparams, or a deployed model (folder, file, .tar, .zip)")
@@ -145,6 +146,8 @@ def _convert_releases(name: str, folder: Path, overwrite: bool) -> list[tuple[st
             with replacing(target) as temporary:
                 shutil.copyfile(official, temporary)
             rows.append((name, tag, "converted", str(target)))
+        except OutputError:
+            raise  # concerns all
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a package that is not installed
             rows.append((name, tag, _FAILED, one_line(error)))
     return rows

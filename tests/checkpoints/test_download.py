@@ -2,11 +2,13 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import http.server
 import multiprocessing
 import pickle
 import re
+import resource
 import threading
 import time
 
@@ -19,6 +21,7 @@ from tinypose_torch.checkpoints import download as module
 from tinypose_torch.checkpoints.download import download, fetch_pretrained, source_url
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.models.weights import WeightsFile
+from tinypose_torch.utils.atomic import OutputError, replacing
 
 NAME = "picodet_s_192_lcnet_pedestrian"
 FILE = f"{NAME}.pdparams"
@@ -260,6 +263,68 @@ def test_absurd_size(server, tmp_path):
     server.files["x"], server.declared = b"e", 1 << 40
     with pytest.raises(DownloadError, match="declares 1099511627776 bytes"):
         download(WeightsFile("https://example.org/x", "x"), tmp_path / "x")
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_disc_full(limit, server, network_and_file, private_cache):
+    """Said at once; what has arrived stays, and the next attempt continues it."""
+    _, server.files[FILE] = network_and_file
+    with file_size_limit(limit), pytest.raises(OutputError, match=f"{FILE} cannot be written: the file is larger"):
+        fetch_pretrained(get_config(NAME))
+    assert len(server.requests) == 1
+    assert not (private_cache / "downloads" / FILE).exists()
+    fetch_pretrained(get_config(NAME))
+    assert server.requests[1][1] == (f"bytes={limit}-" if limit else None)
+
+
+def test_disc_full_at_the_end(server, network_and_file, private_cache, monkeypatch):
+    """When the converted weights are written."""
+    _, server.files[FILE] = network_and_file
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "save_safetensors", lambda network, path, _: save_on_full_disc(path))
+        with pytest.raises(OutputError, match=r"official\.safetensors cannot be written: the disc is full"):
+            fetch_pretrained(get_config(NAME))
+    assert create_model(NAME, pretrained=True) is not None
+    assert len(server.requests) == 1
+
+
+def save_on_full_disc(path):
+    with replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@contextlib.contextmanager
+def file_size_limit(limit):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_killed_between_validator_and_data(server, tmp_path, hurried, monkeypatch):
+    """A new version on the server, of which nothing has arrived yet when the process is killed."""
+    file = WeightsFile("https://example.org/x", "x")
+    server.files["x"], server.cut = b"a" * 300_000, 100_000
+    with pytest.raises(DownloadError, match="connection lost"):
+        download(file, tmp_path / "x")
+    server.files["x"] = b"b" * 300_000
+
+    usual = type(tmp_path).open
+
+    def killed(path, mode="r", *arguments, **options):
+        if mode == "wb":  # the data, not the validator
+            raise KeyboardInterrupt
+        return usual(path, mode, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "open", killed)
+        with pytest.raises(KeyboardInterrupt):
+            download(file, tmp_path / "x")
+    server.cut = None
+    download(file, tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"b" * 300_000
 
 
 def test_missing_on_the_server_fails_at_once(server, private_cache):

@@ -105,3 +105,14 @@ def test_out_of_memory_in_onnx_runtime(exported, monkeypatch):
     estimator.pose_runner._session = Session()
     with pytest.raises(ValueError, match="not enough memory for this image"):
         predict(estimator)
+
+
+@pytest.mark.slow
+def test_every_backend_spawned(exported):
+    """Workers that share nothing with this process get estimators of each backend as arguments."""
+    files = [DEMO, *(exported(POSE, backend) for backend in SUFFIXES)]
+    estimators = [PoseEstimator(None, POSE, pose_weights=file, threads=1) for file in files]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.map_async(predict, estimators).get(300)
+    for estimator, keypoints in zip(estimators, found, strict=True):
+        assert np.abs(keypoints - predict(estimator)).max() < 1e-4, estimator.pose_runner.backend

@@ -15,6 +15,7 @@ import pytest
 from conftest import gradient_image
 
 from tinypose_torch import COCO17, Poses
+from tinypose_torch.utils.atomic import OutputError
 from tinypose_torch.video import VideoError, VideoReader, VideoWriter
 from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.overlapped import OverlappedVideo
@@ -87,7 +88,7 @@ def test_errors_arrive(clip, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(VideoError, match="not a video that can be read"):
         OverlappedVideo(str(tmp_path / "bad.mp4"), None, 0.2)
-    with pytest.raises(VideoError, match="cannot write a video"):
+    with pytest.raises(OutputError, match=r"x\.mp4 cannot be written"):
         draw_no_people(clip, clip / "x.mp4")
 
 

@@ -36,7 +36,7 @@ def is_archive(path: Path) -> bool:
     with open_regular(path) as file:
         start = file.read(_BLOCK)
     if start[:4] == b"PK\x03\x04":
-        return not _is_torch_archive(path)
+        return not (_first_member(start).endswith(b"/data.pkl") or _is_torch_archive(path))
     return start[:2] == b"\x1f\x8b" or _is_tar_header(start)
 
 
@@ -92,6 +92,11 @@ def _add(members: dict[str, bytes], name: str, content: bytes) -> None:
 
 
 # --- zip ------------------------------------------------------------------------------------------------------------
+
+
+def _first_member(start: bytes) -> bytes:
+    """Name of the first member of a zip archive; `torch.save` writes ``NAME/data.pkl`` first."""
+    return start[30 : 30 + int.from_bytes(start[26:28], "little")]
 
 
 def _is_torch_archive(path: Path) -> bool:

@@ -13,7 +13,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tinypose_torch.checkpoints.limits import (
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.models.config import ModelConfig
 from tinypose_torch.models.weights import WeightsFile
-from tinypose_torch.utils.atomic import write_to_disk
+from tinypose_torch.utils.atomic import OutputError, output_errors, reason_of, write_to_disk
 from tinypose_torch.utils.messages import without_passwords
 
 CACHE_VARIABLE = "TINYPOSE_CACHE"
@@ -42,17 +43,28 @@ ATTEMPTS = 3
 _CHUNK = 1 << 18
 
 
+class CacheFolderError(OutputError):
+    """There is no cache folder, or it cannot be written to. The message says how to choose another one."""
+
+
 class DownloadError(OSError):
     """A checkpoint could not be fetched. The message says which file to put where instead."""
 
 
 def cache_dir() -> Path:
-    """Where converted weights live: ``$TINYPOSE_CACHE``, else the user's cache folder."""
+    """Where converted weights live: ``$TINYPOSE_CACHE``, else the user's cache folder.
+
+    Raises:
+        CacheFolderError: Neither is known.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "tinypose_torch"
+    try:
+        return Path(base).expanduser() / "tinypose_torch"
+    except RuntimeError:  # no HOME, and no config in the user database
+        raise CacheFolderError(f"there is no home folder for the cache; set {CACHE_VARIABLE} to a folder") from None
 
 
 def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
@@ -64,6 +76,7 @@ def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
     Raises:
         ValueError: Unknown tag, or a model without published weights.
         DownloadError: No network, no such file, or a transfer that failed its checks.
+        OutputError: The cache folder cannot be written to, or its disc is full.
         CheckpointError: The file is not what the model expects.
     """
     if not config.weights:
@@ -78,12 +91,32 @@ def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
     if converted.is_file():
         return converted
     file = config.weights[tag]
-    downloads = folder / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    with FileLock(downloads / f"{file.filename}.lock"):
+    source = folder / "downloads" / file.filename
+    with locked_in_cache(source):
         if not converted.is_file():
-            _fetch_and_convert(config, tag, file, downloads / file.filename, converted)
+            _fetch_and_convert(config, tag, file, source, converted)
     return converted
+
+
+@contextmanager
+def locked_in_cache(path: Path) -> Iterator[None]:
+    """Make the folder of a file in the cache, and let one process at a time write the file.
+
+    Raises:
+        CacheFolderError: The folder cannot be made or written to.
+    """
+    lock = FileLock(f"{path}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise CacheFolderError(
+            f"the cache folder {path.parent} cannot be written to: {reason_of(error)}; set {CACHE_VARIABLE} to another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fetch_and_convert(config: ModelConfig, tag: str, file: WeightsFile, source: Path, converted: Path) -> None:
@@ -121,12 +154,16 @@ def download(file: WeightsFile, target: Path) -> None:
 
     Raises:
         DownloadError: After `ATTEMPTS` tries, or at once if the server says that the file is not there.
+        OutputError: The disc is full; what has arrived so far stays for the next attempt.
     """
     url = source_url(file)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _transfer(url, target)
+            with output_errors(target):
+                _transfer(url, target)
             return
+        except OutputError:
+            raise
         except urllib.error.HTTPError as error:
             reason, final = f"HTTP {error.code} {error.reason}", error.code in (401, 403, 404, 410)
         except urllib.error.URLError as error:
@@ -170,10 +207,10 @@ def _transfer(url: str, target: Path) -> None:
         if total > MAX_FILE_BYTES:
             raise DownloadError(f"{url} declares {total} bytes; at most {MAX_FILE_BYTES} are accepted")
         stamp = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        if stamp:
-            validator.write_text(stamp)
-        else:
-            _discard(validator)
+        if not resumed:
+            _discard(partial, validator)  # first, so that no validator of another version stands beside it
+            if stamp:
+                validator.write_text(stamp)
         with (
             partial.open("ab" if resumed else "wb") as out,
             tqdm(

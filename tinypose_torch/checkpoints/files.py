@@ -167,13 +167,18 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {plain(error)}") from None
 
 
-def carried_changes(path: str | os.PathLike[str], model: str) -> dict[str, Any]:
+def carried_changes(
+    path: str | os.PathLike[str], model: str, metadata: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What a weight file says of its network, if it is a ``model`` that this project trained: arguments of `create_model`.
+
+    Args:
+        metadata: Of the file, if it was read before; see `read_metadata`.
 
     Raises:
         CheckpointError: The file says something that cannot be.
     """
-    metadata = read_metadata(Path(path))
+    metadata = read_metadata(Path(path)) if metadata is None else metadata
     text = metadata.get(CHANGES_KEY)
     if text is None or metadata.get("model") != model:
         return {}

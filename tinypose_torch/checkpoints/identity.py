@@ -148,10 +148,11 @@ def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: s
         return ModelSource(found, path, backend=backend)
     if is_deployed(path):
         return _source_of_deployed(name, path, tasks, usage)
-    stated = read_metadata(path).get("model") or _model_of_receipt(path)
+    metadata = read_metadata(path)
+    stated = metadata.get("model") or _model_of_receipt(path)
     if stated is not None:
         check_same_model(_known(stated, path), name, path, usage)
-        return ModelSource(stated, path, changes=carried_changes(path, stated))
+        return ModelSource(stated, path, changes=carried_changes(path, stated, metadata))
     if name is not None:
         return ModelSource(name, path)
     checkpoint = read_checkpoint(path)

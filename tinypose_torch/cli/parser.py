@@ -51,7 +51,8 @@ def _add_predict(commands: Any) -> None:
         "predict",
         help="find poses in photos and videos",
         description="Find people's poses. Overlays go to --output (PNG, MP4), numbers to --json.",
-        epilog="Exit status: 0; 1 if some inputs failed (they are listed); 2 for wrong arguments or weights.",
+        epilog="Exit status: 0; 1 if some inputs failed (they are listed) or an output cannot be written; 2 for wrong "
+        "arguments or weights.",
     )
     add = parser.add_argument
     add("inputs", type=str, nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
-from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.atomic import OutputError, output_errors, replacing, write_whole
 from tinypose_torch.utils.defaults import OUTPUT_FOLDER
 from tinypose_torch.utils.images import ImageError, image_errors, load_image, save_png
 from tinypose_torch.utils.messages import escaped, one_line
@@ -130,8 +131,8 @@ def _predict_all(
                 with image_errors():
                     for line in predict(estimator, source, wanted):
                         tqdm.write(escaped(line))
-            except BrokenPipeError:
-                raise  # the reader of stdout is gone
+            except (BrokenPipeError, OutputError):
+                raise  # the reader of stdout is gone, or an output cannot be written
             except (ValueError, OSError) as error:
                 failures.append((source, one_line(error).removeprefix(f"{escaped(source)}: ")))
     return failures
@@ -246,13 +247,14 @@ class _Following:
 class _JsonList:
     """Writes a JSON list record by record, so that a long video needs no memory."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, path: Path, file: TextIO) -> None:
+        self._path, self._file = path, file
         self._first = True
 
     def add(self, record: dict[str, Any]) -> None:
         text = json.dumps(record, allow_nan=False)  # before anything is written
-        self._file.write(("[\n" if self._first else ",\n") + text)
+        with output_errors(self._path):
+            self._file.write(("[\n" if self._first else ",\n") + text)
         self._first = False
 
     def end(self) -> None:
@@ -260,24 +262,35 @@ class _JsonList:
 
 
 class _JsonLines:
-    """Writes a record per line as soon as it is there: what was written can be read whatever happens next."""
+    """Writes a record per line as soon as it is there: what was written can be read whatever happens next.
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    When the disc is full, the file ends with the last whole line.
+    """
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self._path, self._file = path, file
+        self._size = 0
 
     def add(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        line = f"{json.dumps(record, allow_nan=False)}\n".encode()
+        with output_errors(self._path):
+            try:
+                write_whole(self._file, line)
+            except OSError:
+                self._file.truncate(self._size)
+                raise
+        self._size += len(line)
 
 
 @contextmanager
 def _records(name: str) -> Iterator[_JsonList | _JsonLines]:
-    if Path(name).suffix == ".jsonl":
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        with Path(name).open("w", encoding="utf-8") as file:
-            yield _JsonLines(file)
+    path = Path(name)
+    if path.suffix == ".jsonl":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb", buffering=0) as lines:
+            yield _JsonLines(path, lines)
         return
-    with replacing(Path(name)) as temporary, temporary.open("w", encoding="utf-8") as file:
-        records = _JsonList(file)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        records = _JsonList(path, file)
         yield records
         records.end()

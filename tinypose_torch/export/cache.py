@@ -8,9 +8,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-
-from tinypose_torch.checkpoints.download import cache_dir, fetch_pretrained
+from tinypose_torch.checkpoints.download import CacheFolderError, cache_dir, fetch_pretrained, locked_in_cache
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
@@ -55,7 +53,10 @@ def fastest_form(
     source = found.path or fetch_pretrained(get_config(found.name), found.release)
     if found.backend is not None or not source.is_file():
         return weights  # exported already, or a folder
-    path = _cached_path(found, source)
+    try:
+        path = _cached_path(found, source)
+    except CacheFolderError as error:
+        raise CacheError(str(error)) from None
     if num_images >= EXPORT_PAYS_FROM:
         return _exported_once(found, path) if _suits_phones(found.name) else weights
     if not path.is_file():
@@ -73,8 +74,7 @@ def _exported_once(model: ModelSource, path: Path) -> Path:
         return path
     network = load_model(model)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        with locked_in_cache(path):
             if not _is_good(path):
                 from tinypose_torch.export.api import ExportOptions, export_model
 
@@ -82,7 +82,8 @@ def _exported_once(model: ModelSource, path: Path) -> Path:
                 with show_progress(f"exporting {model.name}, once", stages) as progress:
                     export_model(network, path, ExportOptions(_FORMAT), progress=progress)
     except Exception as error:  # exporters raise whatever they like, and the weights can be run instead
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        first = str(error).partition("\n")[0] or type(error).__name__
+        reason = first.removeprefix(f"{path} cannot be written: ")
         raise CacheError(f"cannot make {path}: {reason}") from error
     return path
 

@@ -25,6 +25,7 @@ from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.provenance import printable
 
 _BACKENDS = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
 TORCHSCRIPT_EXTRA = "tinypose.json"
@@ -58,7 +59,9 @@ class TorchScriptRunner(FileRunner):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, and asked for
-                self._module = torch.jit.load(io.BytesIO(data), map_location=self.device)
+                # PyTorch copies what it does not open itself, and opens only names in UTF-8.
+                source = str(path) if printable(str(path)) == str(path) else io.BytesIO(data)
+                self._module = torch.jit.load(source, map_location=self.device)
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: damaged TorchScript file: {_first_line(error)}") from None
 

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tinypose_torch.utils.atomic import OutputError, is_disc_full, reason_of
 from tinypose_torch.utils.messages import one_line
+from tinypose_torch.utils.streams import flush_stdout, open_closed_streams
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
@@ -53,9 +56,9 @@ def run_program(name: str, run: Callable[[], int]) -> int:
         name: What messages begin with.
 
     Returns:
-        What ``run`` returns; 2 after an error; 130 after Ctrl-C; 141 if stdout or stderr was closed, as by ``head``.
+        What ``run`` returns; 1 if an output cannot be written; 2 after other errors; 130 after Ctrl-C; 141 if stdout or stderr was closed, as by ``head``.
     """
-    _open_missing_streams()
+    open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8; stderr does so anyway
     try:
@@ -77,9 +80,17 @@ def run_program(name: str, run: Callable[[], int]) -> int:
 
 
 def fail(name: str, error: BaseException, status: int = EXIT_USAGE) -> int:
-    """Print an error on one line; returns the exit status."""
+    """Print an error on one line.
+
+    Returns:
+        ``status``; 1 if an output cannot be written.
+    """
+    unprinted = flush_stdout()
+    failed = error if unprinted is None or isinstance(unprinted, BrokenPipeError) else unprinted
+    if isinstance(failed, OSError) and (failed is not error or is_disc_full(failed)):
+        error = OutputError(f"{failed.filename or 'standard output'} cannot be written: {reason_of(failed)}")
     say_last(f"{name}: error: {one_line(error)}")
-    return status
+    return EXIT_FAILED if isinstance(error, OutputError) else status
 
 
 def say_last(message: str) -> None:
@@ -93,17 +104,6 @@ def _text(value: str) -> str:
     if not value:
         raise argparse.ArgumentTypeError("is empty; give a value, or leave it out")
     return value
-
-
-def _open_missing_streams() -> None:
-    """Connect streams that were closed before the start, so that no output file gets their number."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            file = os.open(os.devnull, os.O_RDWR)
-            if file != number:
-                os.dup2(file, number)
-                os.close(file)
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _discard_broken_streams() -> None:

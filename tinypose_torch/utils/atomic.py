@@ -2,39 +2,132 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _LONG_NAME = 200  # bytes; file systems take 255
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tinypose-tmp(\.[^.]*)?", re.DOTALL)
+_FULL = {
+    errno.ENOSPC: "the disc is full",
+    errno.EDQUOT: "the disc quota is exceeded",
+    errno.EFBIG: "the file is larger than this system allows",
+}
+
+
+class OutputError(OSError):
+    """An output that cannot be written, for example because the disc is full. An earlier file stays as it was."""
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary file beside ``path`` to write to, which takes its place when the block ends well.
 
-    When the block fails, the old file stays and the temporary one is removed.
+    When the block fails, the old file stays and the temporary one is removed. The temporary files of killed processes are
+    removed by the next process that writes a file into the same folder.
 
     Args:
         durable: Write the file to the disk before it takes its place, so that a power failure leaves the old file or the
             new one. Without, it may leave an empty one; for files of which there are many.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = os.fsencode(path.name)
     stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
-    temporary = path.with_name(f".{stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{stem}.{os.getpid()}.tinypose-tmp{path.suffix}")
+    with output_errors(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(os.path.abspath(path.parent))
+        try:
+            with _locked(temporary):
+                yield temporary
+                if durable:
+                    write_to_disk(temporary)
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Raises errors of the system about an output as `OutputError`, which names the output.
+
+    Args:
+        path: The output.
+        temporary: The file that is written in its place.
+    """
     try:
-        yield temporary
-        if durable:
-            write_to_disk(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        own = {os.fspath(file) for file in (path, path.parent, temporary) if file is not None}
+        if not is_disc_full(error) and str(error.filename or "") not in own:
+            raise  # about another file
+        raise OutputError(f"{path} cannot be written: {reason_of(error)}") from error
+
+
+def is_disc_full(error: Exception) -> bool:
+    """Whether an error says that there is no space for a file."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file cannot be written, without its name."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{_FULL[error.errno]} ({reason})" if error.errno in _FULL else reason
+
+
+def is_temporary(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a temporary one of `replacing`, by its name."""
+    return _TEMPORARY.fullmatch(os.path.basename(os.fspath(path))) is not None
+
+
+def write_whole(file: FileIO, data: bytes) -> None:
+    """Write everything to a file without a buffer, which may take it in parts."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def write_to_disk(path: Path) -> None:
     """Wait until the contents of a file are on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _locked(temporary: Path) -> Iterator[None]:
+    """Creates the file, and holds a lock on it that ends with the process."""
+    if fcntl is None:
+        yield
+        return
+    with temporary.open("wb") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@functools.cache  # once per process, since a folder may hold many files
+def _remove_leftovers(folder: str) -> None:
+    """Remove the temporary files of a folder whose processes were killed."""
+    names = []
+    with contextlib.suppress(OSError):  # a folder that cannot be read, but written to
+        names = [name for name in os.listdir(folder) if is_temporary(name)]
+    for name in names if fcntl is not None else ():
+        with contextlib.suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            os.unlink(file.name)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from tinypose_torch.utils.atomic import replacing
+from tinypose_torch.utils.atomic import is_temporary, replacing
 from tinypose_torch.utils.provenance import SOFTWARE, is_overlay
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
@@ -114,7 +114,7 @@ def find_inputs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
             files = [item]
         else:
             matches = sorted(file for file in glob.glob(item, recursive=True) if os.path.isfile(file))
-            files = [file for file in matches if not is_overlay(file)]
+            files = [file for file in matches if not _is_left_out(file)]
         missing += unreadable or ([] if files else [item])
         found.update(dict.fromkeys(files))
     return list(found), missing
@@ -158,7 +158,12 @@ def _images_in(folder: str, unreadable: list[str]) -> list[str]:
         for name in names
         if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
     ]
-    return sorted(file for file in files if not is_overlay(file))
+    return sorted(file for file in files if not _is_left_out(file))
+
+
+def _is_left_out(file: str) -> bool:
+    """Whether this program wrote the file, or was killed while writing it."""
+    return is_temporary(file) or is_overlay(file)
 
 
 def _checked_size(image: Image.Image) -> Image.Image:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from pathlib import Path
+
+from tinypose_torch.checkpoints.errors import CheckpointError
 
 SOFTWARE = "tinypose-torch"  # the mark in overlays: PNG's Software text, MP4's comment
 _START = 1 << 16  # bytes
@@ -52,15 +52,15 @@ def is_own_output(path: str | os.PathLike[str]) -> bool:
     """Whether this program wrote a file that it can write again.
 
     These are overlays, plots, records of poses, predictions, figures, receipts, converted official weights, rendered
-    datasets, and exported files that are unchanged since their receipt was written. Weights of a training run are not
-    among them. An empty file counts as well.
+    datasets, and exported files whose checksum is right. Weights of a training run are not among them. An empty file
+    counts as well.
     """
     start = _read_start(path)
     if not start:
         return os.path.isfile(path) and os.path.getsize(path) == 0
     if start == b"[]\n" or is_overlay(path) or _is_marked(path, start) or any(p.match(start) for p in _STARTS):
         return True
-    return _has_receipt(Path(path))
+    return _is_exported(Path(path))
 
 
 def printable(name: str) -> str:
@@ -103,11 +103,11 @@ def _read_end(path: str | os.PathLike[str], size: int) -> bytes:
         return b""
 
 
-def _has_receipt(path: Path) -> bool:
-    """Whether the receipt beside an exported file names its checksum."""
+def _is_exported(path: Path) -> bool:
+    """Whether a file ends with the checksum of exported files."""
+    from tinypose_torch.runtime.checksums import read_sealed  # imports torch
+
     try:
-        receipt = json.loads(path.with_name(f"{path.name}.receipt.json").read_text(encoding="utf-8"))
-        with path.open("rb") as file:
-            return receipt["sha256"] == hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_sealed(path))
+    except (CheckpointError, OSError):
         return False

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 MAX_THREADS_PER_CORE = 4
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of CPU time, per microseconds
 
 
 def count_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use; in a container at most those of its limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _CGROUP_LIMIT.read_text().split())
+    except (OSError, ValueError):  # another system, or no limit
+        return cores
+    return max(1, min(cores, math.ceil(quota / period)))
 
 
 def check_threads(threads: int | None, name: str = "threads") -> None:

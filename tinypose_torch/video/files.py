@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tinypose_torch.utils.atomic import is_disc_full, write_whole
 from tinypose_torch.utils.provenance import printable
 from tinypose_torch.video.times import FrameTimes
 
@@ -127,6 +128,27 @@ class VideoReader:
         self.close()
 
 
+class _Sink:
+    """The file of a `VideoWriter`, which keeps the first error: PyAV reports none of the last bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            write_whole(self._file, data)
+        except OSError as error:
+            self._error = self._error or error
+            raise
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._error is not None:
+            raise self._error
+
+
 class VideoWriter:
     """Writes RGB frames to a fragmented MP4 file (H.264), which is playable if the process is killed.
 
@@ -138,6 +160,7 @@ class VideoWriter:
 
     Raises:
         VideoError: The file cannot be written, or a frame has another size.
+        OSError: The disc is full.
     """
 
     def __init__(self, path: Path, fps: float, size: tuple[int, int], comment: str | None = None) -> None:
@@ -150,7 +173,8 @@ class VideoWriter:
         width, height = (side + side % 2 for side in size)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = av.open(str(path), "w", format="mp4", options={"movflags": _IN_FRAGMENTS})
+            self._sink = _Sink(path)
+            self._file = av.open(self._sink, "w", format="mp4", options={"movflags": _IN_FRAGMENTS})
             if comment is not None:
                 self._file.metadata["comment"] = comment
             self._stream = self._file.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
@@ -161,6 +185,8 @@ class VideoWriter:
             self._stream.codec_context.thread_count = 1
             self._file.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
+            if is_disc_full(error):
+                raise
             raise VideoError(
                 f"{path}: cannot write a video of {size[0]}x{size[1]} at {fps} frames/s: {error}"
             ) from None
@@ -189,8 +215,11 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish and close the file."""
-        self._file.mux(self._stream.encode())
-        self._file.close()
+        try:
+            self._file.mux(self._stream.encode())
+            self._file.close()
+        finally:
+            self._sink.close()
 
     def __enter__(self) -> VideoWriter:
         return self

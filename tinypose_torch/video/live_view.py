@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -73,8 +74,24 @@ class LiveView:
         class Handler(BaseHTTPRequestHandler):
             timeout = _TIMEOUT
 
+            def handle(self) -> None:
+                # The timeout is that of single reads. A client that sends slowly would keep its connection.
+                self._deadline = threading.Timer(self.timeout, self._hang_up)
+                self._deadline.daemon = True
+                self._deadline.start()
+                try:
+                    super().handle()
+                finally:
+                    self._deadline.cancel()
+
+            def _hang_up(self) -> None:
+                with suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+
             def do_GET(self) -> None:
-                if self.headers.get("Host") not in view._hosts:  # another name for this machine: DNS rebinding
+                self._deadline.cancel()
+                # Another name would be another site's that leads to this machine: DNS rebinding.
+                if [host.lower() for host in self.headers.get_all("Host", [])] not in view._hosts:
                     self.send_error(HTTPStatus.FORBIDDEN, f"Open http://{HOST}:{view.port}/")
                 elif self.path == "/":
                     self._answer("text/html; charset=utf-8", str(len(_PAGE)))
@@ -98,7 +115,7 @@ class LiveView:
 
         self._server = _Server(port, Handler)
         self.port = int(self._server.server_address[1])
-        self._hosts = [f"{name}:{self.port}" for name in _LOCAL_NAMES]
+        self._hosts = [[f"{name}:{self.port}"] for name in _LOCAL_NAMES]  # exactly one header
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def show(self, frame: np.ndarray) -> None:

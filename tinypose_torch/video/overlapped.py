@@ -14,6 +14,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
@@ -24,11 +25,11 @@ import cv2
 import numpy as np
 
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.utils.provenance import SOFTWARE
 from tinypose_torch.video.channel import Channel, send_error
-from tinypose_torch.video.files import VideoError, VideoReader, VideoWriter, is_camera
+from tinypose_torch.video.files import VideoError, VideoReader, is_camera
 from tinypose_torch.video.live_view import LiveView
 from tinypose_torch.video.lookahead_process import LookaheadFunction, LookaheadProcess, SharedFrames
+from tinypose_torch.video.overlay import Overlay
 
 _SLOTS = 6
 _MEMORY = 48 * 2**20  # bytes for slots, of which two are always there
@@ -67,7 +68,8 @@ class OverlappedVideo:
 
     Args:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
-        overlay: The MP4 file to write; ``None`` for none. An older file is replaced at the first frame.
+        overlay: The MP4 file to write; ``None`` for none. It replaces an older file when it is complete,
+            or with the frames so far if the iteration ends early.
         keypoint_threshold: Score from which a keypoint is drawn.
         view: Port of the live view, 0 for a free port; ``None`` for no live view. See `LiveView`.
         create_lookahead: Factory of the look-ahead function; see `LookaheadProcess`.
@@ -164,7 +166,7 @@ class OverlappedVideo:
         if self._lookahead is not None:
             self._lookahead.close()
         self._channel.close()
-        self._process.join(10)
+        self._process.join(30)  # until the overlay is on the disc
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -194,8 +196,6 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
             _work(pipe, video, output)
     except (VideoError, OSError) as error:
         send_error(pipe, error)
-    except EOFError:
-        pass  # the parent process ended; the overlay is complete up to here
 
 
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
@@ -203,7 +203,7 @@ def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
     first = next(decoded)
     view = _open_view(output.view) if output.view is not None else None  # before anybody is told of it
     slots = _count_slots(first.nbytes, 2 if is_camera(video.source) else _SLOTS)
-    memory = SharedMemory(create=True, size=slots * first.nbytes)
+    memory = _share(slots * first.nbytes)
     shared = SharedFrames(memory.name, slots, first.shape)
     frames = shared.views(memory)
     free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -263,25 +263,26 @@ def _write(
 ) -> None:
     """Draw, encode and show what comes back, until the first process has nothing more or is gone."""
     frames, times = slots
-    writer: VideoWriter | None = None
-    wanted = output.overlay is not None or view is not None
-    try:
-        while (message := pipe.recv()) != "finish":
-            slot, poses = message
-            if wanted and poses is not None:
+    with ExitStack() as stack:
+        if view is not None:
+            stack.callback(view.close)
+        overlay = stack.enter_context(Overlay(output.overlay, fps)) if output.overlay is not None else None
+        for slot, poses in _until_finished(pipe):
+            if poses is not None and (overlay is not None or view is not None):
                 drawn = poses.draw(frames[slot], output.keypoint_threshold)
-                if output.overlay is not None:
-                    writer = writer or VideoWriter(output.overlay, fps, drawn.shape[1::-1], SOFTWARE)
-                    writer.write(drawn, times[slot])
+                if overlay is not None:
+                    overlay.write(drawn, times[slot])
                 if view is not None:
                     view.show(drawn)
             free.put(slot)
-    finally:
-        if writer is not None:
-            writer.close()
-        if view is not None:
-            view.close()
     pipe.send("finished")
+
+
+def _until_finished(pipe: Connection) -> Iterator[tuple[int, Poses | None]]:
+    """Slots that come back, with their poses, until the first process has no more or is gone."""
+    with suppress(EOFError, ConnectionResetError):
+        while (message := pipe.recv()) != "finish":
+            yield message
 
 
 def _open_view(port: int) -> LiveView:
@@ -289,6 +290,14 @@ def _open_view(port: int) -> LiveView:
         return LiveView(port)
     except (OSError, OverflowError) as error:
         raise VideoError(f"port {port} cannot be used for the live view ({error}); choose another") from None
+
+
+def _share(size: int) -> SharedMemory:
+    try:
+        return SharedMemory(create=True, size=size)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VideoError(f"this system gives no shared memory ({reason}); videos need {_SHARED_FOLDER}") from None
 
 
 def _count_slots(frame: int, most: int) -> int:
