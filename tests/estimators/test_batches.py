@@ -79,14 +79,6 @@ def test_other_errors_of_one_image():
         raise ZeroDivisionError
 
 
-def test_image_too_long_to_warp(photos, capsys):
-    Image.fromarray(np.zeros((8, 32767, 3), np.uint8)).save(photos / "b.png")
-    assert main(["predict", ".", *DEMO, "--crop", "evaluation", "--json", "x.json"]) == 1
-    assert "failed: b.png: a region of 32767x8 pixels cannot be warped" in capsys.readouterr().err
-    assert len(json.loads((photos / "x.json").read_text())) == 2
-    assert main(["predict", "b.png", *DEMO, "--json", "y.json"]) == 0, "the deployment's crops are parts of the image"
-
-
 def test_nan_is_never_written(photos, capsys, monkeypatch):
     """Not in the JSON, whose other records stay, nor drawn."""
     estimate = PoseEstimator.estimate_keypoints

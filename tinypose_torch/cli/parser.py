@@ -13,6 +13,7 @@ from typing import Any
 from tinypose_torch import __version__, defaults
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
+from tinypose_torch.utils.provenance import printable_line
 
 EXIT_USAGE = 2
 EXIT_PIPE = 141  # as shells report a program that wrote to a closed pipe
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except (ValueError, KeyError, OSError, RuntimeError) as error:
-        print(f"tinypose: error: {error}", file=sys.stderr)
+        print(f"tinypose: error: {printable_line(str(error))}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print("tinypose: interrupted", file=sys.stderr)

@@ -27,7 +27,7 @@ from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import OUTPUT_FOLDER
 from tinypose_torch.utils.images import ImageError, image_errors, load_image, save_png
 from tinypose_torch.utils.outputs import check_outputs, overlay_paths
-from tinypose_torch.utils.provenance import printable
+from tinypose_torch.utils.provenance import printable, printable_line
 from tinypose_torch.utils.threads import check_threads
 from tinypose_torch.video import is_camera, is_video
 from tinypose_torch.video.frames import find_sources, why_nothing
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             say_what_runs(estimator, networks, sources)
             failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
-        print(f"failed: {source}: {reason}", file=sys.stderr)
+        print(f"failed: {printable_line(f'{source}: {reason}')}", file=sys.stderr)
     if failures:
         print(f"{len(failures)} of {len(sources) + len(missing)} inputs failed", file=sys.stderr)
     return 1 if failures else 0
@@ -125,7 +125,7 @@ def _predict_all(
                 predict = _predict_video if is_video(source) else _predict_image
                 with image_errors():
                     for line in predict(estimator, source, wanted):
-                        tqdm.write(line)
+                        tqdm.write(printable_line(line))
             except BrokenPipeError:
                 raise  # the reader of stdout is gone
             except (ValueError, OSError) as error:
@@ -162,7 +162,9 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     with OverlappedVideo(source, path, wanted.keypoint_threshold, wanted.view, ahead) as video:
         if video.view is not None:
             tqdm.write(f"live view: http://{HOST}:{video.view}/", file=sys.stderr)
-        frames = tqdm(video, total=video.declared_frames, unit="frame", desc=source, disable=None, leave=False)
+        frames = tqdm(
+            video, total=video.declared_frames, unit="frame", desc=printable_line(source), disable=None, leave=False
+        )
         try:
             for index, frame in enumerate(frames):
                 try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE, decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
-from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
+from tinypose_torch.evaluation.images import OnError, image_failures
+from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops, warp
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.runtime import Runner
@@ -27,12 +27,11 @@ def cut_out(record: PoseAnnotation, folder: Path, entry: TopDownConfig) -> Array
         DatasetError: The image is missing or cannot be decoded.
     """
     image = read_or_fail(record, folder)
-    height, width = entry.input_size
     person = record.person
     crops = evaluation_crops(
         person.center[None], person.scale[None], image.shape[:2], entry.input_size, heatmap_size(entry), entry.udp
     )
-    return cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
+    return warp(image, crops.matrices[0], entry.input_size)
 
 
 def to_predictions(
@@ -81,6 +80,7 @@ def predict_people(
     *,
     shift: bool = True,
     decoding: str | None = None,
+    on_error: OnError | None = None,
 ) -> Iterator[KeypointPrediction]:
     """Run a pose network, in whatever form, over records.
 
@@ -89,9 +89,10 @@ def predict_people(
         progress: Called with the number of people done since the last call.
         shift: Of the flip test, see `average_with_flipped`.
         decoding: ``"dark"`` or ``"plain"``; the network's own by default.
+        on_error: See `image_failures`; people of images that fail are left out.
 
     Raises:
-        DatasetError: An image is missing or cannot be decoded.
+        DatasetError, ImageError: See `image_failures`.
         ValueError: A flip test or another decoding of a file that decodes inside.
     """
     entry = runner.metadata.config
@@ -99,20 +100,37 @@ def predict_people(
     if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
         raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
+    skeleton = entry.skeleton if flip else None
     for start in range(0, len(records), batch_size):
         part = records[start : start + batch_size]
-        crops = np.stack([cut_out(record, folder, entry) for record in part])
-        (output,) = runner(crops)
-        if runner.metadata.decodes:
-            coordinates, scores = output[..., :2] / HEATMAP_STRIDE, output[..., 2]
-        else:
-            if flip:
-                (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
-                output = average_with_flipped(output, mirrored, entry.skeleton, shift)
-            coordinates, scores = decode_heatmaps(output, decoding or entry.decoding)
-        yield from to_predictions(coordinates, scores, part, entry)
+        crops: list[tuple[PoseAnnotation, Array]] = []
+        for record in part:
+            with image_failures([record.file_name], on_error):
+                crops.append((record, cut_out(record, folder, entry)))
+        predictions: list[KeypointPrediction] = []
+        if crops:
+            usable, images = zip(*crops, strict=True)
+            with image_failures([record.file_name for record in usable], on_error):
+                coordinates, scores = _locate(runner, np.stack(images), skeleton, shift, decoding or entry.decoding)
+                predictions = to_predictions(coordinates, scores, usable, entry)
+        yield from predictions
         if progress is not None:
             progress(len(part))
+
+
+def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, shift: bool, decoding: str) -> tuple[Array, Array]:
+    """Keypoints ``(N, K, 2)`` of crops, in heatmap cells, and their scores ``(N, K)``.
+
+    Args:
+        flipped: Skeleton for a flip test; ``None`` for no flip test.
+    """
+    (output,) = runner(crops)
+    if runner.metadata.decodes:
+        return output[..., :2] / HEATMAP_STRIDE, output[..., 2]
+    if flipped is not None:
+        (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
+        output = average_with_flipped(output, mirrored, flipped, shift)
+    return decode_heatmaps(output, decoding)
 
 
 def heatmap_size(entry: TopDownConfig) -> tuple[int, int]:

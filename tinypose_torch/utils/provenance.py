@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 SOFTWARE = "tinypose-torch"  # the mark in overlays: PNG's Software text, MP4's comment
@@ -40,6 +41,25 @@ def is_own_output(path: str | os.PathLike[str]) -> bool:
 def printable(name: str) -> str:
     r"""A file name as valid Unicode: bytes that are not UTF-8 become escapes such as ``\udcff``."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable_line(text: str) -> str:
+    r"""A text as one line that a terminal shows as it is: control characters become escapes such as ``\n``.
+
+    Escaped are also characters that change the direction of text, and bytes of file names that are not UTF-8.
+    """
+    return "".join(character if _is_shown(character) else ascii(character)[1:-1] for character in text)
+
+
+def _is_shown(character: str) -> bool:
+    if character.isprintable():
+        return True
+    # Emoji are joined by format characters, and file names of macOS contain narrow spaces.
+    return unicodedata.category(character) in ("Cf", "Zs") and unicodedata.bidirectional(character) in (
+        "BN",
+        "CS",
+        "WS",
+    )
 
 
 def _read_start(path: str | os.PathLike[str]) -> bytes:
