@@ -145,7 +145,8 @@ def test_bottom_up(size, dynamic_shape):
     poses = estimator(image)
     long = int(np.argmax(size[::-1]))
     assert len(poses)
-    assert abs(poses.keypoints[0, 0, long] - 0.75 * max(size)) < 300
+    pixel = max(size) / (512 if dynamic_shape else 64)  # of the network's input
+    assert abs(poses.keypoints[0, 0, long] - 0.75 * max(size)) < 4 * pixel
 
 
 def test_sizes_of_bottom_up_inputs():
@@ -201,7 +202,7 @@ def test_drawing_far_from_the_origin(start):
     box, visible = np.array([[5.5, 6, 90, 95]]), np.ones((1, 17), bool)
     small = draw_poses(np.zeros((100, 100, 3), np.uint8), box, ["0.5"], points, visible, COCO17)
     wide = np.zeros((100, start + 100, 3), np.uint8)
-    drawn = draw_poses(wide, box + [start, 0] * 2, ["0.5"], points + [start, 0], visible, COCO17)
+    drawn = draw_poses(wide, box + [start, 0] * 2, ["0.5"], points + np.array([start, 0]), visible, COCO17)
     assert small.any()
     assert np.array_equal(drawn[:, start:], small)
 

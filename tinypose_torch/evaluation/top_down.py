@@ -18,6 +18,7 @@ from tinypose_torch.models.config import TopDownConfig
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
+BATCH_SIZE = 32
 
 
 def cut_out(record: PoseAnnotation, folder: Path, entry: TopDownConfig) -> Array:
@@ -75,7 +76,7 @@ def predict_people(
     records: Sequence[PoseAnnotation],
     folder: Path,
     flip: bool = False,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: Callable[[int], object] | None = None,
     *,
     shift: bool = True,
@@ -86,6 +87,7 @@ def predict_people(
 
     Args:
         flip: Average with the mirrored people.
+        batch_size: People per batch; ``BATCH_SIZE`` unless given.
         progress: Called with the number of people done since the last call.
         shift: Of the flip test, see `average_with_flipped`.
         decoding: ``"dark"`` or ``"plain"``; the network's own by default.
@@ -100,7 +102,7 @@ def predict_people(
     if runner.metadata.decodes and (flip or decoding not in (None, entry.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
         raise ValueError(f"{entry.name}: {wish} needs heatmaps; export the file with --heatmaps")
-    skeleton = entry.skeleton if flip else None
+    batch_size, skeleton = batch_size or BATCH_SIZE, entry.skeleton if flip else None
     for start in range(0, len(records), batch_size):
         part = records[start : start + batch_size]
         crops: list[tuple[PoseAnnotation, Array]] = []

@@ -196,6 +196,8 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
         tell(pipe, error)
     except EOFError:
         pass  # the first process is gone; what was written is complete
+    except Exception as error:  # such as too little memory to draw; the first process waits to hear of it
+        tell(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
