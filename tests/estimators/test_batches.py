@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,7 +223,7 @@ def annotated(photos):
     """Annotations of a.png to d.png, d.png being damaged, and of a person in each."""
     (photos / "d.png").write_bytes((photos / "a.png").read_bytes()[:-300])
     people = []
-    for identity, name in enumerate("abcd"):
+    for identity in range(4):
         box = [5, 5, 40, 30]
         keypoints = [value for index in range(17) for value in (10 + index, 8 + index, 2)]
         facts = {"id": identity, "image_id": identity, "category_id": 1, "bbox": box, "iscrowd": 0, "area": 1200}
@@ -244,9 +243,9 @@ EVALUATIONS = {
     "top-down": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1])],
     "flip": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1]), "--flip"],
     "detector": ["--detector", NAMES[0], "--weights", str(WEIGHTS[0])],
-    "both": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1]), "--with-detector", NAMES[0]]
-    + ["--detector-weights", str(WEIGHTS[0]), "--detection-threshold", "0.05"],
+    "both": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1]), "--with-detector", NAMES[0]],
 }
+EVALUATIONS["both"] += ["--detector-weights", str(WEIGHTS[0]), "--detection-threshold", "0.05"]
 
 
 @pytest.mark.parametrize("kind", EVALUATIONS)
@@ -256,18 +255,21 @@ def test_evaluations_go_on(kind, annotated, capsys):
     arguments = ["evaluate", *EVALUATIONS[kind], "--annotations", "people.json", "--images", "."]
     assert main([*arguments, "--json", "x.json", "--predictions", "found.json"]) == 1
     errors = capsys.readouterr().err
-    assert "failed: d.png: d.png: cannot be decoded" in errors
+    assert "failed: d.png: cannot be decoded" in errors
     assert "1 of 4 images failed; their people count as missed" in errors
     assert json.loads((annotated / "x.json").read_text())["failed_images"] == ["d.png"]
     assert {row["image_id"] for row in json.loads((annotated / "found.json").read_text())} == {0, 1, 2}
     for name in "abc":
         (annotated / f"{name}.png").write_bytes(b"")
     assert main(arguments) == 2
-    assert "none of the 4 images can be used; the first, a.png: a.png: cannot be decoded" in capsys.readouterr().err
+    assert "none of the 4 images can be used; the first, a.png: cannot be decoded" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["top-down", "detector", "both"])
-@pytest.mark.parametrize("error", MEMORY_ERRORS[:3], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    zip(["top-down", "detector", "both"], MEMORY_ERRORS, strict=False),
+    ids=lambda value: str(value)[:9],
+)
 def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsys):
     """Where the memory is too small for an image, or for a batch of people, of which one is enough here."""
     pytest.importorskip("pycocotools")
@@ -296,16 +298,18 @@ def test_memory_errors_of_calibration(error, photos, monkeypatch, caplog):
     assert "b.png is left out: not enough memory for this image" in caplog.text
 
 
-@pytest.mark.parametrize("error", ["MemoryError()", "cv2.error('Insufficient memory')"])
-def test_memory_errors_of_an_overlay(error, photos, tmp_path):
+@pytest.mark.slow
+def test_memory_errors_of_an_overlay(photos):
     """In the process that draws: the video fails with one line."""
     write_video(photos / "v.mp4", frames=3)
-    patch = f"import cv2, tinypose_torch.estimators.results as r\ndef broken(*_):\n    raise {error}\nr.draw_poses = broken\n"
+    patch = (
+        "import tinypose_torch.estimators.results as r\ndef broken(*_):\n    raise MemoryError\nr.draw_poses = broken\n"
+    )
     (photos / "sitecustomize.py").write_text(patch)
     command = [sys.executable, "-m", "tinypose_torch.cli", "predict", "v.mp4", "a.png", *DEMO, "--json", "x.json"]
     environment = {**os.environ, "PYTHONPATH": f"{photos}{os.pathsep}{ROOT}"}
     done = subprocess.run([*command, "--output", "out"], capture_output=True, text=True, env=environment)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(r"failed: v.mp4: .*(MemoryError|nsufficient memory)", done.stderr)
-    assert re.search(r"failed: a.png: not enough memory for this image", done.stderr)
+    assert "failed: v.mp4: MemoryError" in done.stderr
+    assert "failed: a.png: not enough memory for this image" in done.stderr

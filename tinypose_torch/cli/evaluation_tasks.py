@@ -54,14 +54,19 @@ class Found:
 
 
 class _Failures:
-    """The images of an evaluation that could not be used."""
+    """The images of an evaluation that could not be used.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Of the images.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
         self.reasons: dict[str, str] = {}
 
     def add(self, name: str, error: Exception) -> None:
         """Keep why an image failed."""
-        self.reasons[name] = str(error)
+        self.reasons[name] = str(error).removeprefix(f"{self.folder / name}: ")
 
     def check(self, images: Sequence[FromFile]) -> None:
         """Refuse an evaluation of nothing.
@@ -84,7 +89,7 @@ def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Name
     items = images.items[: options.limit]
     check_images(items, options.images)
     _print_skipped(images.skipped)
-    failed = _Failures()
+    failed = _Failures(options.images)
     with tqdm(total=len(items), unit="image", disable=None) as bar:
         folder, ids = Path(options.images), images.category_ids
         results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add))
@@ -134,7 +139,7 @@ def _on_whole_images(
 ) -> Found:
     sigmas = _sigmas(coco.skeleton, options)
     check_images(images, options.images)
-    failed = _Failures()
+    failed = _Failures(options.images)
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         results = find(bar.update, failed.add)
     failed.check(images)
@@ -150,7 +155,7 @@ def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Na
     coco, truth = _read_keypoints(entry, options)
     sigmas = _sigmas(coco.skeleton, options)
     people, image_ids = _people(coco, entry, options)
-    failed = _Failures()
+    failed = _Failures(options.images)
     results = keypoint_results(_predict(runner, people, options, failed), sigmas, category_id=coco.category_id)
 
     def score() -> dict[str, float]:
@@ -168,7 +173,7 @@ def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namesp
         raise DatasetError(
             f"{options.truth} is of {len(truth.head_sizes)} people, {options.annotations} of {len(people)}"
         )
-    failed = _Failures()
+    failed = _Failures(options.images)
     predictions = _predict(runner, people, options, failed)
     num_images = len({record.file_name for record in people.items})
     results = mpii_results(predictions, people)
