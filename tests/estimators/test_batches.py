@@ -248,7 +248,9 @@ EVALUATIONS = {
 EVALUATIONS["both"] += ["--detector-weights", str(WEIGHTS[0]), "--detection-threshold", "0.05"]
 
 
-@pytest.mark.parametrize("kind", EVALUATIONS)
+@pytest.mark.parametrize(
+    "kind", ["top-down", "detector", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("flip", "both"))]
+)
 def test_evaluations_go_on(kind, annotated, capsys):
     """A damaged image is reported; its people count as missed."""
     pytest.importorskip("pycocotools")
@@ -267,7 +269,7 @@ def test_evaluations_go_on(kind, annotated, capsys):
 
 @pytest.mark.parametrize(
     ("kind", "error"),
-    zip(["top-down", "detector", "both"], MEMORY_ERRORS, strict=False),
+    list(zip(["top-down", "detector"], MEMORY_ERRORS, strict=False)),
     ids=lambda value: str(value)[:9],
 )
 def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsys):

@@ -72,6 +72,8 @@ def load_image(source: Any) -> np.ndarray:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image; PoseEstimator.stream takes folders")
     if not path.is_file():
+        if path.exists():
+            raise ImageError(f"{path}: not a regular file")
         raise FileNotFoundError(f"no image {str(path)!r}")
     try:
         with warnings.catch_warnings():
@@ -195,6 +197,7 @@ def _wide_grey(values: np.ndarray) -> np.ndarray:
     """16-bit grey to its upper 8 bits; wider or float grey by its largest value."""
     if values.dtype.itemsize == 2 or (values.dtype.kind == "i" and values.max(initial=0) < 2**16):
         return (np.clip(values, 0, 2**16 - 1).astype(np.uint32) >> 8).astype(np.uint8)
+    values = np.where(np.isfinite(values), values, 0)
     largest = float(values.max(initial=0))
     return np.clip(values * (255 / largest if largest > 0 else 0), 0, 255).astype(np.uint8)
 

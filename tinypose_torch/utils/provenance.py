@@ -63,6 +63,8 @@ def _is_shown(character: str) -> bool:
 
 
 def _read_start(path: str | os.PathLike[str]) -> bytes:
+    if not os.path.isfile(path):  # opening a named pipe would wait for a writer
+        return b""
     try:
         with open(path, "rb") as file:
             return file.read(_START)
