@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import reprlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import Any
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.utils.provenance import printable_line
 
 # For keypoints that COCO has no constant for: the middle of COCO's, as usual for new skeletons.
 DEFAULT_SIGMA = 0.072
+_TOO_LARGE = 1e300
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
         DatasetError: One without id, name or size, or an id twice.
     """
     for index, image in enumerate(images):
-        if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
+        if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
         if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
             raise DatasetError(
@@ -130,7 +134,7 @@ def check_unique(path: Path, kind: str, ids: list[Any]) -> None:
 
 
 def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tuple[int, Skeleton]:
-    if not isinstance(categories, list) or not all(isinstance(c, dict) and "id" in c for c in categories):
+    if not isinstance(categories, list) or not all(isinstance(c, dict) and is_id(c.get("id")) for c in categories):
         raise DatasetError(f"{path}: no list 'categories'; expected a COCO keypoint file")
     with_keypoints = [category for category in categories if category.get("keypoints")]
     if len(with_keypoints) > 1:
@@ -151,12 +155,12 @@ def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tup
 
 
 def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
-    if not isinstance(annotation, dict) or "image_id" not in annotation:
+    if not isinstance(annotation, dict) or not is_id(annotation.get("image_id")):
         raise DatasetError(f"{path}: an annotation without image_id")
-    name = f"{path}: annotation {annotation.get('id')}"
+    name = f"{path}: annotation {shown(annotation.get('id'))}"
     bbox, keypoints = annotation.get("bbox"), annotation.get("keypoints")
     if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-        raise DatasetError(f"{name}: bbox {bbox!r}; expected x, y, width, height")
+        raise DatasetError(f"{name}: bbox {shown(bbox)}; expected x, y, width, height")
     if not isinstance(keypoints, list) or not are_numbers(keypoints):
         raise DatasetError(f"{name}: its keypoints are not a list of numbers")
     if len(keypoints) != 3 * count:
@@ -165,5 +169,15 @@ def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]
 
 
 def are_numbers(values: list[Any]) -> bool:
-    """Whether all are ints or floats."""
-    return all(type(value) in (int, float) for value in values)
+    """Whether all are ints or floats, and none is an integer that no float holds."""
+    return all(type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE) for value in values)
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of an image, an annotation or a category."""
+    return type(value) in (int, str) or (type(value) is float and math.isfinite(value))
+
+
+def shown(value: Any) -> str:
+    """A value of a file, short and on one line, for a message."""
+    return printable_line(reprlib.repr(value))
