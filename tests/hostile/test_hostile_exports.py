@@ -17,8 +17,9 @@ def fill(folder, cases):
         (folder / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("detector", [[], ["--detector", "picodet_s_192_lcnet_pedestrian"]])
+@pytest.mark.parametrize(
+    ("precision", "detector"), [("int8", []), ("fp32", ["--detector", "picodet_s_192_lcnet_pedestrian"])]
+)
 def test_nothing_but_broken_images(detector, precision, tmp_path, capsys, caplog):
     """One line, before anything is exported."""
     cases = {name: case for name, case in false_files().items() if case[1] == FAILS and name != "bomb.png"}

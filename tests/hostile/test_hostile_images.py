@@ -157,7 +157,7 @@ def test_some_images(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("name", "case"),
-    list((damaged() | false_files()).items())[::6],
+    list((damaged() | false_files()).items())[4::7],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_one_bad_image_between_two_good_ones(name, case, tmp_path, monkeypatch, capsys, estimator):

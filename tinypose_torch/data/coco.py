@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
@@ -19,6 +21,8 @@ from tinypose_torch.utils.provenance import printable_line
 # For keypoints that COCO has no constant for: the middle of COCO's, as usual for new skeletons.
 DEFAULT_SIGMA = 0.072
 _TOO_LARGE = 1e300
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_SIDE = 2**31 - 1  # pixels
 
 
 @dataclass(frozen=True)
@@ -115,10 +119,9 @@ def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
-        if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
-            raise DatasetError(
-                f"{path}: image {image['id']}: width {image.get('width')!r}, height {image.get('height')!r}"
-            )
+        if not all(type(image.get(side)) is int and 0 < image[side] <= _MAX_SIDE for side in ("width", "height")):
+            width, height = shown(image.get("width")), shown(image.get("height"))
+            raise DatasetError(f"{path}: image {shown(image['id'])}: width {width}, height {height}")
     check_unique(path, "image", [image["id"] for image in images])
     return {image["id"]: image for image in images}
 
@@ -150,8 +153,10 @@ def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tup
         sigmas = [float(sigma) for sigma in category.get("sigmas", [])]
         names = [str(name) for name in category["keypoints"]]
         return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(
+            f"{path}: the category's keypoints, skeleton or sigmas: {printable_line(str(error))}"
+        ) from None
 
 
 def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
@@ -165,12 +170,29 @@ def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]
         raise DatasetError(f"{name}: its keypoints are not a list of numbers")
     if len(keypoints) != 3 * count:
         raise DatasetError(f"{name}: {len(keypoints)} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
+    check_numbers(name, annotation)
     return annotation
+
+
+def check_numbers(name: str, annotation: dict[str, Any]) -> None:
+    """Refuse an area or a number of keypoints that is no number.
+
+    Args:
+        name: Of the annotation, for the message.
+    """
+    for key in ("area", "num_keypoints"):
+        if key in annotation and not are_numbers([annotation[key]]):
+            raise DatasetError(f"{name}: {key} {shown(annotation[key])}; expected a number")
 
 
 def are_numbers(values: list[Any]) -> bool:
     """Whether all are ints or floats, and none is an integer that no float holds."""
     return all(type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE) for value in values)
+
+
+def fit_float32(values: Any) -> bool:
+    """Whether all numbers are finite as float32."""
+    return bool((np.abs(np.asarray(values, np.float64)) <= _MAX_FLOAT32).all())
 
 
 def is_id(value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinypose_torch.data.coco import fit_float32
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations
 from tinypose_torch.data.pose_sample import PoseSample
@@ -49,7 +50,7 @@ def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
 
 def _record(index: int, row: dict[str, Any]) -> PoseAnnotation:
     center, scale = np.array(row["center"], np.float64), float(row["scale"])
-    if center.shape != (2,) or not np.isfinite([*center, scale]).all() or not 0 < scale < _MAX_SCALE:
+    if center.shape != (2,) or not fit_float32([*center, scale]) or not 0 < scale < _MAX_SCALE:
         raise ValueError(f"person {index}: center and scale; expected two finite numbers and one above 0")
     if not isinstance(row["image"], str):
         raise TypeError(f"person {index}: image; expected a file name")
@@ -59,8 +60,8 @@ def _record(index: int, row: dict[str, Any]) -> PoseAnnotation:
     center -= 1
     count = len(MPII16)
     joints = np.array(row.get("gt_joints", row.get("joints")), np.float64)
-    if joints.shape != (count, 2):
-        raise ValueError(f"person {index}: joints of shape {joints.shape}; expected ({count}, 2)")
+    if joints.shape != (count, 2) or not fit_float32(joints):
+        raise ValueError(f"person {index}: joints of shape {joints.shape}; expected ({count}, 2), finite")
     visible = np.array(row["joints_vis"], np.float32)
     if visible.shape != (count,):
         raise ValueError(f"person {index}: joints_vis of shape {visible.shape}; expected ({count},)")
