@@ -72,7 +72,7 @@ texts_of_values = st.one_of(
 )
 
 
-@holds(many=400, overrides=st.lists(st.tuples(keys, texts_of_values), min_size=1, max_size=3))
+@holds(many=200, overrides=st.lists(st.tuples(keys, texts_of_values), min_size=1, max_size=3))
 def test_overrides(overrides):
     given = [f"{key}={value}" for key, value in overrides]
     try:

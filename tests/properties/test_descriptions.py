@@ -53,7 +53,7 @@ def test_descriptions_come_back(metadata):
     assert read_methods(describe_methods({"one": metadata, "two": metadata})) == {"one": metadata, "two": metadata}
 
 
-@holds(many=400, data=st.data(), model=st.sampled_from(list_models()))
+@holds(many=200, data=st.data(), model=st.sampled_from(list_models()))
 def test_changed_descriptions(data, model):
     sound = json.loads(ExportMetadata(get_config(model), True, False, 1, "fp32", {"torch": "2"}).to_json())
     content = data.draw(mutated(sound))

@@ -115,7 +115,7 @@ def load_detections(
                 skipped["of other categories"].append(index)
             elif row["score"] < threshold:
                 skipped[low].append(index)
-            elif not fit_float32([*row["bbox"], row["score"]]) or min(row["bbox"][2:]) <= 0:
+            elif not fit_float32([*row["bbox"], row["score"]]) or max(row["bbox"][2:]) <= 0:
                 skipped["without area, or with NaN or infinite numbers"].append(index)
             else:
                 items.append(_detected(row, image, input_size, len(coco.skeleton)))
