@@ -158,6 +158,7 @@ def _download() -> tuple[Scenario, Any]:
     from test_download import FILE, NAME, Handler, checkpoint
 
     from tinypose_torch.checkpoints import download as module
+    from tinypose_torch.models.registry import get_config
 
     content = checkpoint()[1]
     server = type("Server", (ThreadingHTTPServer,), {"handle_error": lambda *_: None})(("127.0.0.1", 0), Handler)

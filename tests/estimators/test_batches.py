@@ -13,10 +13,11 @@ import torch
 from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
-from tinypose_torch import ImageError, PoseEstimator
+from tinypose_torch import ImageError, PoseEstimator, pipeline
 from tinypose_torch.cli import main
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.estimators.top_down import people_for_network
+from tinypose_torch.evaluation import topdown
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
@@ -77,14 +78,6 @@ def test_other_errors_of_one_image():
         raise cv2.error("OpenCV says no\nand much more")
     with pytest.raises(ZeroDivisionError), image_errors():
         raise ZeroDivisionError
-
-
-def test_image_too_long_to_warp(photos, capsys):
-    Image.fromarray(np.zeros((8, 32767, 3), np.uint8)).save(photos / "b.png")
-    assert main(["predict", ".", *DEMO, "--crop", "evaluation", "--json", "x.json"]) == 1
-    assert "failed: b.png: a region of 32767x8 pixels cannot be warped" in capsys.readouterr().err
-    assert len(json.loads((photos / "x.json").read_text())) == 2
-    assert main(["predict", "b.png", *DEMO, "--json", "y.json"]) == 0, "the deployment's crops are parts of the image"
 
 
 def test_nan_is_never_written(photos, capsys, monkeypatch):
@@ -223,3 +216,102 @@ def test_people_of_an_export(photos, caplog):
     estimator = PoseEstimator(*NAMES, *WEIGHTS, backend="eager", detection_threshold=0.15)
     assert people_for_network(photos, estimator).shape[1:] == (128, 96, 3)
     assert "d.png is left out" in caplog.text
+
+
+@pytest.fixture
+def annotated(photos):
+    """Annotations of a.png to d.png, d.png being damaged, and of a person in each."""
+    (photos / "d.png").write_bytes((photos / "a.png").read_bytes()[:-300])
+    people = []
+    for identity in range(4):
+        box = [5, 5, 40, 30]
+        keypoints = [value for index in range(17) for value in (10 + index, 8 + index, 2)]
+        facts = {"id": identity, "image_id": identity, "category_id": 1, "bbox": box, "iscrowd": 0, "area": 1200}
+        people.append({**facts, "keypoints": keypoints, "num_keypoints": 17})
+    names = ["nose", *(f"{side}_{part}" for part in PARTS for side in ("left", "right"))]
+    content = {
+        "images": [{"id": i, "file_name": f"{name}.png", "width": 80, "height": 60} for i, name in enumerate("abcd")],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person", "keypoints": names}],
+    }
+    (photos / "people.json").write_text(json.dumps(content))
+    return photos
+
+
+PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+EVALUATIONS = {
+    "top-down": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1])],
+    "flip": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1]), "--flip"],
+    "detector": ["--detector", NAMES[0], "--weights", str(WEIGHTS[0])],
+    "both": ["--pose", NAMES[1], "--weights", str(WEIGHTS[1]), "--with-detector", NAMES[0]],
+}
+EVALUATIONS["both"] += ["--detector-weights", str(WEIGHTS[0]), "--detection-threshold", "0.05"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["top-down", "detector", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("flip", "both"))]
+)
+def test_evaluations_go_on(kind, annotated, capsys):
+    """A damaged image is reported; its people count as missed."""
+    pytest.importorskip("pycocotools")
+    arguments = ["evaluate", *EVALUATIONS[kind], "--annotations", "people.json", "--images", "."]
+    assert main([*arguments, "--json", "x.json", "--predictions", "found.json"]) == 1
+    errors = capsys.readouterr().err
+    assert "failed: d.png: cannot be decoded" in errors
+    assert "1 of 4 images failed; their people count as missed" in errors
+    assert json.loads((annotated / "x.json").read_text())["failed_images"] == ["d.png"]
+    assert {row["image_id"] for row in json.loads((annotated / "found.json").read_text())} == {0, 1, 2}
+    for name in "abc":
+        (annotated / f"{name}.png").write_bytes(b"")
+    assert main(arguments) == 2
+    assert "none of the 4 images can be used; the first, a.png: cannot be decoded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    list(zip(["top-down", "detector"], MEMORY_ERRORS, strict=False)),
+    ids=lambda value: str(value)[:9],
+)
+def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsys):
+    """Where the memory is too small for an image, or for a batch of people, of which one is enough here."""
+    pytest.importorskip("pycocotools")
+    monkeypatch.setattr(topdown, "BATCH_SIZE", 1)
+    run, seen = EagerRunner.run, []
+    monkeypatch.setattr(
+        EagerRunner, "run", lambda self, x: raise_error(error) if seen.append(1) or len(seen) == 1 else run(self, x)
+    )
+    arguments = ["evaluate", *EVALUATIONS[kind], "--annotations", "people.json", "--images", "."]
+    assert main([*arguments, "--json", "x.json"]) == 1
+    assert "failed: a.png: not enough memory for this image" in capsys.readouterr().err
+    assert json.loads((annotated / "x.json").read_text())["failed_images"] == ["a.png", "d.png"]
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
+def test_memory_errors_of_calibration(error, photos, monkeypatch, caplog):
+    """One photo of an export or a benchmark, in the resizing and in the detector."""
+    resize, seen = pipeline.resize_for_detector, []
+
+    def broken(image, entry):
+        seen.append(1)
+        return raise_error(error) if len(seen) == 2 else resize(image, entry)
+
+    monkeypatch.setattr(pipeline, "resize_for_detector", broken)
+    assert len(photos_for_network(str(photos), config_of(create_model(NAMES[0])))) == 2
+    assert "b.png is left out: not enough memory for this image" in caplog.text
+
+
+@pytest.mark.slow
+def test_memory_errors_of_an_overlay(photos):
+    """In the process that draws: the video fails with one line."""
+    write_video(photos / "v.mp4", frames=3)
+    patch = (
+        "import tinypose_torch.estimators.results as r\ndef broken(*_):\n    raise MemoryError\nr.draw_poses = broken\n"
+    )
+    (photos / "sitecustomize.py").write_text(patch)
+    command = [sys.executable, "-m", "tinypose_torch.cli", "predict", "v.mp4", "a.png", *DEMO, "--json", "x.json"]
+    environment = {**os.environ, "PYTHONPATH": f"{photos}{os.pathsep}{ROOT}"}
+    done = subprocess.run([*command, "--output", "out"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "failed: v.mp4: MemoryError" in done.stderr
+    assert "failed: a.png: not enough memory for this image" in done.stderr

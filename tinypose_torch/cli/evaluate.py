@@ -20,6 +20,7 @@ from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import check_threads
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         "annotations": options.annotations,
         "detections": options.detections,
         **found.facts,
+        **({"failed_images": sorted(found.failed)} if found.failed else {}),
     }
     print(
         f"images: {found.num_images}, {'boxes' if entry.task == 'detection' else 'people'} found: {len(found.results)}"
@@ -64,7 +66,11 @@ def run(options: argparse.Namespace) -> int:
     _report(accuracy, facts, options)
     if options.weights and accuracy:
         _print_next(runner, options)
-    return 0
+    for name, reason in found.failed.items():
+        print(f"failed: {escaped(f'{name}: {reason}')}", file=sys.stderr)
+    if found.failed:
+        print(f"{len(found.failed)} of {found.num_images} images failed; their people count as missed", file=sys.stderr)
+    return 1 if found.failed else 0
 
 
 def _print_next(runner: Runner, options: argparse.Namespace) -> None:

@@ -15,14 +15,14 @@ from tqdm import tqdm
 from tinypose_torch.data.coco import CocoFile, read_coco, read_json
 from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.images import check_images
+from tinypose_torch.data.images import FromFile, check_images
 from tinypose_torch.data.mpii import load_mpii_annotations
 from tinypose_torch.data.pose_annotations import PoseAnnotations, load_detections, load_pose_annotations
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
-from tinypose_torch.evaluation.images import ImageFile, select_images
+from tinypose_torch.evaluation.images import ImageFile, OnError, select_images
 from tinypose_torch.evaluation.mpii import mpii_results, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.pipeline import pipeline_results
 from tinypose_torch.evaluation.top_down import predict_people
@@ -43,12 +43,40 @@ class Found:
         num_images: Number of images that were evaluated.
         score: Gives the accuracy by name; ``None`` without annotations.
         facts: What else the figures' file tells.
+        failed: Why images could not be used, by file name; their people count as missed.
     """
 
     results: Results
     num_images: int
     score: Callable[[], dict[str, float]] | None
     facts: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class _Failures:
+    """The images of an evaluation that could not be used.
+
+    Args:
+        folder: Folder of the images.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.reasons: dict[str, str] = {}
+
+    def add(self, name: str, error: Exception) -> None:
+        """Keep why an image failed."""
+        self.reasons[name] = str(error).removeprefix(f"{self.folder / name}: ")
+
+    def check(self, images: Sequence[FromFile]) -> None:
+        """Refuse an evaluation of nothing.
+
+        Raises:
+            DatasetError: All images failed.
+        """
+        if self.reasons and len(self.reasons) == len({image.file_name for image in images}):
+            name, reason = next(iter(self.reasons.items()))
+            raise DatasetError(f"none of the {len(self.reasons)} images can be used; the first, {name}: {reason}")
 
 
 def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Namespace) -> Found:
@@ -61,13 +89,16 @@ def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Name
     items = images.items[: options.limit]
     check_images(items, options.images)
     _print_skipped(images.skipped)
+    failed = _Failures(options.images)
     with tqdm(total=len(items), unit="image", disable=None) as bar:
-        results = list(detect_in_images(runner, items, Path(options.images), images.category_ids, bar.update))
+        folder, ids = Path(options.images), images.category_ids
+        results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add))
+    failed.check(items)
 
     def score() -> dict[str, float]:
         return box_accuracy(truth, results, images.category_ids, [item.image_id for item in items])
 
-    return Found(results, len(items), score if content["annotations"] else None)
+    return Found(results, len(items), score if content["annotations"] else None, failed=failed.reasons)
 
 
 def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.Namespace) -> Found:
@@ -75,9 +106,9 @@ def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.
     coco, truth = _read_keypoints(entry, options)
     images = _select(coco, options)[: options.limit]
 
-    def find(progress: Callable[[int], object]) -> Results:
-        folder = Path(options.images)
-        return list(find_in_images(runner, images, folder, coco.category_id, flip=options.flip, progress=progress))
+    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
+        how: dict[str, Any] = {"flip": options.flip, "progress": progress, "on_error": on_error}
+        return list(find_in_images(runner, images, Path(options.images), coco.category_id, **how))
 
     return _on_whole_images(find, images, coco, truth, options)
 
@@ -87,8 +118,8 @@ def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> 
     coco, truth = _read_keypoints(estimator.pose_config, options)
     images = _select(coco, options)[: options.limit]
 
-    def find(progress: Callable[[int], object]) -> Results:
-        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress))
+    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
+        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress, on_error))
 
     assert estimator.detector_config is not None
     facts = {
@@ -100,7 +131,7 @@ def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> 
 
 
 def _on_whole_images(
-    find: Callable[[Callable[[int], object]], Results],
+    find: Callable[[Callable[[int], object], OnError], Results],
     images: Sequence[ImageFile],
     coco: CocoFile,
     truth: Truth,
@@ -108,13 +139,15 @@ def _on_whole_images(
 ) -> Found:
     sigmas = _sigmas(coco.skeleton, options)
     check_images(images, options.images)
+    failed = _Failures(options.images)
     with tqdm(total=len(images), unit="image", disable=None) as bar:
-        results = find(bar.update)
+        results = find(bar.update, failed.add)
+    failed.check(images)
 
     def score() -> dict[str, float]:
         return keypoint_accuracy(truth, results, sigmas, [image.image_id for image in images])
 
-    return Found(results, len(images), score if coco.annotations else None)
+    return Found(results, len(images), score if coco.annotations else None, failed=failed.reasons)
 
 
 def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -122,12 +155,13 @@ def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Na
     coco, truth = _read_keypoints(entry, options)
     sigmas = _sigmas(coco.skeleton, options)
     people, image_ids = _people(coco, entry, options)
-    results = keypoint_results(_predict(runner, people, options), sigmas, category_id=coco.category_id)
+    failed = _Failures(options.images)
+    results = keypoint_results(_predict(runner, people, options, failed), sigmas, category_id=coco.category_id)
 
     def score() -> dict[str, float]:
         return keypoint_accuracy(truth, results, sigmas, image_ids)
 
-    return Found(results, len(image_ids), score if coco.annotations else None)
+    return Found(results, len(image_ids), score if coco.annotations else None, failed=failed.reasons)
 
 
 def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -139,9 +173,11 @@ def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namesp
         raise DatasetError(
             f"{options.truth} is of {len(truth.head_sizes)} people, {options.annotations} of {len(people)}"
         )
-    predictions = _predict(runner, people, options)
-    images = {record.file_name for record in people.items}
-    return Found(mpii_results(predictions, people), len(images), lambda: pckh_of_predictions(predictions, truth))
+    failed = _Failures(options.images)
+    predictions = _predict(runner, people, options, failed)
+    num_images = len({record.file_name for record in people.items})
+    results = mpii_results(predictions, people)
+    return Found(results, num_images, lambda: pckh_of_predictions(predictions, truth), failed=failed.reasons)
 
 
 def _read_content(options: argparse.Namespace) -> dict[str, Any]:
@@ -210,12 +246,16 @@ def _people(coco: CocoFile, entry: TopDownConfig, options: argparse.Namespace) -
     return dataclasses.replace(people, items=[item for item in people.items if item.image_id in chosen]), image_ids
 
 
-def _predict(runner: Runner, people: PoseAnnotations, options: argparse.Namespace) -> list[KeypointPrediction]:
+def _predict(
+    runner: Runner, people: PoseAnnotations, options: argparse.Namespace, failed: _Failures
+) -> list[KeypointPrediction]:
     check_images(people.items, options.images)
     _print_skipped(people.skipped)
-    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding}
+    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding, "on_error": failed.add}
     with tqdm(total=len(people), unit="person", disable=None) as bar:
-        return list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
+        predictions = list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
+    failed.check(people.items)
+    return predictions
 
 
 def _print_skipped(skipped: dict[str, list[Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile
+from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.skeletons import Skeleton
 
@@ -101,7 +101,7 @@ def _reason_to_skip(annotation: dict[str, Any], coco: CocoFile) -> str | None:
         return "of images that are not in the file"
     if annotation.get("iscrowd"):
         return "iscrowd"
-    if not np.isfinite(annotation["keypoints"]).all():
+    if not fit_float32(annotation["keypoints"]):
         return "with NaN or infinite numbers"
     labelled = sum(visible > 0 for visible in annotation["keypoints"][2::3])
     if annotation.get("num_keypoints", labelled) <= 0:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinypose_torch.data.bottom_up_samples import BottomUpSample
 from tinypose_torch.data.pose_transforms import BasicTransform
-from tinypose_torch.geometry.crops import square_matrix
+from tinypose_torch.geometry.crops import square_matrix, warp
 from tinypose_torch.geometry.skeletons import Skeleton
 
 Array = np.ndarray
@@ -69,8 +69,7 @@ class BottomUpAffine(BottomUpTransform):
 
     def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
         assert matrix is not None
-        size = (self.size, self.size)
-        return cv2.warpAffine(img, matrix, size, flags=cv2.INTER_LINEAR, borderValue=BORDER)
+        return warp(img, matrix, (self.size, self.size), border=BORDER)
 
     def apply_to_sample(
         self, people: BottomUpSample, matrix: Array | None = None, shape: tuple[int, ...] = (), **params: Any
@@ -103,4 +102,4 @@ class BottomUpRandomFlip(BottomUpTransform):
 
 def _reached(source: Array, matrix: Array, size: int) -> Array:
     """Mask of the cells of a square map that are covered by the source by more than half."""
-    return cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_LINEAR) > 127
+    return warp(source, matrix, (size, size)) > 127

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import reprlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+from tinypose_torch.utils.messages import escaped
 
 # For keypoints that COCO has no constant for: the middle of COCO's, as usual for new skeletons.
 DEFAULT_SIGMA = 0.072
+_TOO_LARGE = 1e300
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_SIDE = 2**31 - 1  # pixels
 
 
 @dataclass(frozen=True)
@@ -109,12 +117,11 @@ def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
         DatasetError: One without id, name or size, or an id twice.
     """
     for index, image in enumerate(images):
-        if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
+        if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
-        if not all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height")):
-            raise DatasetError(
-                f"{path}: image {image['id']}: width {image.get('width')!r}, height {image.get('height')!r}"
-            )
+        if not all(type(image.get(side)) is int and 0 < image[side] <= _MAX_SIDE for side in ("width", "height")):
+            width, height = shown(image.get("width")), shown(image.get("height"))
+            raise DatasetError(f"{path}: image {shown(image['id'])}: width {width}, height {height}")
     check_unique(path, "image", [image["id"] for image in images])
     return {image["id"]: image for image in images}
 
@@ -130,7 +137,7 @@ def check_unique(path: Path, kind: str, ids: list[Any]) -> None:
 
 
 def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tuple[int, Skeleton]:
-    if not isinstance(categories, list) or not all(isinstance(c, dict) and "id" in c for c in categories):
+    if not isinstance(categories, list) or not all(isinstance(c, dict) and is_id(c.get("id")) for c in categories):
         raise DatasetError(f"{path}: no list 'categories'; expected a COCO keypoint file")
     with_keypoints = [category for category in categories if category.get("keypoints")]
     if len(with_keypoints) > 1:
@@ -146,24 +153,51 @@ def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tup
         sigmas = [float(sigma) for sigma in category.get("sigmas", [])]
         names = [str(name) for name in category["keypoints"]]
         return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {escaped(str(error))}") from None
 
 
 def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
-    if not isinstance(annotation, dict) or "image_id" not in annotation:
+    if not isinstance(annotation, dict) or not is_id(annotation.get("image_id")):
         raise DatasetError(f"{path}: an annotation without image_id")
-    name = f"{path}: annotation {annotation.get('id')}"
+    name = f"{path}: annotation {shown(annotation.get('id'))}"
     bbox, keypoints = annotation.get("bbox"), annotation.get("keypoints")
     if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-        raise DatasetError(f"{name}: bbox {bbox!r}; expected x, y, width, height")
+        raise DatasetError(f"{name}: bbox {shown(bbox)}; expected x, y, width, height")
     if not isinstance(keypoints, list) or not are_numbers(keypoints):
         raise DatasetError(f"{name}: its keypoints are not a list of numbers")
     if len(keypoints) != 3 * count:
         raise DatasetError(f"{name}: {len(keypoints)} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
+    check_numbers(name, annotation)
     return annotation
 
 
+def check_numbers(name: str, annotation: dict[str, Any]) -> None:
+    """Refuse an area or a number of keypoints that is no number.
+
+    Args:
+        name: Of the annotation, for the message.
+    """
+    for key in ("area", "num_keypoints"):
+        if key in annotation and not are_numbers([annotation[key]]):
+            raise DatasetError(f"{name}: {key} {shown(annotation[key])}; expected a number")
+
+
 def are_numbers(values: list[Any]) -> bool:
-    """Whether all are ints or floats."""
-    return all(type(value) in (int, float) for value in values)
+    """Whether all are ints or floats, and none is an integer that no float holds."""
+    return all(type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE) for value in values)
+
+
+def fit_float32(values: Any) -> bool:
+    """Whether all numbers are finite as float32."""
+    return bool((np.abs(np.asarray(values, np.float64)) <= _MAX_FLOAT32).all())
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of an image, an annotation or a category."""
+    return type(value) in (int, str) or (type(value) is float and math.isfinite(value))
+
+
+def shown(value: Any) -> str:
+    """A value of a file, short and on one line, for a message."""
+    return escaped(reprlib.repr(value))

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import are_numbers, check_unique, index_images, read_json
+from tinypose_torch.data.coco import (
+    are_numbers,
+    check_numbers,
+    check_unique,
+    fit_float32,
+    index_images,
+    is_id,
+    read_json,
+    shown,
+)
 from tinypose_torch.data.detection_sample import DetectionSample
 from tinypose_torch.data.errors import DatasetError
 
@@ -104,7 +113,7 @@ def _classes(
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     try:
         by_name = {str(category["name"]): int(category["id"]) for category in categories}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise DatasetError(f"{path}: a category without id or name") from None
     names = wanted if wanted is not None else tuple(by_name)
     missing = [name for name in names if name not in by_name]
@@ -116,18 +125,19 @@ def _classes(
 
 
 def _reason_to_skip(path: Path, annotation: Any, images: dict[int, Any], index_of: dict[int, int]) -> str | None:
-    if not isinstance(annotation, dict) or "image_id" not in annotation or "category_id" not in annotation:
+    if not isinstance(annotation, dict) or not all(is_id(annotation.get(key)) for key in ("image_id", "category_id")):
         raise DatasetError(f"{path}: an annotation without image_id or category_id")
-    bbox = annotation.get("bbox")
+    name, bbox = f"{path}: annotation {shown(annotation.get('id'))}", annotation.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-        raise DatasetError(f"{path}: annotation {annotation.get('id')}: bbox {bbox!r}; expected x, y, width, height")
+        raise DatasetError(f"{name}: bbox {shown(bbox)}; expected x, y, width, height")
+    check_numbers(name, annotation)
     if annotation["category_id"] not in index_of:
         return "of other classes"
     if annotation["image_id"] not in images:
         return "of images that are not in the file"
     if annotation.get("iscrowd") or annotation.get("ignore"):
         return "crowds or to be ignored"
-    if not np.isfinite(bbox).all():
+    if not fit_float32(bbox) or not fit_float32(np.add(bbox[:2], bbox[2:])):
         return "with NaN or infinite numbers"
     if annotation.get("area", 1.0) <= 0 or min(bbox[2:]) <= _SMALLEST:
         return "without area"

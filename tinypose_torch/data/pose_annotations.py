@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile
+from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, center_and_scale
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.utils.messages import escaped
 
 Array = np.ndarray
 Size = tuple[int, int]
@@ -117,12 +118,15 @@ def load_detections(
                 skipped["of other categories"].append(index)
             elif row["score"] < threshold:
                 skipped[low].append(index)
+            elif not fit_float32([*row["bbox"], row["score"]]) or max(row["bbox"][2:]) <= 0:
+                skipped["without area, or with NaN or infinite numbers"].append(index)
             else:
                 items.append(_detected(row, image, input_size, len(coco.skeleton)))
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not a COCO detection file: {type(error).__name__} {error}") from None
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        reason = escaped(f"{type(error).__name__} {error}")
+        raise DatasetError(f"{path}: not a COCO detection file: {reason}") from None
     if not items and not (allow_empty and skipped.keys() <= {low}):
         raise DatasetError(f"{path}: no usable detections")
     return PoseAnnotations(items, coco.skeleton, dict(skipped))
@@ -142,7 +146,7 @@ def _reason_to_skip(annotation: dict[str, Any], coco: CocoFile) -> str | None:
     if annotation.get("iscrowd"):
         return "iscrowd"
     numbers = [*annotation["bbox"], *annotation["keypoints"], annotation.get("area", 1.0)]
-    if not np.isfinite(numbers).all():
+    if not fit_float32(numbers):
         return "with NaN or infinite numbers"
     image = coco.images[annotation["image_id"]]
     box = clean_box(annotation["bbox"], image["width"], image["height"])

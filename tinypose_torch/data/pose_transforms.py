@@ -17,14 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for news
 from albumentations import BasicTransform, Compose
 
 from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix
+from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix, warp
 
 __all__ = [
     "BasicTransform",
@@ -273,11 +272,10 @@ class TopDownAffine(PoseTransform):
 
     def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
         assert matrix is not None
-        width_height = self.input_size[::-1]
         if self.udp and is_mirrored(img):
             inverse = mirrored_inverse(matrix, img.shape[1])
-            return cv2.warpAffine(img[:, ::-1], inverse, width_height, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        return cv2.warpAffine(np.ascontiguousarray(img), matrix, width_height, flags=cv2.INTER_LINEAR)
+            return warp(img[:, ::-1], inverse, self.input_size, inverse=True)
+        return warp(np.ascontiguousarray(img), matrix, self.input_size)
 
     def apply_to_sample(self, person: PoseSample, matrix: Array | None = None, **params: Any) -> PoseSample:
         assert matrix is not None

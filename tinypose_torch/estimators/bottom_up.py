@@ -22,6 +22,7 @@ from tinypose_torch.video.frames import Frame, map_frames
 
 Array = np.ndarray
 RESIZE_DIVISOR = 64
+MAX_ASPECT = 8  # of the network's input; narrower images get black beside them
 
 
 class BottomUpEstimator:
@@ -137,9 +138,13 @@ def full_size_maps(heatmaps: Array, tags: Array, skeleton: Skeleton) -> tuple[Ar
 
 
 def resized_size(image_size: tuple[int, int], short: int) -> tuple[int, int]:
-    """(height, width) of the network's input: the shorter side ``short``, the longer one up to a multiple of 64."""
+    """(height, width) of the network's input.
+
+    The shorter side is ``short``, the longer one a multiple of 64 of at most ``MAX_ASPECT`` times that.
+    """
     height, width = image_size
     long = -(-max(height, width) * short // min(height, width) // RESIZE_DIVISOR) * RESIZE_DIVISOR
+    long = min(long, MAX_ASPECT * short)
     return (short, long) if height <= width else (long, short)
 
 

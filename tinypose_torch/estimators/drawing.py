@@ -16,6 +16,7 @@ MIDDLE = (70, 220, 90)
 BOX = (235, 235, 235)
 OUTLINE = (20, 20, 20)
 _SUBPIXEL_BITS = 4
+_MAX_COORDINATE = 2.0**26  # pixels; OpenCV counts sub-pixels in 32 bits
 
 
 def draw_poses(
@@ -36,6 +37,7 @@ def draw_poses(
         visible: ``(N, K)``: keypoints that are not visible, and their bones, are left out.
     """
     canvas = np.ascontiguousarray(image).copy()
+    boxes = np.clip(boxes, -_MAX_COORDINATE, _MAX_COORDINATE)
     for box, label in zip(boxes, labels, strict=True):
         _draw_box(canvas, box, label)
     for box, points, shown in zip(boxes, keypoints, visible, strict=True):
@@ -82,5 +84,5 @@ def _link_colour(first: str, second: str) -> tuple[int, int, int]:
 
 def _fixed_point(point: np.ndarray) -> tuple[int, int]:
     """OpenCV's sub-pixel coordinates, kept within what it can draw."""
-    x, y = np.clip(point, -16000, 16000) * (1 << _SUBPIXEL_BITS)
+    x, y = np.clip(point, -_MAX_COORDINATE, _MAX_COORDINATE) * (1 << _SUBPIXEL_BITS)
     return round(float(x)), round(float(y))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.estimators.bottom_up import group_poses
-from tinypose_torch.evaluation.images import ImageFile, read_images
+from tinypose_torch.evaluation.images import ImageFile, OnError, predict_images
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
@@ -46,16 +46,20 @@ def find_in_images(
     *,
     flip: bool,
     progress: Callable[[int], object] | None = None,
+    on_error: OnError | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run a bottom-up network over images; gives COCO records.
 
     Args:
         flip: Average with the mirrored images.
-        progress: Called with 1 after every image.
+        progress, on_error: See `predict_images`.
 
     Raises:
-        DatasetError: An image is missing or cannot be decoded.
+        DatasetError, ImageError: See `predict_images`.
     """
-    for image_id, image in read_images(images, folder, progress):
+
+    def predict(image_id: int, image: Array) -> list[dict[str, Any]]:
         poses, scores = group_poses(runner, image, flip=flip)
-        yield from bottom_up_results(image_id, poses, scores, category_id)
+        return bottom_up_results(image_id, poses, scores, category_id)
+
+    return predict_images(images, folder, predict, progress, on_error)

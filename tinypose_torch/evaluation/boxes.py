@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.detection_annotations import DetectionAnnotation
-from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
+from tinypose_torch.evaluation.images import OnError, predict_images
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.models.config import DetectorConfig, of_task
 from tinypose_torch.runtime import Runner
@@ -79,20 +79,21 @@ def detect_in_images(
     folder: Path,
     category_ids: Sequence[int],
     progress: Callable[[int], object] | None = None,
+    on_error: OnError | None = None,
 ) -> Iterator[Any]:
     """Run a detector, in whatever form, over images; gives COCO records.
 
     Args:
-        progress: Called with 1 after every image.
+        progress, on_error: See `predict_images`.
 
     Raises:
-        DatasetError: An image is missing or cannot be decoded.
+        DatasetError, ImageError: See `predict_images`.
     """
     config = of_task(runner.metadata.config, DetectorConfig)
-    for item in images:
-        image = read_or_fail(item, folder)
+
+    def predict(image_id: int, image: Array) -> list[Any]:
         scores, boxes, *_ = runner(resize_for_detector(image, config))
         found = select_detections(scores[0], boxes[0], config, image.shape[:2])
-        yield from box_results(item.image_id, found.boxes, found.scores, found.class_ids, category_ids)
-        if progress is not None:
-            progress(1)
+        return box_results(image_id, found.boxes, found.scores, found.class_ids, category_ids)
+
+    return predict_images(images, folder, predict, progress, on_error)

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from tinypose_torch.data.coco import CocoFile
+from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.utils.images import ImageError, image_errors
 
 Array = np.ndarray
+OnError = Callable[[str, Exception], object]
+Result = TypeVar("Result")
+
+
+class DatasetImage(Protocol):
+    """An image of a dataset, with or without its annotations."""
+
+    @property
+    def image_id(self) -> int:
+        """Of the annotation file."""
+
+    @property
+    def file_name(self) -> str:
+        """Relative to the images' folder."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +61,50 @@ def select_images(coco: CocoFile, min_people: int = 0, max_people: int | None = 
     return [ImageFile(identity, image["file_name"]) for identity, image in coco.images.items() if selected(identity)]
 
 
-def read_images(
-    images: Sequence[ImageFile], folder: Path, progress: Callable[[int], object] | None = None
-) -> Iterator[tuple[int, Array]]:
-    """Ids and pixels, ``(H, W, 3)`` uint8 RGB, of images; their EXIF rotation is ignored, as annotations do.
+def predict_images(
+    images: Sequence[DatasetImage],
+    folder: Path,
+    function: Callable[[int, Array], Iterable[Result]],
+    progress: Callable[[int], object] | None = None,
+    on_error: OnError | None = None,
+) -> Iterator[Result]:
+    """All results of a function for images, one image at a time.
 
     Args:
+        function: Takes an image's id and its pixels, ``(H, W, 3)`` uint8 RGB. The EXIF rotation is ignored, as
+            annotations do.
         progress: Called with 1 after every image.
+        on_error: See `image_failures`.
+
+    Raises:
+        DatasetError, ImageError: See `image_failures`.
+    """
+    for image in images:
+        results: list[Result] = []
+        with image_failures([image.file_name], on_error):
+            results += function(image.image_id, read_or_fail(image, folder))
+        yield from results
+        if progress is not None:
+            progress(1)
+
+
+@contextmanager
+def image_failures(names: Iterable[str], on_error: OnError | None) -> Iterator[None]:
+    """Reports an image that cannot be read or processed.
+
+    Args:
+        names: File names of the images that the block uses.
+        on_error: Called with each name and the error. Without it the error is raised.
 
     Raises:
         DatasetError: An image is missing or cannot be decoded.
+        ImageError: The memory is too small for an image, or it cannot be processed.
     """
-    for image in images:
-        yield image.image_id, read_or_fail(image, folder)
-        if progress is not None:
-            progress(1)
+    try:
+        with image_errors():
+            yield
+    except (DatasetError, ImageError) as error:
+        if on_error is None:
+            raise
+        for name in names:
+            on_error(name, error)

@@ -100,7 +100,11 @@ def mpii_results(predictions: Sequence[KeypointPrediction], people: PoseAnnotati
     pixels counted from 0, their mean ``score``, and the ``center`` (pixels) and ``scale`` (200 pixels) of the crop.
     """
     rows = []
-    for prediction, record in zip(predictions, people.items, strict=True):
+    found = {prediction.annotation_id: prediction for prediction in predictions}
+    for record in people.items:
+        prediction = found.get(record.annotation_id)
+        if prediction is None:
+            continue
         rows.append(
             {
                 "image": record.file_name,
@@ -115,6 +119,10 @@ def mpii_results(predictions: Sequence[KeypointPrediction], people: PoseAnnotati
 
 
 def pckh_of_predictions(predictions: Sequence[KeypointPrediction], truth: MpiiTruth) -> dict[str, float]:
-    """`pckh` of predictions for annotated people, in any order."""
-    ordered = sorted(predictions, key=lambda prediction: prediction.annotation_id or 0)
-    return pckh(np.stack([prediction.keypoints for prediction in ordered]), truth)
+    """`pckh` of predictions for annotated people, in any order; people without a prediction count as missed."""
+    keypoints = np.full((*truth.visible.shape, 3), np.nan)
+    if max((prediction.annotation_id or 0 for prediction in predictions), default=0) >= len(keypoints):
+        raise ValueError(f"predictions of more people than the {len(keypoints)} of the truth")
+    for prediction in predictions:
+        keypoints[prediction.annotation_id or 0] = prediction.keypoints
+    return pckh(keypoints, truth)

@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinypose_torch.estimators.top_down import PoseEstimator
-from tinypose_torch.evaluation.images import ImageFile, read_images
+from tinypose_torch.evaluation.images import ImageFile, OnError, predict_images
+
+Array = np.ndarray
 
 
 def pipeline_results(
@@ -16,19 +20,23 @@ def pipeline_results(
     folder: Path,
     category_id: int,
     progress: Callable[[int], object] | None = None,
+    on_error: OnError | None = None,
 ) -> Iterator[dict[str, Any]]:
     """People in images as records of COCO's result format.
 
     A person's score is the box's times the mean score of the keypoints above 0.2.
 
     Args:
-        progress: Called with 1 after every image.
+        progress, on_error: See `predict_images`.
 
     Raises:
-        DatasetError: An image is missing or cannot be decoded.
+        DatasetError, ImageError: See `predict_images`.
         ValueError: The detector has no class ``person``.
     """
-    for image_id, image in read_images(images, folder, progress):
-        for record in estimator(image).to_coco_results(image_id, category_id):
-            # With a bbox, pycocotools takes a person's area from it and not from the keypoints.
-            yield {key: record[key] for key in ("image_id", "category_id", "keypoints", "score")}
+
+    def predict(image_id: int, image: Array) -> list[dict[str, Any]]:
+        records = estimator(image).to_coco_results(image_id, category_id)
+        # With a bbox, pycocotools takes a person's area from it and not from the keypoints.
+        return [{key: record[key] for key in ("image_id", "category_id", "keypoints", "score")} for record in records]
+
+    return predict_images(images, folder, predict, progress, on_error)

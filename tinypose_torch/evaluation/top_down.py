@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
-from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
+from tinypose_torch.evaluation.images import OnError, image_failures
+from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops, warp
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
+BATCH_SIZE = 32
 
 
 def cut_out(record: PoseAnnotation, folder: Path, config: TopDownConfig) -> Array:
@@ -27,12 +28,11 @@ def cut_out(record: PoseAnnotation, folder: Path, config: TopDownConfig) -> Arra
         DatasetError: The image is missing or cannot be decoded.
     """
     image = read_or_fail(record, folder)
-    height, width = config.input_size
     person = record.person
     crops = evaluation_crops(
         person.center[None], person.scale[None], image.shape[:2], config.input_size, config.heatmap_size, config.udp
     )
-    return cv2.warpAffine(image, crops.matrices[0], (width, height), flags=cv2.INTER_LINEAR)
+    return warp(image, crops.matrices[0], config.input_size)
 
 
 def to_predictions(
@@ -76,39 +76,59 @@ def predict_people(
     records: Sequence[PoseAnnotation],
     folder: Path,
     flip: bool = False,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: Callable[[int], object] | None = None,
     *,
     shift: bool = True,
     decoding: str | None = None,
+    on_error: OnError | None = None,
 ) -> Iterator[KeypointPrediction]:
     """Run a pose network, in whatever form, over records.
 
     Args:
         flip: Average with the mirrored people.
+        batch_size: People per batch; ``BATCH_SIZE`` unless given.
         progress: Called with the number of people done since the last call.
         shift: Of the flip test, see `average_with_flipped`.
         decoding: ``"dark"`` or ``"plain"``; the network's own by default.
+        on_error: See `image_failures`; people of images that fail are left out.
 
     Raises:
-        DatasetError: An image is missing or cannot be decoded.
+        DatasetError, ImageError: See `image_failures`.
         ValueError: A flip test or another decoding of a file that decodes inside.
     """
     config = of_task(runner.metadata.config, TopDownConfig)
     if runner.metadata.decodes and (flip or decoding not in (None, config.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
         raise ValueError(f"{config.name}: {wish} needs heatmaps; export the file with --heatmaps")
+    batch_size, skeleton = batch_size or BATCH_SIZE, config.skeleton if flip else None
     for start in range(0, len(records), batch_size):
         part = records[start : start + batch_size]
-        crops = np.stack([cut_out(record, folder, config) for record in part])
-        (output,) = runner(crops)
-        if runner.metadata.decodes:
-            coordinates, scores = output[..., :2] / config.heatmap_stride, output[..., 2]
-        else:
-            if flip:
-                (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
-                output = average_with_flipped(output, mirrored, config.skeleton, shift)
-            coordinates, scores = decode_heatmaps(output, decoding or config.decoding)
-        yield from to_predictions(coordinates, scores, part, config)
+        crops: list[tuple[PoseAnnotation, Array]] = []
+        for record in part:
+            with image_failures([record.file_name], on_error):
+                crops.append((record, cut_out(record, folder, config)))
+        predictions: list[KeypointPrediction] = []
+        if crops:
+            usable, images = zip(*crops, strict=True)
+            with image_failures([record.file_name for record in usable], on_error):
+                coordinates, scores = _locate(runner, np.stack(images), skeleton, shift, decoding or config.decoding)
+                predictions = to_predictions(coordinates, scores, usable, config)
+        yield from predictions
         if progress is not None:
             progress(len(part))
+
+
+def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, shift: bool, decoding: str) -> tuple[Array, Array]:
+    """Keypoints ``(N, K, 2)`` of crops, in heatmap cells, and their scores ``(N, K)``.
+
+    Args:
+        flipped: Skeleton for a flip test; ``None`` for no flip test.
+    """
+    (output,) = runner(crops)
+    if runner.metadata.decodes:
+        return output[..., :2] / of_task(runner.metadata.config, TopDownConfig).heatmap_stride, output[..., 2]
+    if flipped is not None:
+        (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
+        output = average_with_flipped(output, mirrored, flipped, shift)
+    return decode_heatmaps(output, decoding)

@@ -17,10 +17,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from tinypose_torch.utils.atomic import is_temporary, replacing
+from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.provenance import SOFTWARE, is_overlay
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 178_956_970  # Pillow's own limit
+_BAND = 1 << 22  # pixels
 _MEMORY_MESSAGES = ("out of memory", "insufficient memory", "not enough memory", "can't allocate", "failed to allocate")
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -71,12 +73,17 @@ def load_image(source: Any) -> np.ndarray:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image; PoseEstimator.stream takes folders")
     if not path.is_file():
+        if path.exists():
+            raise ImageError(f"{path}: not a regular file")
         raise FileNotFoundError(f"no image {str(path)!r}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's own warnings about sizes and odd metadata
             with Image.open(path) as image:
-                return _convert(ImageOps.exif_transpose(_checked_size(image)))
+                if image.format == "EPS":
+                    raise ImageError("EPS is not supported; convert it to PNG")  # Pillow would run Ghostscript
+                ImageOps.exif_transpose(_checked_size(image), in_place=True)
+                return _convert(image)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except UnidentifiedImageError:
@@ -133,7 +140,8 @@ def map_images(folder: str | os.PathLike[str], function: Callable[[np.ndarray], 
             with image_errors():
                 results.append(function(load_image(file)))
         except (ValueError, OSError) as error:
-            _log.warning("%s is left out: %s", file, str(error).removeprefix(f"{file}: "))
+            reason = str(error).removeprefix(f"{file}: ")
+            _log.warning("%s is left out: %s", escaped(file), escaped(reason))
     if not results:
         raise FileNotFoundError(
             f"none of the {len(files)} images in {folder} can be used" if files else f"no images in {folder}"
@@ -177,13 +185,25 @@ def _convert(image: Image.Image) -> np.ndarray:
     _checked_size(image)
     if image.mode.startswith("I") or image.mode == "F":
         return np.repeat(_wide_grey(np.asarray(image))[..., None], 3, axis=2)
-    return _check_array(np.array(image.convert("RGB")))
+    return _check_array(_rgb_array(image))
+
+
+def _rgb_array(image: Image.Image) -> np.ndarray:
+    """``(H, W, 3)`` uint8; converted in bands, because Pillow makes several copies of what it converts."""
+    width, height = image.size
+    array = np.empty((height, width, 3), np.uint8)
+    rows = max(_BAND // max(width, 1), 1)
+    for top in range(0, height, rows):
+        band = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
+        array[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return array
 
 
 def _wide_grey(values: np.ndarray) -> np.ndarray:
     """16-bit grey to its upper 8 bits; wider or float grey by its largest value."""
     if values.dtype.itemsize == 2 or (values.dtype.kind == "i" and values.max(initial=0) < 2**16):
         return (np.clip(values, 0, 2**16 - 1).astype(np.uint32) >> 8).astype(np.uint8)
+    values = np.where(np.isfinite(values), values, 0)
     largest = float(values.max(initial=0))
     return np.clip(values * (255 / largest if largest > 0 else 0), 0, 255).astype(np.uint8)
 

@@ -87,6 +87,8 @@ def _is_marked(path: str | os.PathLike[str], start: bytes) -> bool:
 
 
 def _read_start(path: str | os.PathLike[str]) -> bytes:
+    if not os.path.isfile(path):  # opening a named pipe would wait for a writer
+        return b""
     try:
         with open(path, "rb") as file:
             return file.read(_START)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -19,6 +19,9 @@ from tinypose_torch.video.times import FrameTimes
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 _CAMERA = re.compile(r"webcam(?::(\d+))?")
 _DEFAULT_FPS = 30.0
+_MIN_FPS, _MAX_FPS = 1e-5, 1000.0  # one frame per day, and one per millisecond
+# Without playlists, which name other files and addresses.
+_CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,mxf,h264,hevc,m4v,ivf,nut,gif,dv,rm,mjpeg,wtv"
 _IN_FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof"
 _TIME_BASE = Fraction(1, 90_000)  # seconds; whole ticks at 24, 25, 30 and 30000/1001 frames/s
 _MAX_FRAGMENT = 60  # frames
@@ -45,7 +48,7 @@ class VideoReader:
         source: A file, or ``webcam`` or ``webcam:NUMBER``.
 
     Attributes:
-        fps: Frames per second, the mean of a stream of variable rate; 30 where the stream does not say.
+        fps: Frames per second, the mean of a stream of variable rate; 30 where the stream does not give a usable rate.
         size: (width, height).
         declared_frames: Number of frames that the file declares, or that follows from its duration; ``None`` if unknown.
         frames_read: Number of frames read so far.
@@ -64,18 +67,18 @@ class VideoReader:
             raise FileNotFoundError(f"no video {source!r}")
         if printable(source) != source:
             raise VideoError(f"{source}: OpenCV cannot open names that are not UTF-8; rename the file")
-        self._capture = cv2.VideoCapture(int(camera[1] or 0) if camera else source)
+        self._capture = cv2.VideoCapture(int(camera[1] or 0)) if camera else _open_file(source)
         if not self._capture.isOpened():
             self._capture.release()
             raise VideoError(f"{source}: no such camera" if camera else f"{source}: not a video that can be read")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else _DEFAULT_FPS
+        self.fps = fps if _MIN_FPS <= fps <= _MAX_FPS else _DEFAULT_FPS
         self.size = (
             int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
         )
         declared = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.declared_frames = int(declared) if camera is None and 0 < declared < 1e9 else None
+        self.declared_frames = int(declared) if camera is None and 1 <= declared < 1e9 else None
         self.frames_read = 0
         self.time = 0.0
         self._times = FrameTimes(self.fps)
@@ -147,6 +150,18 @@ class _Sink:
         self._file.close()
         if self._error is not None:
             raise self._error
+
+
+def _open_file(path: str) -> cv2.VideoCapture:
+    """Open a video with FFmpeg; OpenCV's other readers print bytes of damaged files."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # no messages of FFmpeg's on the terminal
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"protocol_whitelist;file|format_whitelist;{_CONTAINERS}")
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 class VideoWriter:

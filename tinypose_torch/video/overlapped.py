@@ -196,6 +196,10 @@ def _serve(pipe: Connection, source: str, output: _Output) -> None:
             _work(pipe, video, output)
     except (VideoError, OSError) as error:
         send_error(pipe, error)
+    except EOFError:
+        pass  # the parent process ended; the overlay is complete up to here
+    except Exception as error:  # for example too little memory to draw; the parent process waits for a message
+        send_error(pipe, VideoError(f"{type(error).__name__}: {error}"))
 
 
 def _work(pipe: Connection, video: VideoReader, output: _Output) -> None:
