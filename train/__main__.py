@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -10,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinypose_torch.utils.atomic import full_disk
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
 try:
     from train.config import Config, load_config, recipe_names
+    from train.devices import check_devices
+    from train.locking import OutputLock
     from train.preflight import LAST, check_inputs, find_checkpoint
 except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
@@ -44,24 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = _parse(arguments)
-    try:
-        config = load_config(options.recipe, options.overrides)
-        check_inputs(config)
-        if options.check:
-            from train.check import check_data
-
-            status = check_data(config)
-            if status == 0:
-                print_next(["python", "-m", "train", *(word for word in arguments if word != "--check")])
-            return status
-        run = _prepare(config)
-    except ImportError as error:
-        return _fail(f"{error}; {install_hint('train')}", 2)
-    except _ERRORS as error:
-        return _fail(error, 2)
-    except KeyboardInterrupt:
-        return _fail("interrupted before training began", 130)
-    return _train(run, arguments)
+    with contextlib.ExitStack() as stack:
+        try:
+            config = load_config(options.recipe, options.overrides)
+            check_inputs(config)
+            check_devices(config)
+            if options.check:
+                return _check(config, arguments)
+            run = _prepare(config, stack.enter_context(OutputLock(Path(config.output))))
+        except ImportError as error:
+            return _fail(f"{error}; {install_hint('train')}", 2)
+        except _ERRORS as error:
+            return _fail(error, 2)
+        except KeyboardInterrupt:
+            return _fail("interrupted before training began", 130)
+        return _train(run, arguments)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,15 +78,25 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)  # --check may stand anywhere
 
 
-def _prepare(config: Config) -> Run:
+def _check(config: Config, arguments: Sequence[str]) -> int:
+    from train.check import check_data
+
+    status = check_data(config)
+    if status == 0:
+        print_next(["python", "-m", "train", *(word for word in arguments if word != "--check")])
+    return status
+
+
+def _prepare(config: Config, lock: OutputLock) -> Run:
     checkpoint = find_checkpoint(config)
     with collection_paused():
         from train.trainer import configure_lightning_logging, prepare
     configure_lightning_logging()
-    return prepare(config, checkpoint)
+    return prepare(config, checkpoint, lock)
 
 
 def _train(run: Run, arguments: Sequence[str]) -> int:
+    from tinypose_torch.checkpoints.errors import CheckpointError
     from train.checkpoints import Interrupted
     from train.report import print_report
 
@@ -99,9 +110,21 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
         return _fail(f"{stopped}; {_continuation(run.config, arguments)}", 128 + stopped.signum)
     except KeyboardInterrupt:
         return _fail(f"interrupted; {_continuation(run.config, arguments)}", 130)
-    except _ERRORS as error:
-        return _fail(error, 1)
+    except CheckpointError as error:  # the checkpoint to continue does not fit; training has not begun
+        return _fail(error, 2)
+    except (*_ERRORS, ImportError, MemoryError) as error:
+        return _fail(_with_remedy(error, run.config), 1)
     return 0
+
+
+def _with_remedy(error: BaseException, config: Config) -> str:
+    """The message of an error during training; of a full disk with what to do."""
+    full = full_disk(error)
+    if full is None:
+        return str(error) or type(error).__name__
+    can_continue = (Path(config.output) / LAST).is_file()
+    how = "continue the run with resume=true" if can_continue else "start the run again"
+    return f"{full.filename or config.output}: {full.strerror}; make space, then {how}"
 
 
 def _continuation(config: Config, arguments: Sequence[str]) -> str:

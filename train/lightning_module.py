@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from tinypose_torch.data.pose_dataset import Sample
 from train.config import Config
 from train.init_model import keep_frozen_still
+from train.preflight import CONFIGURATION_KEY
 from train.schedule import rate_factor
 
 
@@ -28,6 +29,7 @@ class Training(LightningModule):
     Attributes:
         metric: The number of an evaluation that says which one is best.
         accuracy: All numbers of the last evaluation.
+        restoring: Whether a checkpoint is being restored.
     """
 
     metric = "AP"
@@ -40,6 +42,7 @@ class Training(LightningModule):
         self._callable = [torch.compile(network) if config.compile else network]
         self._found: list[Any] = []
         self.accuracy: dict[str, float] = {}
+        self.restoring = False
         if config.channels_last:
             network.to(memory_format=torch.channels_last)
         self.train()
@@ -86,8 +89,16 @@ class Training(LightningModule):
             self.log(name, value, prog_bar=name == "loss")
         return loss
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the configuration, with which a resumed run is compared."""
+        checkpoint[CONFIGURATION_KEY] = self.config.model_dump(mode="json")
+
+    def on_train_start(self) -> None:
+        self.restoring = False
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a run that had reached its end go on when it is resumed with more steps."""
+        self.restoring = True
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def configure_optimizers(self) -> Any:

@@ -29,8 +29,8 @@ from train.config import Config
 from train.detection import DetectionDataset, EvaluationImages
 from train.lightning_module import Job
 from train.pose import EvaluationCrops
+from train.preflight import PREDICTIONS
 
-PREDICTIONS = "predictions.png"
 _IMAGES = 12
 _COLUMNS = 3  # of pairs
 _TILE = 320  # pixels

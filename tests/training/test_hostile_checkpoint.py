@@ -9,6 +9,7 @@ import torch
 
 from tinypose_torch import CheckpointError
 from train.__main__ import main
+from train.config import load_config
 from train.resuming import steps_done
 from train.trainer import LAST, KeepBest
 
@@ -41,7 +42,7 @@ def test_a_hostile_checkpoint_is_refused_in_one_line(arguments, tmp_path, capsys
 def test_damaged_checkpoints(content, tmp_path):
     (tmp_path / LAST).write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot be resumed") as caught:
-        steps_done(tmp_path / LAST)
+        steps_done(tmp_path / LAST, load_config("demo_pose", []))
     assert str(caught.value).isprintable()
 
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT
 
 from train.__main__ import main
-from train.curves import read_log
 from train.lightning_module import Training
+from train.logs import read_log
 from train.pose import PoseTraining
 from train.preflight import LAST
 
