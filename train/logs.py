@@ -54,7 +54,7 @@ class MetricsLog(Logger):
     def __init__(self, output: Path, steps: int) -> None:
         super().__init__()
         self.output, self.path = output, output / METRICS
-        self._pending = [row for row in read_log(output) if row["step"] < steps]
+        self._pending = [{**row, "step": int(row["step"])} for row in read_log(output) if row["step"] < steps]
         self._columns: list[str] = []
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +20,63 @@ _PARTS = {"global_step": int, "state_dict": dict, "optimizer_states": list, "lr_
 _PARTS |= {"callbacks": dict, "pytorch-lightning_version": str}
 
 
-def steps_done(checkpoint: Path, config: Config) -> int:
-    """The optimizer steps of a checkpoint that torch's restricted unpickler can read.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to know of the checkpoint that it continues.
+
+    Attributes:
+        steps: Optimizer steps that the run has done.
+        shapes: Of the network's tensors, by name.
+    """
+
+    path: Path
+    steps: int
+    shapes: dict[str, tuple[int, ...] | None]
+
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse a checkpoint of another network.
+
+        Raises:
+            CheckpointError: Its tensors have other names or shapes.
+        """
+        own = {f"network.{name}": tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        for name in (*own, *self.shapes):
+            if own.get(name) != self.shapes.get(name):
+                there, here = (_describe(shapes.get(name)) for shapes in (self.shapes, own))
+                raise cannot_resume(
+                    self.path, f"it is of another model: {plain(name)} has shape {there} there, and {here} in this run"
+                )
+
+
+def read_checkpoint(path: Path, config: Config) -> Checkpoint:
+    """Check a checkpoint, which torch's restricted unpickler reads.
 
     Raises:
         CheckpointError: It is damaged, asks for more than tensors and plain values, or is not of this run. Nothing of it
             was run.
     """
-    _check_archive(checkpoint)
+    _check_archive(path)
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         what = "it holds more than tensors and plain values, of which nothing was run"
-        raise cannot_resume(checkpoint, what, error) from None
+        raise cannot_resume(path, what, error) from None
     except Exception as error:  # a damaged pickle may raise any
-        raise cannot_resume(checkpoint, "it is damaged", error) from None
+        raise cannot_resume(path, "it is damaged", error) from None
     if not isinstance(content, dict):
-        raise cannot_resume(checkpoint, f"it holds a {type(content).__name__}, and not the state of a run")
+        raise cannot_resume(path, f"it holds a {type(content).__name__}, and not the state of a run")
     lacking = [name for name, kind in _PARTS.items() if not isinstance(content.get(name), kind)]
     if lacking:
         raise cannot_resume(
-            checkpoint,
+            path,
             f"it lacks {', '.join(lacking)}: not the state of a run, or written by another version "
             f"(Lightning {plain(content.get('pytorch-lightning_version', 'unknown'), 20)})",
         )
     changes = describe_changes(content[CONFIGURATION_KEY], config) if CONFIGURATION_KEY in content else ""
     if changes:
-        raise cannot_resume(checkpoint, f"it is of a run with another configuration: {plain(changes, 500)}")
-    return int(content["global_step"])
-
-
-def check_network(checkpoint: Path, network: nn.Module) -> None:
-    """Refuse a checkpoint of another network.
-
-    Raises:
-        CheckpointError: Its tensors have other names or shapes.
-    """
-    own = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    found = {name: getattr(tensor, "shape", None) for name, tensor in content.items()}
-    for name in (*own, *found):
-        if own.get(name) != found.get(name):
-            raise cannot_resume(
-                checkpoint,
-                f"it is of another model: {plain(name)} has shape {_shape(found.get(name))} there, and "
-                f"{_shape(own.get(name))} in this run",
-            )
+        raise cannot_resume(path, f"it is of a run with another configuration: {plain(changes, 500)}")
+    shapes = {str(name): _shape(tensor) for name, tensor in content["state_dict"].items()}
+    return Checkpoint(path, int(content["global_step"]), shapes)
 
 
 def cannot_resume(checkpoint: Path, reason: str, error: Exception | None = None) -> CheckpointError:
@@ -73,7 +85,11 @@ def cannot_resume(checkpoint: Path, reason: str, error: Exception | None = None)
     return CheckpointError(f"{checkpoint}: cannot be resumed: {reason}{cause}; {restart(checkpoint)}")
 
 
-def _shape(shape: Any) -> str:
+def _shape(tensor: Any) -> tuple[int, ...] | None:
+    return tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else None
+
+
+def _describe(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "x".join(map(str, shape)) or "1"
 
 

@@ -39,7 +39,7 @@ from train.logs import EventLog, MetricsLog, quiet_writer
 from train.pose import pose_job
 from train.preflight import LAST, RECEIPT, WEIGHTS, find_checkpoint, write_configuration
 from train.progress import Progress
-from train.resuming import cannot_resume, check_network, steps_done
+from train.resuming import cannot_resume, read_checkpoint
 from train.sampler import BatchSampler, batches_per_epoch, evaluation_loader, training_loader
 
 JOBS = {"pose": pose_job, "bottom-up pose": bottom_up_job, "detection": detection_job}
@@ -151,10 +151,11 @@ def prepare(config: Config, resumed_from: Path | None, lock: OutputLock | None =
     Raises:
         ConfigError, DatasetError, CheckpointError: Something cannot be used.
     """
-    done = steps_done(resumed_from, config) if resumed_from is not None else 0
+    checkpoint = read_checkpoint(resumed_from, config) if resumed_from is not None else None
     job = JOBS[get_config(config.model).task](config)
-    if resumed_from is not None:
-        check_network(resumed_from, job.network)
+    if checkpoint is not None:
+        checkpoint.check_network(job.network)
+    done = checkpoint.steps if checkpoint is not None else 0
     _begin(config, resumed_from, lock)
     world = config.devices * config.nodes
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
