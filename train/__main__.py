@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinypose_torch.utils.atomic import full_disk
+from tinypose_torch.checkpoints.errors import CheckpointError, plain
+from tinypose_torch.utils.atomic import as_full_disk
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
@@ -96,7 +97,6 @@ def _prepare(config: Config, lock: OutputLock) -> Run:
 
 
 def _train(run: Run, arguments: Sequence[str]) -> int:
-    from tinypose_torch.checkpoints.errors import CheckpointError
     from train.checkpoints import Interrupted
     from train.report import print_report
 
@@ -119,12 +119,12 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
 
 def _with_remedy(error: BaseException, config: Config) -> str:
     """The message of an error during training; of a full disk with what to do."""
-    full = full_disk(error)
+    full = as_full_disk(error, Path(config.output))
     if full is None:
         return str(error) or type(error).__name__
     can_continue = (Path(config.output) / LAST).is_file()
     how = "continue the run with resume=true" if can_continue else "start the run again"
-    return f"{full.filename or config.output}: {full.strerror}; make space, then {how}"
+    return f"{full.filename}: {full.strerror}; make space, then {how}"
 
 
 def _continuation(config: Config, arguments: Sequence[str]) -> str:
@@ -142,6 +142,8 @@ def _fail(error: object, status: int) -> int:
     text = str(error)
     if text.startswith("Caught "):  # by a process that loads samples; its last line is the error's own
         text = text.rstrip().splitlines()[-1].partition(": ")[2]
+    if isinstance(error, ValueError) and not text.isprintable():  # names out of a file
+        text = plain(" ".join(text.split()), 2000)
     if status < 128:
         text = f"error: {text}"
     if status < 128 or int(os.environ.get("LOCAL_RANK", 0)) == 0:

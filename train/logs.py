@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from tinypose_torch.utils.atomic import full_disk, naming_if_full, replacing
+from tinypose_torch.utils.atomic import as_full_disk, naming_if_full, replacing
 
 METRICS = "logs/metrics.csv"
 TENSORBOARD = "tensorboard"
@@ -113,6 +114,13 @@ class EventLog(TensorBoardLogger):
         super().__init__(output, TENSORBOARD, "")
         self.folder = output / TENSORBOARD
 
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer, which begins a file when it is made."""
+        with naming_if_full(self.folder):
+            return super().experiment
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with naming_if_full(self.folder):
@@ -140,7 +148,7 @@ def quiet_writer() -> Iterator[None]:
     usual = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
-        if full_disk(arguments.exc_value) is None:
+        if arguments.exc_value is None or as_full_disk(arguments.exc_value, Path(TENSORBOARD)) is None:
             usual(arguments)
 
     threading.excepthook = hook

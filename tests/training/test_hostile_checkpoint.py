@@ -193,6 +193,7 @@ def refused(arguments, run, capsys):
     return line
 
 
+@pytest.mark.slow
 def test_a_run_is_continued_or_loses_nothing(arguments, tmp_path, capsys):
     run = tmp_path / "run"
     assert main([*arguments, "max_steps=1"]) == 0

@@ -52,6 +52,7 @@ def test_a_second_run_ends_at_once(options, holder, arguments, tmp_path, capsys)
     assert sorted((tmp_path / "run").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_check_needs_no_lock(holder, arguments, tmp_path):
     assert main([*arguments, "--check"]) == 0
     assert (tmp_path / "run/samples.png").is_file()

@@ -35,7 +35,7 @@ def load_mpii_annotations(path: str | os.PathLike[str]) -> PoseAnnotations:
         items = [_record(index, row) for index, row in enumerate(rows)]
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(f"{path}: not an MPII annotation file: {type(error).__name__} {error}") from None
     if not items:
         raise DatasetError(f"{path}: nobody to use, the file is empty")
@@ -57,6 +57,8 @@ def _record(index: int, row: dict[str, Any]) -> PoseAnnotation:
         raise ValueError(f"person {index}: joints_vis of shape {visible.shape}; expected ({count},)")
     scales = np.array([scale, scale], np.float32)
     person = PoseSample((joints - 1).astype(np.float32), visible, center.astype(np.float32), scales)
+    if not isinstance(row["image"], str) or not np.isfinite([*center, scale]).all() or scale <= 0:
+        raise ValueError(f"person {index}: image, center or scale is not usable")
     half = scale * PIXEL_STD / EVALUATION_MARGIN / 2
     box = np.array([*(center - half), *(center + half)])
     image_id = row.get("image_id")

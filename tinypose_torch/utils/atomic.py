@@ -18,6 +18,10 @@ _FULL = {
 }
 
 
+class DiskFullError(OSError):
+    """A file cannot be written because the disk is full, its quota is exceeded, or the file is too large."""
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A temporary file beside ``path`` to write to, which takes its place when the block ends well.
@@ -29,7 +33,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             new one. Without, it may leave an empty one; for files of which there are many.
 
     Raises:
-        OSError: A full disk, see `naming_if_full`; or the file cannot be written.
+        DiskFullError: See `naming_if_full`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tmp{path.suffix}")
@@ -61,25 +65,37 @@ def _stem(path: Path) -> str:
 
 @contextmanager
 def naming_if_full(path: Path) -> Iterator[None]:
-    """Name a file that is written inside the block in the error about a full disk.
+    """Name the file that is written inside the block in the error about a full disk.
 
     Raises:
-        OSError: The disk is full, its quota is exceeded, or the file is too large; with the file's name.
+        DiskFullError: The disk is full, its quota is exceeded, or the file is too large.
     """
     try:
         yield
     except Exception as error:
-        full = full_disk(error)
-        if full is None or full.strerror in _FULL.values():  # an inner block has named its file already
+        full = as_full_disk(error, path)
+        if full is None or full is error:
             raise
-        raise OSError(full.errno, _FULL[full.errno or 0], str(path)) from error
+        raise full from None
 
 
-def full_disk(error: BaseException | None) -> OSError | None:
-    """The error about a full disk behind that of a library that writes to a file, such as `torch.save`."""
-    while error is not None and not (isinstance(error, OSError) and error.errno in _FULL):
-        error = error.__cause__ or error.__context__
-    return error
+def as_full_disk(error: BaseException, path: Path) -> DiskFullError | None:
+    """The error about a full disk behind that of a library that writes to a file, such as `torch.save`.
+
+    Args:
+        path: The file, where the error does not name it.
+
+    Returns:
+        ``None`` for other errors.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFullError):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return DiskFullError(cause.errno, _FULL[cause.errno], str(path))
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def write_to_disk(path: Path) -> None:
