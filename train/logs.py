@@ -15,8 +15,8 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from tinypose_torch.utils.atomic import as_full_disk, naming_if_full, replacing
+from train.preflight import METRICS
 
-METRICS = "logs/metrics.csv"
 TENSORBOARD = "tensorboard"
 _SAVE_EVERY = 100  # steps
 Row = dict[str, float]

@@ -16,6 +16,7 @@ WEIGHTS = "weights.safetensors"
 RECEIPT = "receipt.json"
 CONFIGURATION = "config.json"
 CURVES = "curves.png"
+METRICS = "logs/metrics.csv"
 PREDICTIONS = "predictions.png"
 CONFIGURATION_KEY = "configuration"  # in a checkpoint
 _MAX_CHANGES = 5  # in a message

@@ -132,8 +132,7 @@ KEYPOINTS_ONLY = {
     "a keypoint null": (point(1, None), "annotation 0: None in keypoints"),
     "a keypoint huge": (point(0, HUGE), "annotation 0: 1000.* in keypoints"),
     "a keypoint beyond float32": (point(0, 1e300), r"annotation 0: 1e\+300 in keypoints"),
-    "visibility 7": (point(2, 7), "annotation 0: visibility 7 in keypoints; expected 0 .* 1 .* or 2"),
-    "visibility negative": (point(2, -1), "annotation 0: visibility -1"),
+    "visibility negative": (point(2, -1), "annotation 0: visibility -1 in keypoints; expected 0 .* 1 .* or 2"),
     "num_keypoints text": (first(num_keypoints="3"), "annotation 0: num_keypoints '3'; expected a count"),
     "num_keypoints negative": (first(num_keypoints=-1), "annotation 0: num_keypoints -1"),
     "two categories": (
@@ -224,6 +223,7 @@ WAYS = {"by the check": ["--check"], "by the run": []}
 both_ways = pytest.mark.parametrize("way", ["by the check", pytest.param("by the run", marks=pytest.mark.slow)])
 
 
+@both_ways
 @pytest.mark.parametrize(
     ("task", "name", "change", "message"), CASES, ids=lambda value: value if type(value) is str else ""
 )
@@ -303,6 +303,7 @@ USABLE = {
     "area NaN": (first(area=NAN), "utf-8", "1 with NaN or infinite numbers"),
     "area negative": (first(area=-5), "utf-8", "1 without area"),
     "bbox negative": (first(bbox=[5, 5, -9, -9]), "utf-8", "1 without area"),
+    "visibility 7": (point(2, 7), "utf-8", ""),
     "keypoint NaN": (point(0, NAN), "utf-8", "1 with NaN or infinite numbers"),
     "image of another file": (first(image_id=99), "utf-8", "1 of images that are not in the file"),
 }

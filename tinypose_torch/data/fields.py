@@ -9,7 +9,6 @@ from typing import Any
 from tinypose_torch.data.errors import DatasetError
 
 MAX_NUMBER = 1e15  # larger ones lose their digits as floats
-MAX_VISIBILITY = 2
 
 
 def is_id(value: Any) -> bool:
@@ -57,7 +56,7 @@ def _check_keypoints(name: str, annotation: dict[str, Any], finite: bool) -> Non
     if wrong:
         expected = "finite numbers" if finite else "numbers"
         raise DatasetError(f"{name}: {reprlib.repr(wrong[0])} in keypoints; expected {expected} (x, y, v)")
-    wrong = [value for value in points[2::3] if value < 0 or value > MAX_VISIBILITY]
+    wrong = [value for value in points[2::3] if value < 0]  # above 2 is visible, as in PaddleDetection
     if wrong:
         raise DatasetError(
             f"{name}: visibility {wrong[0]} in keypoints; expected 0 (not labelled), 1 (hidden) or 2 (visible)"

@@ -49,6 +49,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 def temporaries_of(path: Path) -> list[Path]:
     """The temporary files of `replacing` for a path that exist, of running processes and of killed ones."""
+    if not path.parent.is_dir():
+        return []
     pattern = re.compile(rf"\.{re.escape(_stem(path))}\.[0-9]+\.tmp{re.escape(path.suffix)}")
     with os.scandir(path.parent) as entries:
         return sorted(
