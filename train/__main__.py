@@ -23,6 +23,9 @@ try:
     from train.preflight import LAST, check_inputs, find_checkpoint
 except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
+except KeyboardInterrupt:
+    print("train: interrupted before training began", file=sys.stderr)
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from train.trainer import Run
@@ -48,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 for an error during training, 2 for one before it; 128 plus the number of the signal that stopped it.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parse(arguments)
     with contextlib.ExitStack() as stack:
         try:
+            options = _parse(arguments)
             config = load_config(options.recipe, options.overrides)
             check_inputs(config)
             check_devices(config)
