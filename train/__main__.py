@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -10,15 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.utils.arguments import ERRORS, ArgumentParser, fail, run_program, say_last
+from tinypose_torch.utils.atomic import OutputError, as_disc_full
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
 try:
     from train.config import Config, load_config, recipe_names
+    from train.devices import check_devices
+    from train.locking import OutputLock
     from train.preflight import CHECK_FILES, LAST, RUN_FILES, check_inputs, check_output, find_checkpoint
 except ImportError as missing:
     raise SystemExit(f"train: error: {missing}; {install_hint('train')}") from None
+except KeyboardInterrupt:
+    print("train: interrupted before training began", file=sys.stderr)
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from train.trainer import Run
@@ -47,24 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = _parse(arguments)
-    try:
-        config = load_config(options.recipe, options.overrides)
-        check_inputs(config)
-        if options.check:
-            check_output(config, CHECK_FILES)
-            from train.check import check_data
-
-            status = check_data(config)
-            if status == 0:
-                print_next(["python", "-m", "train", *(word for word in arguments if word != "--check")])
-            return status
-        run = _prepare(config)
-    except ImportError as error:
-        return fail("train", ImportError(f"{error}; {install_hint('train')}"))
-    except KeyboardInterrupt:
-        return _stop("interrupted before training began", 130)
-    return _train(run, arguments)
+    with contextlib.ExitStack() as stack:
+        try:
+            options = _parse(arguments)
+            config = load_config(options.recipe, options.overrides)
+            check_inputs(config)
+            check_devices(config)
+            if options.check:
+                return _check(config, arguments)
+            run = _prepare(config, stack.enter_context(OutputLock(Path(config.output))))
+        except ImportError as error:
+            return fail("train", ImportError(f"{error}; {install_hint('train')}"))
+        except KeyboardInterrupt:
+            return _stop("interrupted before training began", 130)
+        return _train(run, arguments)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -80,13 +84,23 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)  # --check may stand anywhere
 
 
-def _prepare(config: Config) -> Run:
+def _check(config: Config, arguments: Sequence[str]) -> int:
+    check_output(config, CHECK_FILES)
+    from train.check import check_data
+
+    status = check_data(config)
+    if status == 0:
+        print_next(["python", "-m", "train", *(word for word in arguments if word != "--check")])
+    return status
+
+
+def _prepare(config: Config, lock: OutputLock) -> Run:
     checkpoint = find_checkpoint(config)
     check_output(config, RUN_FILES)
     with collection_paused():
         from train.trainer import configure_lightning_logging, prepare
     configure_lightning_logging()
-    return prepare(config, checkpoint)
+    return prepare(config, checkpoint, lock)
 
 
 def _train(run: Run, arguments: Sequence[str]) -> int:
@@ -105,9 +119,21 @@ def _train(run: Run, arguments: Sequence[str]) -> int:
         return _stop(f"interrupted; {_continuation(run.config, arguments)}", 130)
     except BrokenPipeError:
         raise
+    except CheckpointError as error:  # the checkpoint to continue does not fit; training has not begun
+        return fail("train", error)
     except ERRORS as error:
-        return fail("train", _cause(error), 1)
+        return fail("train", _with_remedy(_cause(error), run.config), 1)
     return 0
+
+
+def _with_remedy(error: BaseException, config: Config) -> BaseException:
+    """The error; one about a full disc with what to do."""
+    full = as_disc_full(error, Path(config.output))
+    if full is None:
+        return error
+    can_continue = (Path(config.output) / LAST).is_file()
+    how = "continue the run with resume=true" if can_continue else "start the run again"
+    return OutputError(f"{full}; make space, then {how}")
 
 
 def _continuation(config: Config, arguments: Sequence[str]) -> str:

@@ -188,8 +188,6 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     options = configured_augmentation(config, skeleton)
     images = load_bottom_up_annotations(train_file)
     check_images(images.items, data.images)
-    network, weights = start_network(config, skeleton=skeleton)
-    entry = of_task(config_of(network), BottomUpConfig)
     truth, category_id, val, evaluation = None, train_file.category_id, [], None
     if data.val is not None:
         val_file = read_coco(data.val, skeleton)
@@ -200,6 +198,9 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
         folder = data.val_images or data.images
         check_images(val, folder)
         evaluation = WholeImages(val, Path(folder))
+    network, weights = start_network(config, skeleton=skeleton)
+    entry = config_of(network)
+    assert isinstance(entry, BottomUpConfig)
     rows = [
         ("model", f"{config.model}, {len(skeleton)} keypoints ({skeleton.name})"),
         (

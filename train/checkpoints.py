@@ -39,8 +39,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints that appear only when they are complete, also when the process is killed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)  # to a path, PyTorch's error would not say that the disc is full
 
 
 class SaveLast(Callback):

@@ -173,7 +173,7 @@ class Config(Section):
         loss_scale, ohkm_topk: See `HeatmapLoss`.
         evaluate_every: Epochs between evaluations; ``checkpoint_every``: steps between checkpoints.
         flip_test: Average with the mirrored image when evaluating.
-        devices, nodes: Processes on every machine, and machines.
+        accelerator, devices, nodes: Where processes run, processes on every machine, and machines.
     """
 
     model: str
@@ -200,7 +200,7 @@ class Config(Section):
     flip_test: bool = False
     compile: bool = False
     channels_last: bool = False
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
     data: Data = Data()

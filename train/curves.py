@@ -1,47 +1,15 @@
-"""The numbers that a run logs, kept when it is resumed, and their curves as a picture."""
+"""The curves of the numbers that a run logs, as a picture."""
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
-
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.provenance import plot_metadata
-from train.preflight import CURVES, LOG
-
-Rows = list[dict[str, float]]
-
-
-def read_log(output: Path) -> Rows:
-    """The rows of a run's log: ``step``, counted from 0, and what was logged in that step."""
-    path = output / LOG
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {name: float(value) for name, value in row.items() if name and value}
-            for row in csv.DictReader(file)
-            if row.get("step")
-        ]
-
-
-def continued_log(output: Path, steps: int) -> CSVLogger:
-    """A logger that keeps what the run logged in its first steps; Lightning's own begins an empty file.
-
-    Args:
-        steps: Optimizer steps that the checkpoint holds. Later rows are left out, since those steps are repeated.
-    """
-    rows = [row for row in read_log(output) if row["step"] < steps]
-    logger = CSVLogger(output, "logs", "")
-    for row in rows:
-        logger.log_metrics({name: value for name, value in row.items() if name != "step"}, int(row["step"]))
-    if rows:
-        logger.save()
-    return logger
+from train.logs import read_log
+from train.preflight import CURVES
 
 
 def draw_curves(output: Path, metric: str) -> Path:

@@ -193,15 +193,15 @@ def detection_job(config: Config) -> Job:
     _check_sizes(config)
     images, class_names = load_detection_annotations(data.train, config.detection.classes)
     check_images(images.items, data.images)
-    network, weights = start_network(config, class_names=class_names)
-    entry = of_task(config_of(network), DetectorConfig)
-    val, truth, evaluation = None, None, None
+    val, truth, val_folder = None, None, data.val_images or data.images
     if data.val is not None:
         truth = read_truth(data.val)  # so that errors occur before the training
         val, _ = load_detection_annotations(data.val, class_names, keep_empty=True)
-        folder = data.val_images or data.images
-        check_images(val.items, folder)
-        evaluation = EvaluationImages(val.items, Path(folder), entry)
+        check_images(val.items, val_folder)
+    network, weights = start_network(config, class_names=class_names)
+    entry = config_of(network)
+    assert isinstance(entry, DetectorConfig)
+    evaluation = EvaluationImages(val.items, Path(val_folder), entry) if val is not None else None
     rows = [
         ("model", f"{config.model}, {len(class_names)} classes ({', '.join(class_names[:5])})"),
         ("training", f"{len(images)} images of {data.train}"),

@@ -17,6 +17,7 @@ from tinypose_torch.data.pose_dataset import Sample
 from tinypose_torch.models.base import Network
 from train.config import Config
 from train.init_model import keep_frozen_still
+from train.preflight import CONFIGURATION_KEY
 from train.schedule import rate_factor
 
 
@@ -29,6 +30,7 @@ class Training(LightningModule):
     Attributes:
         metric: The number of an evaluation that says which one is best.
         accuracy: All numbers of the last evaluation.
+        restoring: Whether a checkpoint is being restored.
     """
 
     metric = "AP"
@@ -42,6 +44,7 @@ class Training(LightningModule):
         self._no_decay = frozenset(network.no_weight_decay())
         self._found: list[Any] = []
         self.accuracy: dict[str, float] = {}
+        self.restoring = False
         if config.channels_last:
             network.to(memory_format=torch.channels_last)
         self.train()
@@ -88,8 +91,16 @@ class Training(LightningModule):
             self.log(name, value, prog_bar=name == "loss")
         return loss
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the configuration, with which a resumed run is compared."""
+        checkpoint[CONFIGURATION_KEY] = self.config.model_dump(mode="json")
+
+    def on_train_start(self) -> None:
+        self.restoring = False
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a run that had reached its end go on when it is resumed with more steps."""
+        self.restoring = True
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def configure_optimizers(self) -> Any:

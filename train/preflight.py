@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.provenance import is_own_output
@@ -13,7 +16,7 @@ LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
 RECEIPT = "receipt.json"
 CONFIGURATION = "config.json"
-LOG = "logs/metrics.csv"
+METRICS = "logs/metrics.csv"
 CURVES = "curves.png"
 PREDICTIONS = "predictions.png"
 SAMPLES = "samples.png"
@@ -22,11 +25,13 @@ RUN_FILES = {
     "weights": WEIGHTS,
     "receipt": RECEIPT,
     "configuration": CONFIGURATION,
-    "log": LOG,
+    "log": METRICS,
     "curves": CURVES,
     "predictions": PREDICTIONS,
 }
 CHECK_FILES = {"samples": SAMPLES}
+CONFIGURATION_KEY = "configuration"  # in a checkpoint
+_MAX_CHANGES = 5  # in a message
 # Keys in which a resumed run may differ from the run that it continues.
 _MAY_CHANGE = frozenset(
     (
@@ -75,7 +80,9 @@ def check_output(config: Config, files: dict[str, str]) -> None:
     output, data = Path(config.output), config.data
     check_output_folder("output", config.output)
     of_run = is_own_output(output / CONFIGURATION)  # the log itself has no mark
-    outputs = {f"the {kind} of the run,": output / name for kind, name in files.items() if name != LOG or not of_run}
+    outputs = {
+        f"the {kind} of the run,": output / name for kind, name in files.items() if name != METRICS or not of_run
+    }
     check_outputs(
         outputs,
         (data.train, data.val, data.detections, data.truth, config.weights, config.distillation.weights),
@@ -99,15 +106,50 @@ def find_checkpoint(config: Config) -> Path | None:
         return None
     if not config.resume:
         raise ConfigError(f"{output} holds a run already; resume=true continues it, output=... starts another one")
-    begun = Config.model_validate_json((output / CONFIGURATION).read_text())
-    changed = [
-        f"{key}={old!r}, now {new!r}"
-        for (key, old), (_, new) in zip(flat_items(begun), flat_items(config), strict=True)
-        if old != new and key not in _MAY_CHANGE
-    ]
-    if changed:
-        raise ConfigError(f"{output} was begun with another configuration: {'; '.join(changed)}")
+    try:
+        content = json.loads((output / CONFIGURATION).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{output / CONFIGURATION}: cannot be read, and says how the run in {LAST} was begun "
+            f"({' '.join(str(error).split())}); {restart(last)}"
+        ) from None
+    changes = describe_changes(content, config)
+    if changes:
+        raise ConfigError(f"{output} was begun with another configuration: {changes}")
     return last
+
+
+def describe_changes(begun: Any, config: Config) -> str:
+    """Keys of a run that differ from the configuration with which it was begun; empty if it may be continued.
+
+    Args:
+        begun: What `write_configuration` wrote.
+    """
+    try:
+        before = dict(flat_items(Config.model_validate(begun)))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        return f"{key}: {problem['msg'].lower()} (written by another version of this program?)"
+    changed = [
+        f"{key}={before[key]!r}, now {value!r}"
+        for key, value in flat_items(config)
+        if before[key] != value and key not in _MAY_CHANGE
+    ]
+    more = f"; {len(changed) - _MAX_CHANGES} more" if len(changed) > _MAX_CHANGES else ""
+    return "; ".join(changed[:_MAX_CHANGES]) + more
+
+
+def restart(checkpoint: Path) -> str:
+    """What to do where a checkpoint cannot be continued: another checkpoint of the folder, its weights, or a new run."""
+    others = [path for path in checkpoint.parent.glob("*.ckpt") if path != checkpoint and path.is_file()]
+    if others:
+        newest = max(others, key=lambda path: path.stat().st_mtime)
+        return f"put {newest} in its place, or start anew with another output=..."
+    weights = checkpoint.with_name(WEIGHTS)
+    if weights.is_file():
+        return f"start anew, from this run's weights with weights={weights}, with resume=false and another output=..."
+    return "start anew with resume=false and another output=..."
 
 
 def write_configuration(config: Config) -> None:

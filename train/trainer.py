@@ -19,7 +19,6 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch.utils.data import DataLoader
@@ -32,14 +31,15 @@ from tinypose_torch.utils.atomic import replacing
 from train.bottom_up import bottom_up_job
 from train.checkpoints import AtomicCheckpoints, Interrupted, SaveLast, restored_signals
 from train.config import Config
-from train.curves import continued_log
 from train.detection import detection_job
 from train.ema import EMA
 from train.lightning_module import Job, Training, describe_rate
+from train.locking import OutputLock
+from train.logs import EventLog, MetricsLog, quiet_writer
 from train.pose import pose_job
-from train.preflight import LAST, RECEIPT, WEIGHTS, write_configuration
+from train.preflight import LAST, RECEIPT, WEIGHTS, find_checkpoint, write_configuration
 from train.progress import Progress
-from train.resuming import steps_done
+from train.resuming import cannot_resume, read_checkpoint
 from train.sampler import BatchSampler, batches_per_epoch, evaluation_loader, training_loader
 
 JOBS = {"pose": pose_job, "bottom-up pose": bottom_up_job, "detection": detection_job}
@@ -101,19 +101,22 @@ class Run:
         """Train; returns the receipt, which lies beside the weights, too.
 
         Raises:
+            CheckpointError: The checkpoint to continue does not fit the run.
             Interrupted: A signal stopped the run; its checkpoint is saved.
             KeyboardInterrupt: The run was stopped at once.
             FloatingPointError: The loss is not finite.
         """
         started = time.monotonic()
         try:
-            with restored_signals():
+            with restored_signals(), quiet_writer():
                 self.trainer.fit(self.training, *self.loaders, ckpt_path=self.resumed_from, weights_only=True)
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             raise KeyboardInterrupt from None
         except Interrupted:
             raise
-        except Exception:
+        except Exception as error:
+            if self.resumed_from is not None and self.training.restoring:
+                raise cannot_resume(self.resumed_from, "its state does not fit this run", error) from error
             if self.trainer.strategy.launcher is not None:  # the other processes would wait for this one
                 self.trainer.strategy.launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
             raise
@@ -138,30 +141,43 @@ class Run:
         return receipt
 
 
-def prepare(config: Config, resumed_from: Path | None) -> Run:
+def prepare(config: Config, resumed_from: Path | None, lock: OutputLock | None = None) -> Run:
     """Read and check everything that a run needs, and say what it will do.
 
     Args:
         resumed_from: The checkpoint to continue; see `find_checkpoint`.
+        lock: Of the output folder; acquired before anything is written there.
 
     Raises:
         ConfigError, DatasetError, CheckpointError: Something cannot be used.
     """
+    checkpoint = read_checkpoint(resumed_from, config) if resumed_from is not None else None
     job = JOBS[get_config(config.model).task](config)
-    if resumed_from is None:
-        rank_zero_only(write_configuration)(config)
+    if checkpoint is not None:
+        checkpoint.check_network(job.network)
+    done = checkpoint.steps if checkpoint is not None else 0
+    _begin(config, resumed_from, lock)
     world = config.devices * config.nodes
     steps_per_epoch = math.ceil(batches_per_epoch(job.count, config.batch_size * world) / config.accumulate)
     total_steps = min(config.max_steps or 10**12, config.epochs * steps_per_epoch)
     training = job.training(steps_per_epoch, total_steps)
     averaging = EMA(config.ema, zero_start=config.ema_zero_start) if config.ema is not None else None
     keep_best = KeepBest(Path(config.output), training.metric, averaging) if job.evaluation is not None else None
-    done = _steps_done(resumed_from)
     own = [callback for callback in (averaging, keep_best) if callback is not None]
     trainer = _trainer(config, own, steps_per_epoch, total_steps, done)
-    _say_what_happens(config, job, steps_per_epoch, total_steps, resumed_from)
+    _say_what_happens(config, job, steps_per_epoch, total_steps, done if resumed_from is not None else None)
     loaders = _loaders(config, job, total_steps, done, trainer.global_rank)
     return Run(config, job, training, trainer, keep_best, resumed_from, loaders)
+
+
+@rank_zero_only
+def _begin(config: Config, resumed_from: Path | None, lock: OutputLock | None) -> None:
+    """Lock the output folder, and write the configuration of a new run."""
+    if lock is not None:
+        lock.acquire()
+    if resumed_from is None:
+        find_checkpoint(config)  # of a run that has begun and ended here in the meantime
+        write_configuration(config)
 
 
 def _loaders(
@@ -182,10 +198,6 @@ def _loaders(
 def write_weights(network: nn.Module, entry: ModelConfig, path: Path) -> None:
     """The network's tensors with its description: `create_model` and every command take the file."""
     save_safetensors(network, path, describe_changes(entry))
-
-
-def _steps_done(checkpoint: Path | None) -> int:
-    return steps_done(checkpoint) if checkpoint is not None else 0
 
 
 def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, total_steps: int, done: int) -> Trainer:
@@ -212,7 +224,7 @@ def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, tota
         check_val_every_n_epoch=None if evaluates else 1,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, total_steps),
-        logger=[continued_log(output, done), TensorBoardLogger(output, "tensorboard", "")],
+        logger=[MetricsLog(output, done), EventLog(output)],
         callbacks=[LearningRateMonitor("step"), *own, progress, save_last],
         plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
@@ -225,7 +237,7 @@ def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, tota
 
 @rank_zero_only
 def _say_what_happens(
-    config: Config, job: Job, steps_per_epoch: int, total_steps: int, resumed_from: Path | None
+    config: Config, job: Job, steps_per_epoch: int, total_steps: int, resumed_after: int | None
 ) -> None:
     world = config.devices * config.nodes
     joint = config.batch_size * config.accumulate * world
@@ -235,8 +247,8 @@ def _say_what_happens(
         ("rate", describe_rate(config, world)),
         ("output", config.output),
     ]
-    if resumed_from:
-        rows.append(("resuming", f"after step {_steps_done(resumed_from)}"))
+    if resumed_after is not None:
+        rows.append(("resuming", f"after step {resumed_after}"))
     for name, value in rows:
         print(f"{name:>11}  {value}", flush=True)
 

@@ -74,8 +74,8 @@ def drop(key):
 
 BAD_FILES = {
     "wrong number of keypoints": (edit(keypoints=[1, 2, 2] * 16), "48 keypoint numbers; 17 keypoints need 51"),
-    "keypoints that are no numbers": (edit(keypoints=["x"] * 51), "not a list of numbers"),
-    "no keypoints at all": (edit(keypoints=None), "not a list of numbers"),
+    "keypoints that are no numbers": (edit(keypoints=["x"] * 51), "'x' in keypoints; expected numbers"),
+    "no keypoints at all": (edit(keypoints=None), "keypoints None; expected a list of numbers"),
     "bbox of three": (edit(bbox=[1, 2, 3]), "expected x, y, width, height"),
     "bbox of text": (edit(bbox="1 2 3 4"), "expected x, y, width, height"),
     "annotation id twice": (repeat_annotation_id, "annotation id .* occurs more than once"),

@@ -1,5 +1,8 @@
-"""The README's first command, but for the export, which tests/export has."""
+"""The README's first command: people are found by both networks, and by their export."""
 
+import re
+
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -7,7 +10,21 @@ from tinypose_torch.export import ExportError
 from train import demo
 
 
+def counts(output, name):
+    """People found, people drawn, keypoints found and keypoints visible by one of the two."""
+    (words,) = re.findall(rf"{name}: (\d+) of (\d+) people and (\d+) of (\d+) visible keypoints found", output)
+    return [int(word) for word in words]
+
+
+def check_accuracy(output, name):
+    found, drawn, right, visible = counts(output, name)
+    assert found >= 0.8 * drawn > 0
+    assert right >= 0.8 * visible > 0
+
+
 def test_finds_rendered_people(tmp_path, monkeypatch, capsys):
+    """Also where ExecuTorch is not installed."""
+
     def no_export(*_):
         raise ExportError("not here")
 
@@ -15,12 +32,50 @@ def test_finds_rendered_people(tmp_path, monkeypatch, capsys):
     assert demo.main(["--output", str(tmp_path), "--seed", "77"]) == 0
     output = capsys.readouterr().out
     assert "no .pte: not here" in output
-    found, drawn, right, visible = (
-        int(word) for word in output.replace("\n", " ").split("PyTorch:")[1].split() if word.isdigit()
-    )
-    assert found >= 0.8 * drawn > 0
-    assert right >= 0.8 * visible > 0
+    check_accuracy(output, "PyTorch")
     assert Image.open(tmp_path / "demo.png").size[0] > 1000
+
+
+@pytest.mark.slow
+def test_exports_and_compares(tmp_path, capsys):
+    """The whole command: the exported networks find the same people and keypoints."""
+    pytest.importorskip("executorch")
+    assert demo.main(["--output", str(tmp_path), "--seed", "77"]) == 0
+    output = capsys.readouterr().out
+    check_accuracy(output, "ExecuTorch")
+    assert counts(output, "ExecuTorch") == counts(output, "PyTorch")
+    assert (tmp_path / "demo.pte").stat().st_size > 1_000_000
+    (apart,) = re.findall(r"the two agree within ([0-9.]+) pixel", output)
+    assert float(apart) < 0.01
+
+
+class Found:
+    """Poses of a picture."""
+
+    def __init__(self, keypoints):
+        self.keypoints = np.array(keypoints, np.float32)
+
+    def __len__(self):
+        return len(self.keypoints)
+
+
+@pytest.mark.parametrize(
+    ("exported", "status", "line"),
+    [
+        ([Found([[1, 2]]), Found([[5, 6.25]])], 0, "the two agree within 0.2500 pixel"),
+        ([Found([[1, 2]]), Found([])], 1, "the two found different people"),
+    ],
+)
+def test_comparison(exported, status, line, tmp_path, monkeypatch, capsys):
+    """An export that finds other people is an error."""
+    results = [[Found([[1, 2]]), Found([[5, 6]])], exported]
+    monkeypatch.setattr(demo, "_draw_scenes", lambda seed: [])
+    monkeypatch.setattr(demo, "_build", lambda *_: None)
+    monkeypatch.setattr(demo, "_estimate", lambda *_: results.pop(0))
+    monkeypatch.setattr(demo, "_contact_sheet", lambda *_: np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(demo, "export_pair", lambda *arguments: arguments[2].write_bytes(b"exported"))
+    assert demo.main(["--output", str(tmp_path)]) == status
+    assert line in capsys.readouterr().out
 
 
 def test_help(capsys):

@@ -1,7 +1,5 @@
-"""Runs that end in the middle: resumed exactly, killed at random moments, and shared between processes."""
+"""Runs that end in the middle: resumed exactly; and shared between processes."""
 
-import itertools
-import json
 import os
 import subprocess
 import sys
@@ -101,50 +99,6 @@ def test_running_into_an_old_run_loses_nothing(arguments, tmp_path, capsys):
     assert main([*arguments, "max_steps=1"]) == 2
     assert "holds a run already; resume=true" in capsys.readouterr().err
     assert (tmp_path / "run" / LAST).read_bytes() == before
-
-
-# Starts the same run again and again, kills it a random time after its next checkpoint, and prints the step reached.
-# A child is forked from a process that has imported everything and computed nothing.
-_KILLED = """
-import os, random, signal, sys, time
-import torch
-import train.check, train.trainer
-from train.__main__ import main
-run, kills, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-def step():
-    return torch.load(run + "/last.ckpt", weights_only=False)["global_step"] if os.path.exists(run + "/last.ckpt") else 0
-generator = random.Random(0)
-for _ in range(kills):
-    reached = step()
-    child = os.fork()
-    if child == 0:
-        os._exit(main([*arguments, "resume=true"] if reached else arguments))
-    while step() <= reached:
-        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the run ended by itself"
-        time.sleep(0.02)
-    time.sleep(generator.uniform(0, 0.5))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    print("\\nreached", step(), flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(arguments, tmp_path):
-    """Ten times kill -9: the checkpoint is always whole, and what is lost is at most the steps since the last one."""
-    run, every = tmp_path / "run", 2
-    arguments = [*arguments, "batch_size=2"]
-    endless = [*arguments, "max_steps=100000", f"checkpoint_every={every}"]
-    command = [sys.executable, "-c", _KILLED, str(run), "10", *endless]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-2000:]
-    reached = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("reached")]
-    assert len(reached) == 10
-    assert all(step % every == 0 for step in reached)
-    assert all(before < after for before, after in itertools.pairwise(reached))
-    assert main([*arguments, f"max_steps={reached[-1] + 1}", "resume=true"]) == 0
-    assert json.loads((run / "receipt.json").read_text())["steps"] == reached[-1] + 1
 
 
 @pytest.mark.slow

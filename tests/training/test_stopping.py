@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT
 
 from train.__main__ import main
-from train.curves import read_log
 from train.lightning_module import Training
+from train.logs import read_log
 from train.pose import PoseTraining
 from train.preflight import LAST
 
@@ -105,13 +105,48 @@ def test_second_signal_stops_at_once(arguments, tmp_path, monkeypatch, capsys):
     assert "train: interrupted; continue from" in capsys.readouterr().err
 
 
-def test_interrupted_before_training(arguments, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("stage", ["_parse", "load_config", "check_inputs", "check_devices", "_prepare"])
+def test_interrupted_before_training(stage, arguments, tmp_path, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("train.__main__.load_config", interrupted)
+    monkeypatch.setattr(f"train.__main__.{stage}", interrupted)
     assert main(arguments) == 130
     assert capsys.readouterr().err == "train: interrupted before training began\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_interrupted_while_importing(arguments):
+    code = "import sys; sys.modules['train.config'] = None; import builtins; usual = builtins.__import__\n"
+    code += "def importing(name, *rest):\n"
+    code += "    if name == 'train.config': raise KeyboardInterrupt\n"
+    code += "    return usual(name, *rest)\n"
+    code += "builtins.__import__ = importing; import train.__main__"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "train: interrupted before training began\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("no such module"),
+        *(
+            pytest.param(error, marks=pytest.mark.slow)
+            for error in (OSError(5, "disk failed"), ValueError("x"), KeyError("x"), MemoryError(), RuntimeError("x"))
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_during_training(error, arguments, monkeypatch, capsys):
+    """One line and status 1; 2 is for errors before training."""
+
+    def training_step(*_):
+        raise error
+
+    monkeypatch.setattr(Training, "training_step", training_step)
+    assert main([*arguments, "max_steps=1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"train: error: {error}" or line == "train: error: MemoryError"
 
 
 @pytest.mark.slow

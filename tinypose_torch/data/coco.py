@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import reprlib
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.fields import MAX_NUMBER, check_fields, is_id
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.messages import escaped
@@ -67,7 +67,7 @@ def read_coco(
     annotations = [
         _check_annotation(path, annotation, len(skeleton))
         for annotation in content["annotations"]
-        if not isinstance(annotation, dict) or annotation.get("category_id", category_id) == category_id
+        if not _is_of_other(annotation, category_id)
     ]
     check_unique(path, "annotation", [annotation["id"] for annotation in annotations if "id" in annotation])
     return CocoFile(path, images, annotations, category_id, skeleton)
@@ -85,7 +85,7 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
     if tuple(names) == COCO17.keypoint_names:
         return COCO17
     if len(set(names)) != len(names):
-        raise ValueError(f"a keypoint is named twice: {', '.join(names)}")
+        raise ValueError(f"a keypoint is named twice: {reprlib.repr(sorted(names))}")
     known = dict(zip(COCO17.keypoint_names, COCO17.sigmas, strict=True))
     if not sigmas:
         sigmas = [known.get(keypoint, DEFAULT_SIGMA) for keypoint in names]
@@ -114,16 +114,23 @@ def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
     """A COCO file's images by id.
 
     Raises:
-        DatasetError: One without id, name or size, or an id twice.
+        DatasetError: One without id, name or size, an id twice, or ids of several types.
     """
     for index, image in enumerate(images):
         if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
-        if not all(type(image.get(side)) is int and 0 < image[side] <= _MAX_SIDE for side in ("width", "height")):
-            width, height = shown(image.get("width")), shown(image.get("height"))
-            raise DatasetError(f"{path}: image {shown(image['id'])}: width {width}, height {height}")
+        if not is_id(image["id"]):
+            raise DatasetError(f"{path}: image {index}: id {reprlib.repr(image['id'])}; expected an id")
+        if not all(type(image.get(side)) is int and 0 < image[side] <= MAX_NUMBER for side in ("width", "height")):
+            width, height = (reprlib.repr(image.get(side)) for side in ("width", "height"))
+            raise DatasetError(
+                f"{path}: image {reprlib.repr(image['id'])}: width {width}, height {height}; expected pixels"
+            )
     check_unique(path, "image", [image["id"] for image in images])
-    return {image["id"]: image for image in images}
+    by_id = {image["id"]: image for image in images}
+    if len({type(identity) for identity in by_id}) > 1:  # they are sorted
+        raise DatasetError(f"{path}: the image ids {reprlib.repr(list(by_id))} are of several types; expected integers")
+    return by_id
 
 
 def check_unique(path: Path, kind: str, ids: list[Any]) -> None:
@@ -138,11 +145,11 @@ def check_unique(path: Path, kind: str, ids: list[Any]) -> None:
 
 def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tuple[int, Skeleton]:
     if not isinstance(categories, list) or not all(isinstance(c, dict) and is_id(c.get("id")) for c in categories):
-        raise DatasetError(f"{path}: no list 'categories'; expected a COCO keypoint file")
+        raise DatasetError(f"{path}: no list 'categories' of objects with an id; expected a COCO keypoint file")
     with_keypoints = [category for category in categories if category.get("keypoints")]
     if len(with_keypoints) > 1:
-        several = ", ".join(str(category.get("name")) for category in with_keypoints)
-        raise DatasetError(f"{path}: several categories have keypoints ({several}); make one file of each")
+        several = reprlib.repr([category.get("name") for category in with_keypoints])
+        raise DatasetError(f"{path}: several categories have keypoints: {several}; make one file of each")
     if not with_keypoints:
         if default is None or not categories:
             raise DatasetError(f"{path}: no category names its keypoints")
@@ -151,53 +158,33 @@ def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tup
     try:
         links = [(int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])]
         sigmas = [float(sigma) for sigma in category.get("sigmas", [])]
-        names = [str(name) for name in category["keypoints"]]
+        names = category["keypoints"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"keypoints {reprlib.repr(names)}; expected a list of names")
+        if not all(0 < sigma <= MAX_NUMBER for sigma in sigmas):
+            raise ValueError(f"sigmas {reprlib.repr(sigmas)}; expected numbers above 0")
         return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas)
     except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {escaped(str(error))}") from None
 
 
+def _is_of_other(annotation: Any, category_id: int) -> bool:
+    """Whether an annotation is of another category, whose fields need no check."""
+    other = annotation.get("category_id", category_id) if isinstance(annotation, dict) else category_id
+    return is_id(other) and other != category_id
+
+
 def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
     if not isinstance(annotation, dict) or not is_id(annotation.get("image_id")):
         raise DatasetError(f"{path}: an annotation without image_id")
-    name = f"{path}: annotation {shown(annotation.get('id'))}"
-    bbox, keypoints = annotation.get("bbox"), annotation.get("keypoints")
-    if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-        raise DatasetError(f"{name}: bbox {shown(bbox)}; expected x, y, width, height")
-    if not isinstance(keypoints, list) or not are_numbers(keypoints):
-        raise DatasetError(f"{name}: its keypoints are not a list of numbers")
-    if len(keypoints) != 3 * count:
-        raise DatasetError(f"{name}: {len(keypoints)} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
-    check_numbers(name, annotation)
+    name = f"{path}: annotation {reprlib.repr(annotation.get('id'))}"
+    check_fields(name, annotation, keypoints=True, finite=False)
+    numbers = len(annotation["keypoints"])
+    if numbers != 3 * count:
+        raise DatasetError(f"{name}: {numbers} keypoint numbers; {count} keypoints need {3 * count} (x, y, v)")
     return annotation
-
-
-def check_numbers(name: str, annotation: dict[str, Any]) -> None:
-    """Refuse an area or a number of keypoints that is no number.
-
-    Args:
-        name: Of the annotation, for the message.
-    """
-    for key in ("area", "num_keypoints"):
-        if key in annotation and not are_numbers([annotation[key]]):
-            raise DatasetError(f"{name}: {key} {shown(annotation[key])}; expected a number")
-
-
-def are_numbers(values: list[Any]) -> bool:
-    """Whether all are ints or floats, and none is an integer that no float holds."""
-    return all(type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE) for value in values)
 
 
 def fit_float32(values: Any) -> bool:
     """Whether all numbers are finite as float32."""
     return bool((np.abs(np.asarray(values, np.float64)) <= _MAX_FLOAT32).all())
-
-
-def is_id(value: Any) -> bool:
-    """Whether a value can be the id of an image, an annotation or a category."""
-    return type(value) in (int, str) or (type(value) is float and math.isfinite(value))
-
-
-def shown(value: Any) -> str:
-    """A value of a file, short and on one line, for a message."""
-    return escaped(reprlib.repr(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import (
-    are_numbers,
-    check_numbers,
-    check_unique,
-    fit_float32,
-    index_images,
-    is_id,
-    read_json,
-    shown,
-)
+from tinypose_torch.data.coco import check_unique, fit_float32, index_images, read_json
 from tinypose_torch.data.detection_sample import DetectionSample
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.fields import check_fields, is_id
 
 _SMALLEST = 1e-5  # pixels
 
@@ -85,11 +78,12 @@ def load_detection_annotations(
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
     images = index_images(path, content["images"])
-    names, category_ids = _classes(path, content["categories"], class_names)
+    annotations = content["annotations"]
+    used = [a["category_id"] for a in annotations if isinstance(a, dict) and is_id(a.get("category_id"))]
+    names, category_ids = _classes(path, content["categories"], class_names, set(used))
     index_of = {category: index for index, category in enumerate(category_ids)}
     found: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
     skipped: dict[str, list[Any]] = defaultdict(list)
-    annotations = content["annotations"]
     check_unique(path, "annotation", [a["id"] for a in annotations if isinstance(a, dict) and "id" in a])
     for annotation in annotations:
         reason = _reason_to_skip(path, annotation, images, index_of)
@@ -109,35 +103,55 @@ def load_detection_annotations(
 
 
 def _classes(
-    path: Path, categories: list[Any], wanted: tuple[str, ...] | None
+    path: Path, categories: list[Any], wanted: tuple[str, ...] | None, used: set[Any]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and ids of the classes.
+
+    Args:
+        used: The annotations' category ids. Of categories with the same name, only one may be used.
+    """
     try:
-        by_name = {str(category["name"]): int(category["id"]) for category in categories}
+        pairs = [(_category_name(category), int(category["id"])) for category in categories]
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DatasetError(f"{path}: a category without id or name") from None
+    check_unique(path, "category", [identity for _, identity in pairs])
+    by_name: dict[str, int] = {}
+    for name, identity in pairs:
+        if name in by_name and {by_name[name], identity} <= used:
+            raise DatasetError(f"{path}: categories {by_name[name]} and {identity} are both named {name!r}; rename one")
+        if name not in by_name or identity in used:
+            by_name[name] = identity
+    if not by_name:
+        raise DatasetError(f"{path}: no categories")
     names = wanted if wanted is not None else tuple(by_name)
     missing = [name for name in names if name not in by_name]
     if missing:
         raise DatasetError(f"{path}: no category {missing[0]!r} among {', '.join(by_name)}")
     if not names:
-        raise DatasetError(f"{path}: no categories")
+        raise DatasetError(f"{path}: no classes are chosen among {', '.join(by_name)}")
     return tuple(names), tuple(by_name[name] for name in names)
+
+
+def _category_name(category: Any) -> str:
+    name = category["name"]
+    if not is_id(name):
+        raise TypeError(f"name {name!r}")
+    return str(name)
 
 
 def _reason_to_skip(path: Path, annotation: Any, images: dict[int, Any], index_of: dict[int, int]) -> str | None:
     if not isinstance(annotation, dict) or not all(is_id(annotation.get(key)) for key in ("image_id", "category_id")):
         raise DatasetError(f"{path}: an annotation without image_id or category_id")
-    name, bbox = f"{path}: annotation {shown(annotation.get('id'))}", annotation.get("bbox")
-    if not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-        raise DatasetError(f"{name}: bbox {shown(bbox)}; expected x, y, width, height")
-    check_numbers(name, annotation)
+    name = f"{path}: annotation {reprlib.repr(annotation.get('id'))}"
+    check_fields(name, annotation, keypoints=False, finite=False)
+    bbox = annotation["bbox"]
     if annotation["category_id"] not in index_of:
         return "of other classes"
     if annotation["image_id"] not in images:
         return "of images that are not in the file"
     if annotation.get("iscrowd") or annotation.get("ignore"):
         return "crowds or to be ignored"
-    if not fit_float32(bbox) or not fit_float32(np.add(bbox[:2], bbox[2:])):
+    if not fit_float32([*bbox, annotation.get("area", 1.0)]) or not fit_float32(np.add(bbox[:2], bbox[2:])):
         return "with NaN or infinite numbers"
     if annotation.get("area", 1.0) <= 0 or min(bbox[2:]) <= _SMALLEST:
         return "without area"

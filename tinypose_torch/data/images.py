@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -119,6 +120,13 @@ def check_images(records: Sequence[FromFile], folder: str | os.PathLike[str]) ->
     folder = Path(folder)
     if not folder.is_dir():
         raise DatasetError(f"no image folder {str(folder)!r}")
-    missing = sorted({name for name in {record.file_name for record in records} if not (folder / name).is_file()})
+    missing = sorted(name for name in {record.file_name for record in records} if not _is_file(folder / name))
     if missing:
-        raise DatasetError(f"{len(missing)} images are not in {folder}, the first is {missing[0]!r}")
+        raise DatasetError(f"{len(missing)} images are not in {folder}, the first is {reprlib.repr(missing[0])}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be read
+        return False

@@ -67,6 +67,8 @@ def _record(index: int, row: dict[str, Any]) -> PoseAnnotation:
         raise ValueError(f"person {index}: joints_vis of shape {visible.shape}; expected ({count},)")
     scales = np.array([scale, scale], np.float32)
     person = PoseSample((joints - 1).astype(np.float32), visible, center.astype(np.float32), scales)
+    if not isinstance(row["image"], str) or not np.isfinite([*center, scale]).all() or scale <= 0:
+        raise ValueError(f"person {index}: image, center or scale is not usable")
     half = scale * PIXEL_STD / EVALUATION_MARGIN / 2
     box = np.array([*(center - half), *(center + half)])
     image_id = row.get("image_id")

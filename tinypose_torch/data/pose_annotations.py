@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.fields import is_number
 from tinypose_torch.data.pose_sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, center_and_scale
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -169,6 +171,9 @@ def _record(annotation: dict[str, Any], image: dict[str, Any], input_size: Size)
 
 
 def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, count: int) -> PoseAnnotation:
+    numbers = [*row["bbox"], row["score"]]
+    if not all(map(is_number, numbers)):
+        raise ValueError(f"bbox and score {reprlib.repr(numbers)}; expected finite numbers")
     x, y, w, h = (float(value) for value in row["bbox"])
     box = np.array([x, y, x + w, y + h])
     blank = np.zeros((count, 2), np.float32)

@@ -12,9 +12,8 @@ from typing import Any
 
 from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.fields import check_fields, is_id, is_number
 from tinypose_torch.utils.hints import install_hint
-
-_MAX_NUMBER = 1e15  # larger numbers lose precision as floats
 
 
 @dataclass(frozen=True)
@@ -86,17 +85,13 @@ def read_truth(
         if not isinstance(content.get(key), list):
             raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
     images = index_images(path, content["images"])
-    if len({type(identity) for identity in images}) > 1:  # COCOeval sorts them
-        raise DatasetError(
-            f"{path}: the image ids {reprlib.repr(list(images))} are of several types; expected integers"
-        )
     derived: Counter[str] = Counter()
     rows = []
     for number, annotation in enumerate(content["annotations"], start=1):
         name = _checked_name(path, number, annotation)
         if keypoint_category is not None and annotation.get("category_id", keypoint_category) != keypoint_category:
             continue
-        _check_fields(name, annotation, keypoint_category is not None)
+        check_fields(name, annotation, keypoints=keypoint_category is not None, finite=True)
         missing = _missing_fields(name, annotation, images, keypoint_category)
         derived.update(missing.keys() if "id" in annotation else [*missing, "id"])
         rows.append({**annotation, **missing})
@@ -109,28 +104,9 @@ def _checked_name(path: Path, number: int, annotation: Any) -> str:
         raise DatasetError(f"{path}: annotation number {number} is {reprlib.repr(annotation)}; expected an object")
     name = f"{path}: annotation " + (reprlib.repr(annotation["id"]) if "id" in annotation else f"number {number}")
     for field, value in (("image_id", annotation.get("image_id")), ("category_id", annotation.get("category_id", 0))):
-        if not isinstance(value, (int, str)):
+        if not is_id(value):
             raise DatasetError(f"{name}: {field} {reprlib.repr(value)}; expected an id")
     return name
-
-
-def _check_fields(name: str, annotation: dict[str, Any], keypoints: bool) -> None:
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise DatasetError(f"{name}: bbox {reprlib.repr(box)}; expected x, y, width, height")
-    if "area" in annotation and not _is_number(annotation["area"]):
-        raise DatasetError(f"{name}: area {reprlib.repr(annotation['area'])}; expected square pixels, or no such field")
-    if annotation.get("iscrowd", 0) not in (0, 1):
-        raise DatasetError(f"{name}: iscrowd {reprlib.repr(annotation['iscrowd'])}; expected 0 or 1")
-    if not keypoints:
-        return
-    points = annotation.get("keypoints")
-    wrong = [value for value in points if not _is_number(value)] if isinstance(points, list) else [points]
-    if wrong:
-        raise DatasetError(f"{name}: {reprlib.repr(wrong[0])} in keypoints; expected finite numbers (x, y, v)")
-    count = annotation.get("num_keypoints", 0)
-    if type(count) is not int or not 0 <= count <= _MAX_NUMBER:
-        raise DatasetError(f"{name}: num_keypoints {reprlib.repr(count)}; expected a count, or no such field")
 
 
 def _missing_fields(
@@ -163,15 +139,10 @@ def _area(name: str, annotation: dict[str, Any], images: Mapping[Any, dict[str, 
     limit = 2 * max(image["width"], image["height"])  # pycocotools allocates memory in proportion to the coordinates
     try:
         for polygon in segmentation if isinstance(segmentation, list) else []:
-            if len(polygon) < 6 or not all(_is_number(value) and abs(value) <= limit for value in polygon):
+            if len(polygon) < 6 or not all(is_number(value) and abs(value) <= limit for value in polygon):
                 raise ValueError(f"polygon {reprlib.repr(polygon)}")
         return float(mask.area(coco.annToRLE(annotation)))
     except Exception as error:  # pycocotools raises bare Exceptions
         raise DatasetError(
             f"{name}: segmentation {reprlib.repr(segmentation)} has no area ({error}); correct it, or add 'area'"
         ) from None
-
-
-def _is_number(value: Any) -> bool:
-    """Whether the value is a finite int or float."""
-    return type(value) in (int, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER

@@ -28,7 +28,13 @@ _FULL = {
 
 
 class OutputError(OSError):
-    """An output that cannot be written, for example because the disc is full. An earlier file stays as it was."""
+    """An output that cannot be written. An earlier file stays as it was.
+
+    Attributes:
+        disc_full: Whether the disc is full, its quota is exceeded, or the file is too large.
+    """
+
+    disc_full = False
 
 
 @contextmanager
@@ -45,9 +51,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written.
     """
-    name = os.fsencode(path.name)
-    stem = path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
-    temporary = path.with_name(f".{stem}.{os.getpid()}.tinypose-tmp{path.suffix}")
+    temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tinypose-tmp{path.suffix}")
     with output_errors(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(os.path.abspath(path.parent))
@@ -73,11 +77,48 @@ def output_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except OutputError:
         raise
-    except OSError as error:
+    except Exception as error:
+        full = as_disc_full(error, path)
+        if full is not None:
+            raise full from error
         own = {os.fspath(file) for file in (path, path.parent, temporary) if file is not None}
-        if not is_disc_full(error) and str(error.filename or "") not in own:
+        if not isinstance(error, OSError) or str(error.filename or "") not in own:
             raise  # about another file
         raise OutputError(f"{path} cannot be written: {reason_of(error)}") from error
+
+
+def as_disc_full(error: BaseException, path: Path) -> OutputError | None:
+    """The error about a full disc behind that of a library that writes to a file, such as `torch.save`.
+
+    Args:
+        path: The file, if the error does not name it.
+
+    Returns:
+        ``None`` for other errors.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OutputError) and cause.disc_full:
+            return cause
+        if isinstance(cause, OSError) and is_disc_full(cause):
+            full = OutputError(f"{path} cannot be written: {reason_of(cause)}")
+            full.disc_full = True
+            return full
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def temporaries_of(path: Path) -> list[Path]:
+    """The temporary files of `replacing` for a path that exist, of running processes and of killed ones."""
+    if not path.parent.is_dir():
+        return []
+    pattern = re.compile(rf"\.{re.escape(_stem(path))}\.[0-9]+\.tinypose-tmp{re.escape(path.suffix)}")
+    with os.scandir(path.parent) as entries:
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        )
 
 
 def is_disc_full(error: Exception) -> bool:
@@ -101,6 +142,11 @@ def write_whole(file: FileIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def _stem(path: Path) -> str:
+    name = os.fsencode(path.name)
+    return path.stem if len(name) < _LONG_NAME else hashlib.sha256(name).hexdigest()
 
 
 def write_to_disk(path: Path) -> None:
