@@ -3,7 +3,7 @@
 import copy
 import json
 
-from .attack import HARMLESS, READABLE
+from .attack import HARMLESS, READABLE, REFUSED
 from .texts import TEXTS
 
 _REMOVED = object()
@@ -101,7 +101,11 @@ def parsers(text: str):
     inside = text[:-1]
     for depth in (100, 1000, 100_000):
         for opening, closing in (("[", "]"), ('{"a":', "}")):
-            yield f"{depth} levels of {opening}", opening * depth + "1" + closing * depth
+            yield (
+                f"{depth} levels of {opening}",
+                opening * depth + "1" + closing * depth,
+                READABLE if depth == 100 else REFUSED,
+            )
             yield f"{depth} levels of {opening} without an end", opening * depth
             yield (
                 f"{depth} levels of {opening} in another field",

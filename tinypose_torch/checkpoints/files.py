@@ -24,9 +24,9 @@ from tinypose_torch.checkpoints.descriptions import (
     parse_description,
 )
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, plain, shown
-from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.limits import (
+    MAX_CONFIG_BYTES,
     MAX_NAME_LENGTH,
     MAX_PROGRAM_BYTES,
     MAX_TENSORS,
@@ -123,10 +123,16 @@ def find_weights(folder: Path, name: str) -> Path:
 
 
 def hash_weights(path: Path) -> str:
-    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive."""
-    if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES:
-        path = find_deployed_files(path)[1]
-    return hashlib.sha256(read_file(path)).hexdigest()
+    """SHA-256, hexadecimal, of a weight file; of a deployed model's tensors if it is not in an archive.
+
+    Raises:
+        CheckpointError: It is no regular file, too large, or incomplete.
+    """
+    try:
+        file = find_deployed_files(path)[1] if path.is_dir() or path.suffix in DEPLOYED_SUFFIXES else path
+        return hashlib.sha256(read_file(file)).hexdigest()
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -238,6 +244,6 @@ def _read_deployed_files(path: Path) -> DeployedFiles:
         read_file(program, MAX_PROGRAM_BYTES),
         read_file(params),
         read_file(info, MAX_PROGRAM_BYTES) if info.is_file() else None,
-        _first_bytes(config, CONFIG_LIMIT + 1) if config.is_file() else None,
+        _first_bytes(config, MAX_CONFIG_BYTES + 1) if config.is_file() else None,
         (params.absolute().parent.name,),
     )

@@ -11,6 +11,8 @@ import difflib
 import fnmatch
 from typing import Any
 
+from tinypose_torch.checkpoints.errors import shown
+from tinypose_torch.checkpoints.limits import MAX_NAME_LENGTH
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
 from tinypose_torch.geometry.nms import (
     GRAPH_NMS,
@@ -278,9 +280,9 @@ def get_config(name: str) -> Entry:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
+    near = difflib.get_close_matches(name[:MAX_NAME_LENGTH], CATALOGUE, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() lists all"
-    raise UnknownModelError(f"unknown model {name!r}; {hint}")
+    raise UnknownModelError(f"unknown model {shown(name)}; {hint}")
 
 
 def get_config(name: str) -> TopDownConfig:
