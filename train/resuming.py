@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from pathlib import Path
 
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError, plain
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 
 # What torch.load raises on damaged files, and on those that ask for more than tensors and plain values.
-_UNREADABLE = (pickle.UnpicklingError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 def steps_done(checkpoint: Path) -> int:
@@ -20,7 +35,12 @@ def steps_done(checkpoint: Path) -> int:
         CheckpointError: It is damaged, or asks for more than tensors and plain values. Nothing of it was run.
     """
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch does not write
+            steps = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        if type(steps) is not int or not 0 <= steps < 1 << 63:
+            raise ValueError(f"global_step {shown(steps)}")
+        return steps
     except _UNREADABLE as error:
         reason = f"{type(error).__name__}: {plain(str(error).strip().partition('. ')[0])}"
         raise CheckpointError(

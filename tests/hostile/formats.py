@@ -2,7 +2,7 @@
 
 import gzip
 
-from . import configs, deployed, safetensors_files, tars, torch_files, weights, zips
+from . import configs, deployed, exported, safetensors_files, tars, torch_files, weights, zips
 from .attack import Format, of_one_file
 
 
@@ -24,5 +24,8 @@ FORMATS = {
     ".tar": _single("x.tar", tars.packed, tars.tars),
     ".tar.gz": _single("x.tar.gz", lambda: gzip.compress(tars.packed(), mtime=0), tars.gzips),
     ".zip": _single("x.zip", lambda: zips.packed(_zipped()), lambda: zips.attacks(_zipped(), "model/model.pdiparams")),
+    ".torchscript": _single("x.torchscript", exported.torchscript, exported.torchscripts),
+    ".onnx": _single("x.onnx", exported.onnx, exported.onnxes, ("onnxruntime",)),
+    ".pte": _single("x.pte", exported.executorch, exported.executorches, ("executorch",)),
     ".json": Format("model.pdiparams", deployed.newer, deployed.newer_attacks),
 }

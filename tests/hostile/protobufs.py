@@ -40,7 +40,7 @@ def encoded(message: Message) -> bytes:
     return bytes(out)
 
 
-def _lying(number: int, value: Any) -> dict[str, bytes]:
+def lies(number: int, value: Any) -> dict[str, bytes]:
     """A field in ways that the encoding does not allow, or that nobody writes."""
     key, content = varint(number << 3 | 2), encoded([(1, value)])[1:]
     return {
@@ -120,7 +120,7 @@ def attacks(message: Message, texts: int = 4):
         }
         others = {**_others(), **(_large() if count % 10 == 0 else {})}
         variants |= {intent: [(number, other)] for intent, other in others.items()}
-        variants |= {intent: [(0, Raw(raw))] for intent, raw in _lying(number, value).items()}
+        variants |= {intent: [(0, Raw(raw))] for intent, raw in lies(number, value).items()}
         if isinstance(value, str) and texts:
             texts -= 1
             variants |= {intent: [(number, text)] for intent, text in TEXTS.items()}

@@ -29,7 +29,11 @@ def saved(value) -> bytes:
 
 @functools.cache
 def members() -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(genuine())) as archive:
+    return members_of(genuine())
+
+
+def members_of(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 

@@ -20,7 +20,7 @@ from tinypose_torch.runtime import load_runner
 from . import tiny
 from .attack import HARMLESS, REFUSED, Attack, Files, Format
 
-LONGEST_MESSAGE = 500  # without the file's path
+LONGEST_MESSAGE = 600  # without the path of the file
 MARKER = "ATTACK_RAN"
 CANARIES = {"cwd/notes.txt": b"canary", "home/.profile": b"canary", "tmp/other": b"canary", "cwd/model/x": b"canary"}
 _FORBIDDEN = (
@@ -41,7 +41,9 @@ _noticed: list[str] = []
 def _audit(event: str, arguments: tuple) -> None:
     if not _watching:
         return
-    writes = event == "open" and (set(str(arguments[1])) & set("wax+") or arguments[2] & (os.O_WRONLY | os.O_RDWR))
+    if event == "open" and arguments[0] == os.devnull:
+        return
+    writes = event == "open" and (set(arguments[1] or "") & set("wax+") or arguments[2] & (os.O_WRONLY | os.O_RDWR))
     if writes or (event.startswith(_FORBIDDEN) and event not in _HARMLESS_EVENTS):
         _noticed.append(f"{event}{arguments!r:.200}")
 
@@ -60,6 +62,13 @@ def watched():
     finally:
         _watching = False
     assert not _noticed, f"did what no reader needs: {_noticed[:3]}"
+
+
+@contextlib.contextmanager
+def bounded(size: int):
+    """The bounds of opening files of so many bytes."""
+    with limited_memory(size + MEMORY), limited_time(), watched():
+        yield
 
 
 class Workplace:
@@ -155,7 +164,7 @@ class Range:
         return message
 
     def _open(self, size: int, outcome: str) -> str:
-        with limited_memory(size + MEMORY), limited_time(), watched():
+        with bounded(size):
             try:
                 runner = open_runner(self.path)
             except (CheckpointError, UnknownModelError, FileNotFoundError) as error:

@@ -85,6 +85,14 @@ def _shapes_of_dicts():
         yield f"a state dict {intent}", dumped(value)
     yield "a state dict as pairs", dumped({name: (name, array) for name, array in state.items()}), HARMLESS
     yield "a state dict in a dict", dumped({"model": state, "epoch": 3}), HARMLESS
+    yield (
+        "six tensors with names of 190 characters",
+        dumped({**state, **{"x" * 189 + str(n): np.ones(1) for n in range(6)}}),
+    )
+    yield (
+        "tensors with long shapes",
+        dumped({name: array.reshape(*array.shape, *[1] * 20) for name, array in state.items()}),
+    )
     for name, array in state.items():
         for intent, shape in {
             "one more": (array.shape[0] + 1, *array.shape[1:]),

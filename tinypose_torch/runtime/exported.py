@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError, plain
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields
 from tinypose_torch.checkpoints.torch_files import open_archive, read_member
@@ -103,7 +103,7 @@ class ExecuTorchRunner(FileRunner):
             except RuntimeError as error:
                 raise CheckpointError(f"{path}: ExecuTorch refuses it: {error}") from None
         if method is None:
-            raise CheckpointError(f"{path}: has no method {name!r}, which it describes")
+            raise CheckpointError(f"{path}: has no method {shown(name)}, which it describes")
         self.metadata = methods[name]
         self._program, self._method = program, method
 
