@@ -1,6 +1,8 @@
 """What an attack is: files with an intent, and how opening them may end."""
 
+import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +13,29 @@ HARMLESS = "harmless"
 READABLE = "readable"
 
 Files = dict[str, bytes | None]
+
+_first: int | None = None
+
+
+def part(make: Callable) -> Callable:
+    """A generator of one kind of attacks; within `only_first` it stops early."""
+
+    @functools.wraps(make)
+    def attacks(*arguments, **options):
+        return itertools.islice(make(*arguments, **options), _first)
+
+    return attacks
+
+
+@contextlib.contextmanager
+def only_first(count: int) -> Iterator[None]:
+    """While open, only so many attacks of each kind are made."""
+    global _first
+    _first = count
+    try:
+        yield
+    finally:
+        _first = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +69,6 @@ class Format:
     attacks: Callable[[], Iterator[Attack]]
     needs: tuple[str, ...] = ()
 
-    def single(self) -> "Format":
-        return self
-
 
 Generator = Callable[[], Iterator[tuple[str, bytes] | tuple[str, bytes, str]]]
 
@@ -67,6 +89,7 @@ def changed(data: bytes, position: int, new: bytes) -> bytes:
     return data[:position] + new + data[position + len(new) :]
 
 
+@part
 def flipped(data: bytes, count: int) -> Iterator[tuple[int, bytes]]:
     """Positions, spread over the data, and the data with one bit of that byte flipped."""
     for number in range(count):

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from . import deployed, jsons, weights
-from .attack import HARMLESS, READABLE, REFUSED, Attack
+from .attack import HARMLESS, READABLE, REFUSED, Attack, part
 from .dangerous import DANGEROUS
 from .texts import TEXTS
 
@@ -34,6 +34,13 @@ def _configs():
     for intent, altered in jsons.documents(_FACTS, long=False):
         yield intent, json.dumps(altered), READABLE
     base = deployed.config().decode()
+    yield from _tags(base)
+    yield from _sizes(base)
+    yield from _yaml(base)
+
+
+@part
+def _tags(base):
     for number, (module, name, arguments) in enumerate(DANGEROUS):
         given = json.dumps([str(argument) for argument in arguments])
         tags = [f"!!python/object/apply:{module}.{name} {given}", f"!!python/object/new:{module}.{name} {given}"]
@@ -45,10 +52,9 @@ def _configs():
         yield f"{module}.{name} in another entry", f"{base}x: {tags[number % 5]}\n"
         yield f"{module}.{name} as everything", tags[(number + 1) % 5]
         yield f"{module}.{name} as the architecture", base.replace("arch: HRNet", f"arch: {tags[(number + 2) % 5]}")
-    yield from _sizes(base)
-    yield from _yaml(base)
 
 
+@part
 def _sizes(base):
     for size in (
         "[32]",
@@ -90,6 +96,7 @@ def _sizes(base):
             yield f"a {key} of {str(side)[:60]}", base.replace("trainsize: [32, 32]", f"{key}: {side}"), READABLE
 
 
+@part
 def _yaml(base):
     merges = "a0: &a0 {x: 1}\n" + "".join(
         f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 20)}]}}\n" for n in range(1, 9)

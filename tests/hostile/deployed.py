@@ -6,7 +6,7 @@ import struct
 import numpy as np
 
 from . import jsons, pickles, protobufs, tiny
-from .attack import HARMLESS, READABLE, Attack, changed, flipped
+from .attack import HARMLESS, READABLE, Attack, changed, flipped, part
 from .values import impossible_values
 from .weights import dumped
 
@@ -133,6 +133,7 @@ def newer_attacks():
         yield Attack(f"a flipped bit of the program at {position}", {JSON: altered}, READABLE)
 
 
+@part
 def _tables():
     rows = {exported: {"structured_name": name} for name, exported in _EXPORTED.items()}
     first = next(iter(rows))
@@ -143,6 +144,7 @@ def _tables():
     yield "no row", {"x": 1}
 
 
+@part
 def params_attacks():
     """Attacks on ``.pdiparams``."""
     arrays, data = tensors(), params()

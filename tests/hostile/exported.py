@@ -18,7 +18,7 @@ from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
 from . import jsons, protobufs, tiny, weights, zips
-from .attack import READABLE, flipped
+from .attack import READABLE, flipped, part
 
 _VERSIONS = {"torch": "2"}
 
@@ -118,6 +118,7 @@ def torchscripts():
     yield "a description of 50 MB, compressed", seal_torchscript(packed)
 
 
+@part
 def _archives():
     """Attacks on the archive that end before torch opens it: the description cannot be read."""
     members = {_extra(): torchscript_members()[_extra()], "x/other": b"x"}
@@ -154,6 +155,7 @@ def executorches():
             yield f"description: {intent}", content, *outcome
 
 
+@part
 def _descriptions(methods: bool = False):
     facts = json.loads(description().to_json())
     if methods:
@@ -161,6 +163,7 @@ def _descriptions(methods: bool = False):
     yield from jsons.attacks(facts, first_of_lists=1)
 
 
+@part
 def _seals(data: bytes, kind: str):
     """Files whose checksum is cut, altered, moved, doubled, or of another file."""
     content, mark = data[:-SEAL_SIZE], data[-SEAL_SIZE:]

@@ -3,7 +3,7 @@
 import copy
 import json
 
-from .attack import HARMLESS, READABLE, REFUSED
+from .attack import HARMLESS, READABLE, REFUSED, part
 from .texts import TEXTS
 
 _REMOVED = object()
@@ -62,6 +62,7 @@ def _replaced(document, path, value):
     return document
 
 
+@part
 def documents(document, *, long: bool = True, texts: bool = True, first_of_lists: int = 2, others=None):
     """Altered documents: intent, and the document.
 
@@ -96,6 +97,7 @@ def attacks(document, *, outcome=READABLE, **options):
     yield from parsers(text)
 
 
+@part
 def parsers(text: str):
     """What is hard to parse, in place of, or inside, a JSON object."""
     inside = text[:-1]

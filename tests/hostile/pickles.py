@@ -5,7 +5,7 @@ import pickletools
 import struct
 from collections.abc import Callable, Iterator
 
-from .attack import HARMLESS
+from .attack import HARMLESS, part
 from .dangerous import DANGEROUS
 from .texts import TEXTS
 
@@ -76,6 +76,7 @@ def attacks(genuine: bytes, ignored: object, *, calls: int = 1) -> Values:
     yield from _whole(genuine)
 
 
+@part
 def _dangerous_calls() -> Values:
     for module, name, arguments in DANGEROUS:
         function, given = name_of(module, name), value(tuple(arguments))
@@ -101,6 +102,7 @@ def _dangerous_calls() -> Values:
             yield f"{module}.{name} {way}", opcodes
 
 
+@part
 def _opcodes() -> Values:
     """Every byte where a value belongs: most opcodes find nothing on the stack, or no argument behind them."""
     known = {ord(op.code): op.name for op in pickletools.opcodes}
@@ -114,6 +116,7 @@ def _opcodes() -> Values:
         yield f"{name} with lines behind it", byte + b"0\nos\nsystem\n"
 
 
+@part
 def _allowed_calls() -> Values:
     """Functions that are known, with arguments that they must not take."""
     lists = b"](K\x01K\x02e"
@@ -146,6 +149,7 @@ def _allowed_calls() -> Values:
         yield f"a submodule of {module}", name_of(f"{module}.x", name) + b")R"
 
 
+@part
 def _lengths() -> Values:
     """Lengths beyond the file, and of what nobody could build."""
     sized = {"X": "<I", "\x8d": "<Q", "B": "<I", "\x8e": "<Q", "T": "<i", "\x8b": "<i", "\x96": "<Q", "\x8a": "<B"}
@@ -176,6 +180,7 @@ def _lengths() -> Values:
         yield f"text of the bytes {raw!r}", b"X" + struct.pack("<I", len(raw)) + raw
 
 
+@part
 def _arrays() -> Values:
     big = 1 << 62
     shapes = [
@@ -279,6 +284,7 @@ def _arrays() -> Values:
     yield "a dtype with a short state", name_of("numpy", "dtype") + value(("f4", 0, 1)) + b"RK\x03\x85b"
 
 
+@part
 def _memory() -> Values:
     """Small files that ask for much: copies, recursion, and memoised values used again and again."""
     for index in (250_000, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1):
@@ -313,6 +319,7 @@ def _memory() -> Values:
     yield "marks without an end", b"(" * 100_000
 
 
+@part
 def _keys() -> Values:
     keys = {
         "None": b"N",
@@ -341,6 +348,7 @@ def _keys() -> Values:
     yield "keys that collide", b"}(" + colliding + b"u"
 
 
+@part
 def _whole(genuine: bytes) -> Values:
     for protocol in range(256):
         outcome = (HARMLESS,) if 2 <= protocol <= 5 else ()
@@ -369,6 +377,7 @@ def _whole(genuine: bytes) -> Values:
         yield f"{intent} instead of a dict", b"\x80\x02" + value(content) + b"."
 
 
+@part
 def with_text_keys(genuine: bytes, make: Callable[[str], bytes]) -> Values:
     """Names that would control a terminal, or fill it, as the names of entries."""
     for intent, text in TEXTS.items():

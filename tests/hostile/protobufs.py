@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from .attack import READABLE
+from .attack import READABLE, part
 from .texts import TEXTS
 
 Message = list[tuple[int, Any]]
@@ -104,6 +104,7 @@ def _at(message: Message, path: tuple[int, ...]) -> tuple[int, Any]:
     return message[last]
 
 
+@part
 def attacks(message: Message, texts: int = 4):
     """Altered messages: intent, bytes, and that they may be read as something else.
 

@@ -13,7 +13,7 @@ from tinypose_torch.checkpoints.safetensors_files import CHECKSUM_KEY, save_with
 from tinypose_torch.models.registry import get_config
 
 from . import jsons, tiny
-from .attack import HARMLESS, READABLE, flipped
+from .attack import HARMLESS, READABLE, flipped, part
 from .texts import TEXTS
 from .values import impossible_values
 
@@ -49,6 +49,7 @@ def safetensors_files():
     yield from _checksums()
 
 
+@part
 def _lengths():
     data, size = packed(parts()[0]), len(packed(parts()[0])) - len(parts()[1]) - 8
     numbers = [
@@ -77,6 +78,7 @@ def _lengths():
     yield "no header", struct.pack("<Q", 2) + b"{}"
 
 
+@part
 def _headers():
     header = parts()[0]
     first = "final_conv.weight"
@@ -137,6 +139,7 @@ def _headers():
     yield "a header that is UTF-16", packed(json.dumps(header).encode("utf-16"))
 
 
+@part
 def _offsets():
     """Tensors over each other, with gaps between them, the wrong way round, and beyond the file."""
     header, tensors = parts()
@@ -169,6 +172,7 @@ def _offsets():
     yield "a gap of 100 bytes", packed(moved, tensors + bytes(100))
 
 
+@part
 def _metadata():
     """What the file says of its model."""
     header = parts()[0]
@@ -206,6 +210,7 @@ def _metadata():
     yield "a description of 5 MB", described(json.dumps({**facts, "x": "y" * 5_000_000}))
 
 
+@part
 def _checksums():
     data = genuine()
     for position, altered in flipped(data, 400):

@@ -7,7 +7,7 @@ import tarfile
 import zlib
 
 from . import deployed
-from .attack import HARMLESS, READABLE, changed
+from .attack import HARMLESS, READABLE, changed, part
 from .texts import TEXTS
 
 FOLDER = "model/"
@@ -86,6 +86,14 @@ def tars():
     """Attacks on ``.tar``."""
     data = packed()
     yield from _fields(data)
+    yield from _kinds(data)
+    yield from _names(data)
+    yield from _extensions(data)
+    yield from _ends(data)
+
+
+@part
+def _kinds(data):
     for kind in range(256):
         byte = bytes([kind])
         yield f"a member of type {byte!r} in front", block(kind=byte) + data, HARMLESS
@@ -93,11 +101,9 @@ def tars():
         place = headers(data)[1]
         altered = summed(changed(data[place : place + 512], 156, byte))
         yield f"the tensors as a member of type {byte!r}", changed(data, place, altered), HARMLESS
-    yield from _names(data)
-    yield from _extensions(data)
-    yield from _ends(data)
 
 
+@part
 def _fields(data):
     places = headers(data)
     for number, place in enumerate(places):
@@ -117,6 +123,7 @@ def _fields(data):
             yield f"checksum of member {number}: {intent}", changed(data, place, altered)
 
 
+@part
 def _names(data):
     files = deployed.legacy()
     for intent, text in TEXTS.items():
@@ -152,6 +159,7 @@ def _without(name):
     return {key: content for key, content in deployed.legacy().items() if key != name}
 
 
+@part
 def _extensions(data):
     """Long names, attributes and sparse files, whose own sizes lie."""
     sizes = {
@@ -210,6 +218,7 @@ def _extensions(data):
     yield "11,000 members", block() * 11_000 + data
 
 
+@part
 def _ends(data):
     for end in range(0, headers(data)[-1], 64):
         yield f"cut after {end} bytes", data[:end]
@@ -226,6 +235,11 @@ def gzips():
     for number, (intent, content, *outcome) in enumerate(tars()):
         if number % 3 == 0:
             yield f"compressed: {intent}", gzip.compress(content, 1, mtime=0), *outcome
+    yield from _compressed()
+
+
+@part
+def _compressed():
     data = packed()
     whole = gzip.compress(data, mtime=0)
     for place in range(10):

@@ -8,7 +8,7 @@ import zipfile
 import torch
 
 from . import pickles, tiny, zips
-from .attack import HARMLESS, READABLE, flipped
+from .attack import HARMLESS, READABLE, flipped, part
 from .values import impossible_values
 
 PICKLE = "archive/data.pkl"
@@ -57,6 +57,7 @@ def torch_files():
         yield f"a flipped bit at {position}", altered, HARMLESS
 
 
+@part
 def _members():
     state = tiny.state_dict()
     yield "a program among the members", zips.packed({**members(), "archive/constants.pkl": b"\x80\x02)."})
@@ -111,6 +112,7 @@ def _older_format(state) -> bytes:
     return buffer.getvalue()
 
 
+@part
 def _tensors():
     """Tensors that reach beyond their storage, or are more than it."""
     huge = [1 << 31, 1 << 40, (1 << 63) - 1, 1 << 64]

@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from .attack import part
 
+
+@part
 def impossible_values(state):
     """A state dict with one impossible tensor each: intent, and the whole state dict."""
     for name, array in state.items():

@@ -8,7 +8,7 @@ import numpy as np
 from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE
 
 from . import pickles, tiny
-from .attack import HARMLESS, flipped
+from .attack import HARMLESS, flipped, part
 from .values import impossible_values
 
 
@@ -34,6 +34,7 @@ def paddle_params():
         yield f"the protocol's byte lost, and a bit at {position}", b"\0" + altered[1:]
 
 
+@part
 def _chunks():
     """Tables of tensors that were cut into pieces."""
     state = tiny.paddle_state()
@@ -62,6 +63,7 @@ def _chunks():
         yield f"a table of pieces {intent}", dumped({**state, CHUNK_TABLE: table})
 
 
+@part
 def _shapes_of_dicts():
     state = tiny.paddle_state()
     shared = dict.fromkeys(map(str, range(20_000)))

@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 
-from .attack import HARMLESS, READABLE, changed
+from .attack import HARMLESS, READABLE, changed, part
 from .texts import TEXTS
 
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
@@ -55,6 +55,7 @@ def _positions(data: bytes, signature: bytes) -> list[int]:
     return found
 
 
+@part
 def _fields(genuine, members, needed):
     names = list(members)
     for kind, signature, fields in (("header", LOCAL, _LOCAL_FIELDS), ("entry", CENTRAL, _CENTRAL_FIELDS)):
@@ -80,6 +81,7 @@ def _fields(genuine, members, needed):
                 )
 
 
+@part
 def _names(members, needed):
     for intent, text in TEXTS.items():
         if "\0" in text or len(text) > 60_000 or "\ud800" <= text[:1] <= "\udfff":
@@ -96,6 +98,7 @@ def _names(members, needed):
         yield f"a member called {prefix}ATTACK_RAN", packed({**members, f"{prefix}ATTACK_RAN": b"x"}), HARMLESS
 
 
+@part
 def _bombs(members, needed):
     for size in (1 << 20, 50_000_000):
         for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
@@ -115,6 +118,7 @@ def _bombs(members, needed):
         )
 
 
+@part
 def _records(genuine, members, needed):
     """Members twice, over each other, and records of ZIP64 that contradict the others."""
     body, directory = genuine[: genuine.find(CENTRAL)], genuine[genuine.find(CENTRAL) : genuine.rfind(END)]
