@@ -148,7 +148,7 @@ def _feed(name, number, read, data, outcome):
 
 def _check_message(where, message):
     assert message.isprintable(), f"{where}: a message that a terminal would obey: {message!r}"
-    assert len(message) < 5000, f"{where}: a message of {len(message)} characters"
+    assert len(message) < 1000, f"{where}: a message of {len(message)} characters"
 
 
 @contextlib.contextmanager

@@ -146,5 +146,5 @@ def parsers(text: str):
     yield "a byte order mark", "\ufeff" + text
     yield "a list around", f"[{text}]"
     yield "nothing", ""
-    for part in range(10, 100, 10):
-        yield f"{part} % of it", text[: len(text) * part // 100]
+    for share in range(10, 100, 10):
+        yield f"{share} % of it", text[: len(text) * share // 100]
