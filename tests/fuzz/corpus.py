@@ -234,7 +234,7 @@ def resolved_with_receipt():
     def of_contents(data, _kept=folder):
         receipt.write_bytes(data)
         try:
-            return resolve_model(POSE, weights)
+            return resolve_model(None, weights)
         except UnknownModelError as error:
             raise CheckpointError(str(error)) from None
 
@@ -247,40 +247,14 @@ def method_or_methods(data):
 
 
 # Name: what reads the contents of a file, genuine contents, and pieces that mean something in it.
+# fmt: off
 PICKLE = (
-    b"(",
-    b")",
-    b"]",
-    b"}",
-    b"t",
-    b"R",
-    b"b",
-    b"u",
-    b"e",
-    b"\x85",
-    b"\x86",
-    b"h\x00",
-    b"h\x01",
-    b"q\x00",
-    b"\x94",
-    b"N",
+    b"(", b")", b"]", b"}", b"t", b"R", b"b", b"u", b"e", b"\x85", b"\x86", b"h\x00", b"h\x01", b"q\x00", b"\x94", b"N",
 )
 JSON = (
-    b"NaN",
-    b"1e999",
-    b"-1",
-    b"[",
-    b"]",
-    b"{}",
-    b"null",
-    b'"',
-    b"1" * 30,
-    b'"%":',
-    b"true",
-    b"\\ud800",
-    b"\\u001b",
-    b"," * 3,
+    b"NaN", b"1e999", b"-1", b"[", b"]", b"{}", b"null", b'"', b"1" * 30, b'"%":', b"true", b"\\ud800", b"\\u001b", b"," * 3,
 )
+# fmt: on
 READERS = {
     "pdparams": (read_paddle_params, pickles, PICKLE),
     "torch": (read_torch_file, torch_files, PICKLE),

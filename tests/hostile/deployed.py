@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from . import jsons, pickles, protobufs, tiny
+from . import jsons, pickle_parts, pickles, protobufs, tiny
 from .attack import HARMLESS, READABLE, Attack, changed, flipped, part
 from .values import impossible_values
 from .weights import dumped
@@ -113,7 +113,7 @@ def legacy_attacks():
     for intent, content, *outcome in pickles.attacks(info(), "ignored", calls=20):
         # an empty table is none
         yield Attack(f"table of names: {intent}", {INFO: content}, *([HARMLESS] if "empty dict" in intent else outcome))
-    for intent, content, *outcome in pickles.with_text_keys(info(), lambda _: pickles.value({"structured_name": "x"})):
+    for intent, content in pickles.with_text_keys(info(), lambda _: pickle_parts.value({"structured_name": "x"})):
         yield Attack(f"table of names: {intent}", {INFO: content}, HARMLESS)
     for intent, content in _tables():
         yield Attack(f"table of names: {intent}", {INFO: dumped(content)}, READABLE)

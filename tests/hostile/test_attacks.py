@@ -25,7 +25,7 @@ from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.metadata import ExportMetadata
 from train.resuming import steps_done
 
-from . import jsons, pickles, resumed, tiny, torch_files, values, weights
+from . import jsons, pickle_parts, resumed, tiny, torch_files, values, weights
 from .attack import HARMLESS, REFUSED, Attack, only_first
 from .dangerous import DANGEROUS
 from .formats import FORMATS
@@ -98,7 +98,7 @@ def feed_commands(name, workplace, capsys, count):
     cv2.imwrite(str(photo), gradient_image(64, 64))
     (workplace.folder / "cwd/notes.json").write_text("{}")
     attacks = [attack for attack in FORMATS[name].attacks() if attack.outcome == REFUSED]
-    for number, attack in enumerate(attacks[:: len(attacks) // count][:count]):
+    for number, attack in enumerate(attacks[:: max(1, len(attacks) // count)][:count]):
         workplace.put({**opened.files, **attack.files})
         before = workplace.snapshot()
         command, status, error = run_command(number, opened.path, photo, capsys)
@@ -140,7 +140,13 @@ def test_the_attacks_work(workplace):
     marker = workplace.folder / "cwd" / MARKER
     for module, name in (("os", "system"), ("builtins", "eval"), ("io", "open"), ("pathlib", "Path.touch")):
         arguments = next(given for at, called, given in DANGEROUS if (at, called) == (module, name))
-        call = pickles.value(module) + pickles.value(name) + b"\x93" + pickles.value(tuple(arguments)) + b"R"
+        call = (
+            pickle_parts.value(module)
+            + pickle_parts.value(name)
+            + b"\x93"
+            + pickle_parts.value(tuple(arguments))
+            + b"R"
+        )
         pickle.loads(b"\x80\x04" + call + b".")
         assert marker.exists(), (module, name)
         marker.unlink()

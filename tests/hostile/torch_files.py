@@ -7,7 +7,7 @@ import zipfile
 
 import torch
 
-from . import pickles, tiny, zips
+from . import pickle_parts, pickles, tiny, zips
 from .attack import HARMLESS, READABLE, flipped, part
 from .values import impossible_values
 
@@ -47,7 +47,7 @@ def torch_files():
     for intent, content, *outcome in pickles.attacks(data, EPOCH, calls=4):
         yield intent, with_pickle(content), *outcome
     for intent, content, *outcome in _tensors():
-        yield intent, with_pickle(pickles.extended(data, EPOCH, content)), *outcome
+        yield intent, with_pickle(pickle_parts.extended(data, EPOCH, content)), *outcome
     for intent, state in impossible_values({name: tensor.numpy() for name, tensor in tiny.state_dict().items()}):
         if "num_batches" not in intent:
             yield intent, saved({"state_dict": {name: torch.from_numpy(array) for name, array in state.items()}})
@@ -116,12 +116,19 @@ def _older_format(state) -> bytes:
 def _tensors():
     """Tensors that reach beyond their storage, or are more than it."""
     huge = [1 << 31, 1 << 40, (1 << 63) - 1, 1 << 64]
-    rebuild = pickles.name_of("torch._utils", "_rebuild_tensor_v2")
+    rebuild = pickle_parts.name_of("torch._utils", "_rebuild_tensor_v2")
 
     def tensor(offset=0, size=(2,), stride=(1,), key="0", kind="FloatStorage", identity=None, arguments=None):
-        storage = pickles.name_of("torch", kind) if kind else b"N"
-        given = b"(" + pickles.value("storage") + storage + pickles.value(key) + pickles.value("cpu") + b"K\x02t"
-        values = b"".join(map(pickles.value, (offset, size, stride)))
+        storage = pickle_parts.name_of("torch", kind) if kind else b"N"
+        given = (
+            b"("
+            + pickle_parts.value("storage")
+            + storage
+            + pickle_parts.value(key)
+            + pickle_parts.value("cpu")
+            + b"K\x02t"
+        )
+        values = b"".join(map(pickle_parts.value, (offset, size, stride)))
         return rebuild + (arguments or b"(" + (identity or given) + b"Q" + values + b"\x89Nt") + b"R"
 
     for number in (*huge, -1, 1000, None, 1.0, "0", True, (0,), []):
@@ -158,12 +165,12 @@ def _tensors():
         for intent, given in {
             "nothing": b")",
             "a number": b"K\x01\x85",
-            "text": pickles.value(("x",)),
+            "text": pickle_parts.value(("x",)),
             "three": b"NNN\x87",
         }.items():
-            yield f"{function} of {intent}", pickles.name_of("torch._utils", function) + given + b"R"
+            yield f"{function} of {intent}", pickle_parts.name_of("torch._utils", function) + given + b"R"
     for kind in ("FloatStorage", "HalfStorage", "ByteStorage"):
-        yield f"a call of {kind}", pickles.name_of("torch", kind) + b"\x8a\x06" + b"\xff" * 5 + b"\x7f\x85R"
+        yield f"a call of {kind}", pickle_parts.name_of("torch", kind) + b"\x8a\x06" + b"\xff" * 5 + b"\x7f\x85R"
     shared = tensor(size=(8,), identity=None) + b"q\xf0"
     yield "a tensor ten thousand times", b"](" + shared + b"h\xf0" * 10_000 + b"e", HARMLESS
     views = tensor(size=(2,))

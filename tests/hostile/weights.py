@@ -7,7 +7,7 @@ import numpy as np
 
 from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE
 
-from . import pickles, tiny
+from . import pickle_parts, pickles, tiny
 from .attack import HARMLESS, flipped, part
 from .values import impossible_values
 
@@ -24,8 +24,8 @@ def paddle_params():
     """Attacks on ``.pdparams``."""
     data = genuine()
     yield from pickles.attacks(data, NAME_TABLE)
-    yield from pickles.with_text_keys(data, lambda _: pickles.value(3))
-    yield from pickles.with_text_keys(data, lambda _: pickles.array((4,)))
+    yield from pickles.with_text_keys(data, lambda _: pickle_parts.value(3))
+    yield from pickles.with_text_keys(data, lambda _: pickle_parts.array((4,)))
     for intent, state in impossible_values(tiny.paddle_state()):
         yield intent, dumped(state)
     yield from _chunks()
