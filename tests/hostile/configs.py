@@ -191,14 +191,20 @@ def receipts():
     for kind, document in (("training", facts), ("conversion", conversion)):
         for intent, text, *_ in jsons.attacks(document):
             yield Attack(f"receipt of {kind}: {intent}", {RECEIPT: text.encode("utf-8", "surrogatepass")}, HARMLESS)
-    for size in (1 << 20, 4 << 20, 16 << 20):
+    yield from _large(facts)
+    yield Attack("bytes that are not UTF-8", {RECEIPT: b'{"sha256": "\xff\xfe"}'}, HARMLESS)
+    yield Attack("a receipt in UTF-16", {RECEIPT: json.dumps(facts).encode("utf-16")}, HARMLESS)
+    other = {**facts, "configuration": {"model": "tinypose_128x96"}}
+    yield Attack("a receipt of another model", {RECEIPT: json.dumps(other).encode()})
+
+
+@part
+def _large(facts):
+    """Receipts that take time and memory."""
+    for size in (1 << 20, 16 << 20, 4 << 20):
         lists = b'{"' + facts["sha256"].encode() + b'":[' + b"[]," * (size // 3 - 50) + b"[]]}"
         yield Attack(f"{size} bytes of empty lists", {RECEIPT: lists}, HARMLESS)
         yield Attack(f"{size} bytes of text", {RECEIPT: b'{"sha256":"' + b"x" * size + b'"}'}, HARMLESS)
     digest = facts["sha256"].encode()
     many = {f"n{number}.receipt.json": b'{"' + digest + b'":[' + b"[]," * 300_000 + b"[]]}" for number in range(150)}
     yield Attack("150 receipts of a megabyte", many, HARMLESS)
-    yield Attack("bytes that are not UTF-8", {RECEIPT: b'{"sha256": "\xff\xfe"}'}, HARMLESS)
-    yield Attack("a receipt in UTF-16", {RECEIPT: json.dumps(facts).encode("utf-16")}, HARMLESS)
-    other = {**facts, "configuration": {"model": "tinypose_128x96"}}
-    yield Attack("a receipt of another model", {RECEIPT: json.dumps(other).encode()})

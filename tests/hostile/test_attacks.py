@@ -32,7 +32,7 @@ from .formats import FORMATS
 from .watch import LONGEST_MESSAGE, MARKER, Range, Workplace, bounded, check_message, distinct
 
 ENOUGH = 400
-QUICK = 5  # how many attacks of each kind are made in the quick tests
+QUICK = 4  # how many attacks of each kind are made in the quick tests
 _EXPORTED_AT_LENGTH = ".pte"  # the slow tests have it
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
