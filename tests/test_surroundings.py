@@ -20,7 +20,7 @@ from tinypose_torch.checkpoints import download
 from tinypose_torch.checkpoints.download import CacheFolderError, cache_dir, fetch_pretrained
 from tinypose_torch.cli import main, networks
 from tinypose_torch.export import once
-from tinypose_torch.models.registry import CATALOGUE
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.threads import count_cores
 from tinypose_torch.video import VideoError, VideoReader, overlapped
 
@@ -196,7 +196,7 @@ def test_official_weights_without_a_cache(cache, folder, monkeypatch):
     with pytest.raises(
         CacheFolderError, match=f"the cache folder {cache}/downloads cannot be written to: .*; set TINYPOSE"
     ):
-        fetch_pretrained(CATALOGUE["tinypose_128x96"])
+        fetch_pretrained(get_config("tinypose_128x96"))
     assert download.MIRROR_VARIABLE in os.environ, "which was not asked"
 
 

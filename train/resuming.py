@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ def read_checkpoint(path: Path, config: Config) -> Checkpoint:
     """
     _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch does not write
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         what = "it holds more than tensors and plain values, of which nothing was run"
         raise cannot_resume(path, what, error) from None
@@ -72,6 +75,8 @@ def read_checkpoint(path: Path, config: Config) -> Checkpoint:
             f"it lacks {', '.join(lacking)}: not the state of a run, or written by another version "
             f"(Lightning {plain(content.get('pytorch-lightning_version', 'unknown'), 20)})",
         )
+    if not 0 <= content["global_step"] < 1 << 63:
+        raise cannot_resume(path, f"its number of steps is {content['global_step']}")
     changes = describe_changes(content[CONFIGURATION_KEY], config) if CONFIGURATION_KEY in content else ""
     if changes:
         raise cannot_resume(path, f"it is of a run with another configuration: {plain(changes, 500)}")

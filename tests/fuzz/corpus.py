@@ -1,5 +1,6 @@
 """Small genuine files of every kind that is read, and what reads them."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -16,13 +17,16 @@ import torch
 
 from tinypose_torch.checkpoints.archives import read_archive
 from tinypose_torch.checkpoints.deployed import link_convolutions, read_deployed, read_tensor_stream
+from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import carried_changes, describe_changes, read_checkpoint
+from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.checkpoints.infer_config import read_infer_config
 from tinypose_torch.checkpoints.paddle_params import CHUNK_TABLE, NAME_TABLE, read_paddle_params
 from tinypose_torch.checkpoints.paddle_program import read_program
 from tinypose_torch.checkpoints.safetensors_files import save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
-from tinypose_torch.models.registry import get_config
+from tinypose_torch.models.registry import UnknownModelError, get_config
+from tinypose_torch.runtime.checksums import SEAL, read_sealed, seal, seal_onnx, seal_torchscript
 from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA, archived_description, onnx_description
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods, read_methods
 
@@ -209,46 +213,48 @@ def from_file(read):
     return of_contents
 
 
+def receipts():
+    digest = hashlib.sha256(b"weights").hexdigest()
+    training = {"configuration": {"model": POSE}, "sha256": digest, "accuracy": {"AP": 0.5}}
+    conversion = {"model": POSE, "source": {"file": "x", "sha256": digest}, "converted": {"sha256": digest}}
+    return [json.dumps(facts).encode() for facts in (training, conversion)]
+
+
+def sealed_files():
+    """Those of the three formats, each with its checksum."""
+    return [seal_torchscript(archives()[0]), seal_onnx(onnx_files()[0]), seal(bytes(range(256)) * 4)]
+
+
+def resolved_with_receipt():
+    """Which model a weight file with a receipt beside it is of."""
+    folder = tempfile.TemporaryDirectory()
+    weights, receipt = Path(folder.name) / "x.pdparams", Path(folder.name) / "receipt.json"
+    weights.write_bytes(b"weights")
+
+    def of_contents(data, _kept=folder):
+        receipt.write_bytes(data)
+        try:
+            return resolve_model(None, weights)
+        except UnknownModelError as error:
+            raise CheckpointError(str(error)) from None
+
+    return of_contents
+
+
 def method_or_methods(data):
     text = text_of(data)
     return read_methods(text) if '"methods"' in text else ExportMetadata.from_json(text)
 
 
 # Name: what reads the contents of a file, genuine contents, and pieces that mean something in it.
+# fmt: off
 PICKLE = (
-    b"(",
-    b")",
-    b"]",
-    b"}",
-    b"t",
-    b"R",
-    b"b",
-    b"u",
-    b"e",
-    b"\x85",
-    b"\x86",
-    b"h\x00",
-    b"h\x01",
-    b"q\x00",
-    b"\x94",
-    b"N",
+    b"(", b")", b"]", b"}", b"t", b"R", b"b", b"u", b"e", b"\x85", b"\x86", b"h\x00", b"h\x01", b"q\x00", b"\x94", b"N",
 )
 JSON = (
-    b"NaN",
-    b"1e999",
-    b"-1",
-    b"[",
-    b"]",
-    b"{}",
-    b"null",
-    b'"',
-    b"1" * 30,
-    b'"%":',
-    b"true",
-    b"\\ud800",
-    b"\\u001b",
-    b"," * 3,
+    b"NaN", b"1e999", b"-1", b"[", b"]", b"{}", b"null", b'"', b"1" * 30, b'"%":', b"true", b"\\ud800", b"\\u001b", b"," * 3,
 )
+# fmt: on
 READERS = {
     "pdparams": (read_paddle_params, pickles, PICKLE),
     "torch": (read_torch_file, torch_files, PICKLE),
@@ -270,4 +276,6 @@ READERS = {
     "description": (method_or_methods, descriptions, JSON),
     "TorchScript archive": (archived_description, archives, ()),
     "ONNX model": (onnx_description, onnx_files, ()),
+    "sealed file": (from_file(read_sealed), sealed_files, (SEAL,)),
+    "receipt": (resolved_with_receipt(), receipts, JSON),
 }

@@ -11,6 +11,8 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("memory and time are bounded with Linux's means", allow_module_level=True)
 
+from hostile.watch import Workplace
+
 from fuzz.corpus import READERS
 from fuzz.mutations import fuzz, limited_memory, mutated
 
@@ -24,9 +26,14 @@ def test_mutated_files(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_many_mutated_files(name):
+def test_20_000_mutated_files(name, tmp_path, monkeypatch):
+    """Others in every run; no file is created or changed in the working directory, HOME or TMPDIR."""
     read, seeds, pieces = READERS[name]
-    fuzz(name, read, seeds(), pieces, seconds=6, first=time.time_ns())
+    workplace = Workplace(tmp_path / "place", monkeypatch)
+    before = workplace.snapshot()
+    outcome = fuzz(name, read, seeds(), pieces, count=20_000, first=time.time_ns())
+    assert outcome.read + outcome.refused == 20_000
+    assert workplace.snapshot() == before
 
 
 def _runs_out_of_memory(data):

@@ -17,12 +17,14 @@ from typing import BinaryIO
 
 from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
-from tinypose_torch.checkpoints.limits import open_regular, read_file
+from tinypose_torch.checkpoints.limits import (
+    MAX_ARCHIVE_BYTES,
+    MAX_EXPANSION,
+    MAX_MEMBERS,
+    open_regular,
+    read_file,
+)
 from tinypose_torch.checkpoints.torch_files import ZIP_ERRORS, open_archive
-
-MAX_BYTES = 1 << 30  # of all members together, decompressed
-MAX_EXPANSION = 100  # times the archive's own size; weights hardly compress
-MAX_MEMBERS = 10_000
 
 _BLOCK = 512
 _WANTED = (".pdmodel", ".json", ".pdiparams", ".pdiparams.info")
@@ -47,7 +49,7 @@ def read_archive(path: Path) -> DeployedFiles:
         CheckpointError: The archive is damaged or hostile, or does not hold exactly one deployed model.
     """
     size = path.stat().st_size
-    limit = min(MAX_BYTES, MAX_EXPANSION * size + (1 << 20))
+    limit = min(MAX_ARCHIVE_BYTES, MAX_EXPANSION * size + (1 << 20))
     with open_regular(path) as file:
         start = file.read(4)
         file.seek(0)
@@ -146,9 +148,19 @@ def _spend(limit: int, name: str, size: int) -> int:
 def _read_gzip(file: BinaryIO, limit: int) -> dict[str, bytes]:
     try:
         with gzip.open(file) as stream:
-            return _read_tar(stream, limit)  # type: ignore[arg-type]
+            members = _read_tar(stream, limit)  # type: ignore[arg-type]
+            _read_rest(stream, limit)  # type: ignore[arg-type]
+            return members
     except (OSError, EOFError, zlib.error) as error:
         raise CheckpointError(f"damaged gzip archive: {error}") from None
+
+
+def _read_rest(stream: BinaryIO, limit: int) -> None:
+    """Read what follows the tar; gzip's checksum, which is behind it, is compared at the end of the stream."""
+    while piece := stream.read(1 << 20):
+        limit -= len(piece)
+        if limit < 0:
+            raise CheckpointError("archive that expands without end behind its last member")
 
 
 def _read_tar(stream: BinaryIO, limit: int) -> dict[str, bytes]:

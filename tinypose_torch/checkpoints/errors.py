@@ -18,10 +18,13 @@ _short.maxlevel, _short.maxtuple, _short.maxlist, _short.maxdict, _short.maxstri
     60,
 )
 
+_LONGEST = 240
+
 
 def shown(value: object) -> str:
     """A value out of a weight file, short enough for a message."""
-    return _short.repr(value)
+    text = _short.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def plain(value: object, length: int = 200) -> str:

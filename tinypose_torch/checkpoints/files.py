@@ -23,9 +23,9 @@ from tinypose_torch.checkpoints.descriptions import (
     parse_description,
 )
 from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, named_errors, plain, shown
-from tinypose_torch.checkpoints.infer_config import MAX_BYTES as CONFIG_LIMIT
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.limits import (
+    MAX_CONFIG_BYTES,
     MAX_NAME_LENGTH,
     MAX_PROGRAM_BYTES,
     MAX_TENSORS,
@@ -245,6 +245,6 @@ def _read_deployed_files(path: Path) -> DeployedFiles:
         read_file(program, MAX_PROGRAM_BYTES),
         read_file(params),
         read_file(info, MAX_PROGRAM_BYTES) if info.is_file() else None,
-        _first_bytes(config, CONFIG_LIMIT + 1) if config.is_file() else None,
+        _first_bytes(config, MAX_CONFIG_BYTES + 1) if config.is_file() else None,
         (params.absolute().parent.name,),
     )

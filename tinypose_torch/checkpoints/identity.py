@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.checkpoints.errors import CheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError, plain
 from tinypose_torch.checkpoints.files import (
     Checkpoint,
     carried_changes,
@@ -19,14 +19,13 @@ from tinypose_torch.checkpoints.files import (
     read_metadata,
 )
 from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
+from tinypose_torch.checkpoints.limits import MAX_MATCHING_RECEIPT_BYTES, MAX_RECEIPT_BYTES, MAX_RECEIPTS, read_file
 from tinypose_torch.models.registry import UnknownModelError, get_config, model_configs
 from tinypose_torch.utils import defaults
 
 _DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
 _KINDS = {"pose": "a pose network", "bottom-up pose": "a bottom-up network", "detection": "a detector"}
 _NEEDS_NAME = ("model=NAME", "distillation.teacher=NAME")  # usages in training, which needs a name
-_MAX_RECEIPTS = 100
-_MAX_RECEIPT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ def _only(fits: list[str], path: Path, usage: str) -> str:
 def _contradiction(path: Path, found: list[str], name: str, usage: str, arch: str = "") -> WrongModelError:
     """The error about weights of other models than the one that was named; of an architecture if no model fits."""
     if not found:
-        return WrongModelError(f"{path} holds a network of architecture {arch}, not {name}")
+        return WrongModelError(f"{path} holds a network of architecture {plain(arch)}, not {name}")
     right = usage.replace("NAME", found[0]) if "NAME" in usage else found[0]
     remedy = f"pass {right}" if usage in _NEEDS_NAME else f"pass {right}, or no name"
     return WrongModelError(f"{path} holds weights of {' or '.join(found)}, not of {name}; {remedy}")
@@ -233,20 +232,33 @@ def _known(stated: str, path: Path) -> str:
 def _model_of_receipt(path: Path) -> str | None:
     """The model of a weight file by a receipt of training or conversion that lies beside it and has its checksum."""
     folder = path if path.is_dir() else path.parent
-    receipts = [folder / "receipt.json", *sorted(folder.glob("*.receipt.json"))[:_MAX_RECEIPTS]]
-    described = [facts for facts in map(_read_receipt, receipts) if facts]
-    if not described:
+    receipts = [folder / "receipt.json", *sorted(folder.glob("*.receipt.json"))[:MAX_RECEIPTS]]
+    contents = [content for content in map(_read_receipt, receipts) if content]
+    if not contents:
         return None
     digest = hash_weights(path)
-    return next((facts[digest] for facts in described if digest in facts), None)
+    left = MAX_MATCHING_RECEIPT_BYTES
+    for content in contents:
+        if digest.encode() not in content:
+            continue
+        left -= len(content)
+        model = _described_files(content).get(digest) if left >= 0 else None
+        if model is not None:
+            return model
+    return None
 
 
-def _read_receipt(path: Path) -> dict[str, str]:
+def _read_receipt(path: Path) -> bytes:
+    """The contents of a receipt; nothing where it is absent or too large."""
+    if not path.is_file() or path.stat().st_size > MAX_RECEIPT_BYTES:
+        return b""
+    return read_file(path, MAX_RECEIPT_BYTES)
+
+
+def _described_files(receipt: bytes) -> dict[str, str]:
     """SHA-256 of the files that a receipt is about to the name of their model; nothing where it is no such receipt."""
-    if not path.is_file() or path.stat().st_size > _MAX_RECEIPT_BYTES:
-        return {}
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(receipt)
         if "configuration" in facts:  # of training
             return {str(facts["sha256"]): str(facts["configuration"]["model"])}
         files = (facts["source"], facts["converted"])  # of conversion

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from tinypose_torch.checkpoints.descriptions import check_input_size, check_text
 from tinypose_torch.checkpoints.errors import CheckpointError, plain
-
-MAX_BYTES = 1 << 16  # those of PaddleDetection have some 1.5 kB
+from tinypose_torch.checkpoints.limits import MAX_CONFIG_BYTES
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ def read_infer_config(data: bytes) -> InferConfig:
     Raises:
         CheckpointError: It is damaged, hostile, or another kind of file.
     """
-    if len(data) > MAX_BYTES:
-        raise CheckpointError(f"infer_cfg.yml of more than {MAX_BYTES} bytes")
+    if len(data) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"infer_cfg.yml of more than {MAX_CONFIG_BYTES} bytes")
     try:
         facts = yaml.load(data, _Loader)  # noqa: S506  # a SafeLoader
-        return InferConfig(_text(facts["arch"]), _input_size(facts.get("Preprocess") or []))
+        arch = check_text(facts["arch"], "arch")
+        return InferConfig(arch, _input_size(facts.get("Preprocess") or []))
+    except CheckpointError as error:
+        raise CheckpointError(f"damaged infer_cfg.yml: {error}") from None
     except (
         yaml.YAMLError,
         ArithmeticError,
@@ -56,18 +59,11 @@ def read_infer_config(data: bytes) -> InferConfig:
         raise CheckpointError(f"damaged infer_cfg.yml: {type(error).__name__}: {reason}") from None
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("arch is not a name")
-    return value
-
-
 def _input_size(steps: list[dict[str, Any]]) -> tuple[int, int] | None:
     """Of the step that resizes: ``trainsize`` is (width, height), ``target_size`` (height, width), ``size`` a side."""
     for step in steps:
         for key, reverse in (("trainsize", True), ("target_size", False), ("size", False)):
             if key in step:
                 sides = step[key] if isinstance(step[key], list) else [step[key]] * 2
-                first, second = (int(side) for side in sides)
-                return (second, first) if reverse else (first, second)
+                return check_input_size(sides[::-1] if reverse else sides)
     return None

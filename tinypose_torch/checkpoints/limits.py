@@ -29,6 +29,19 @@ MAX_OPCODES = 250_000
 MAX_NESTING = 20
 MAX_INTEGER_KEY = 1 << 16  # larger ones can be chosen to collide in a dict
 
+# Archives of deployed models: members together, decompressed; at most so many times the archive's own size, as weights
+# hardly compress; number of members.
+MAX_ARCHIVE_BYTES = 1 << 30
+MAX_EXPANSION = 100
+MAX_MEMBERS = 10_000
+# infer_cfg.yml. PaddleDetection's have 1.5 kB.
+MAX_CONFIG_BYTES = 1 << 16
+# Receipts beside a weight file: how many are looked at, the size of each, and of all that hold the file's checksum. The
+# largest genuine one has 0.3 MB.
+MAX_RECEIPTS = 100
+MAX_RECEIPT_BYTES = 4 << 20
+MAX_MATCHING_RECEIPT_BYTES = 16 << 20
+
 # Descriptions in weight files and exported files.
 MAX_DESCRIPTION_LENGTH = 4 << 20
 INPUT_SIZES = (32, 4096)

@@ -115,7 +115,8 @@ def _mismatch(
 def _as_tensor(name: str, value: np.ndarray | Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor of the file in the network's type."""
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    if tensor.is_floating_point() != dtype.is_floating_point or torch.bool in (tensor.dtype, dtype):
+    other_kind = tensor.is_floating_point() != dtype.is_floating_point or tensor.is_complex()
+    if other_kind or torch.bool in (tensor.dtype, dtype):
         raise CheckpointError(f"{name} holds {tensor.dtype} values; expected {dtype}")
     return tensor.to(dtype)
 

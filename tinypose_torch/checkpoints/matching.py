@@ -15,6 +15,7 @@ from tinypose_torch.checkpoints.renaming import rename_state
 from tinypose_torch.models.base import Network
 
 MAX_NAMED = 5  # tensors in a message; the exception has all
+_NAME_LENGTH = 80  # of a tensor in a message
 
 
 @dataclass
@@ -96,4 +97,4 @@ def only_heads_differ(network: Network, differences: Differences) -> bool:
 def listed(names: list[str], count: int = MAX_NAMED) -> str:
     """The first of the names, for a message."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(map(plain, names[:count])) + more
+    return ", ".join(plain(name, _NAME_LENGTH) for name in names[:count]) + more

@@ -113,7 +113,7 @@ def _find_state_dict(value: dict[Any, Any]) -> dict[str, Any]:
     if len(nested) == 1 or "model" in nested:
         return value["model" if "model" in nested else nested[0]]
     raise CheckpointError(
-        f"holds no state dict; its entries are {_listed(value)}"
+        f"holds no state dict; its entries are {_listed(value) or 'none'}"
         if not nested
         else f"holds several state dicts, {_listed(nested)}; save the one you want on its own"
     )
@@ -145,17 +145,24 @@ def _join_chunks(value: Mapping[Any, Any]) -> dict[str, np.ndarray]:
             raise CheckpointError(f"entry {shown(name)} is not a tensor (type {type(item).__name__})")
         tensors[name] = array
     chunks = value.get(CHUNK_TABLE, {})
-    if type(chunks) is not dict:
+    if type(chunks) is not dict or any(not isinstance(name, str) for name in chunks):
         raise CheckpointError("damaged table of tensor pieces")
     for name, description in chunks.items():
         try:
             shape, pieces = description["OriginShape"], description["slices"]
             arrays = [tensors.pop(key) for key in pieces]
-            tensors[name] = np.concatenate(arrays, dtype=arrays[0].dtype, casting="no").reshape(shape)
+            joined = np.concatenate(arrays, dtype=arrays[0].dtype, casting="no")
+            tensors[name] = joined.reshape(_checked_shape(shape))
         except (LookupError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {plain(error)}"
             raise CheckpointError(f"the pieces of tensor {shown(name)} do not fit ({reason})") from None
     return tensors
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    if type(shape) not in (tuple, list) or any(type(size) is not int or size < 0 for size in shape):
+        raise TypeError(f"shape {shown(shape)}")
+    return tuple(shape)
 
 
 def _widen(array: np.ndarray) -> np.ndarray:

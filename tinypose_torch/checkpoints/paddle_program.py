@@ -53,7 +53,6 @@ def read_program(data: bytes) -> Program:
         AttributeError,
         LookupError,
         RecursionError,
-        StopIteration,
         TypeError,
         ValueError,
     ) as error:
@@ -170,7 +169,7 @@ def _read_variable(data: memoryview, program: Program) -> None:
                 if type_number == 1:
                     kind = type_value
                 elif type_number == 3:
-                    tensor = next(v for n, v in read_fields(as_message(type_value)) if n == 1)
+                    tensor = next((v for n, v in read_fields(as_message(type_value)) if n == 1), 0)
                     shape = tuple(read_dimensions(as_message(tensor)))
     if persistable and kind == _DENSE_TENSOR:
         program.shapes[name] = checked_shape(shape)

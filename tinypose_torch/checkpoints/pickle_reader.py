@@ -163,7 +163,9 @@ class PickleReader:
 
     def _take(self, size: int) -> memoryview:
         end = self._position + size
-        if size < 0 or end > len(self._data):
+        if size < 0:
+            raise CheckpointError(f"damaged pickle: a length of {size}")
+        if end > len(self._data):
             raise CheckpointError(f"truncated: {size} bytes declared beyond the end of the file")
         taken = self._data[self._position : end]
         self._position = end

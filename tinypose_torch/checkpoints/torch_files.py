@@ -63,6 +63,8 @@ def read_torch_file(data: bytes) -> dict[str, np.ndarray]:
             "is a TorchScript program, not weights, and was not opened; programs can run code. If you trust who made "
             "it, name it .torchscript"
         )
+    if len(members) < len(archive.infolist()):
+        raise CheckpointError("archive with two members of one name")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
         raise CheckpointError("compressed archive; torch.save does not compress")
     if sum(member.file_size for member in members.values()) > len(data):

@@ -19,8 +19,10 @@ from types import MappingProxyType
 from typing import TypeVar, cast
 
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, ModelConfig, TopDownConfig
+from tinypose_torch.utils.messages import escaped
 
 ENTRY_POINTS = "tinypose_torch.models"
+_MAX_NAME = 200  # characters of an unknown name in a message
 _CONFIGS: dict[str, ModelConfig] = {}
 _plugins_loaded = False
 Builder = TypeVar("Builder", bound=Callable[[], ModelConfig | Sequence[ModelConfig]])
@@ -77,9 +79,10 @@ def get_config(name: str) -> ModelConfig:
     configs = model_configs()
     if name in configs:
         return configs[name]
-    near = difflib.get_close_matches(name, configs, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() lists all"
-    raise UnknownModelError(f"unknown model {name!r}; {hint}")
+    short = name[:_MAX_NAME]
+    near = difflib.get_close_matches(short, configs, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() and `tinypose models` list all"
+    raise UnknownModelError(f"unknown model {escaped(repr(short))}; {hint}")
 
 
 def _check(config: ModelConfig, function: str) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError, plain
+from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields
 from tinypose_torch.checkpoints.torch_files import open_archive, read_member
@@ -106,7 +106,7 @@ class ExecuTorchRunner(FileRunner):
             except RuntimeError as error:
                 raise CheckpointError(f"{path}: ExecuTorch refuses it: {error}") from None
         if method is None:
-            raise CheckpointError(f"{path}: has no method {name!r}, which it describes")
+            raise CheckpointError(f"{path}: has no method {shown(name)}, which it describes")
         self.metadata = methods[name]
         self._program, self._method = program, method
 
@@ -246,14 +246,15 @@ def _exporter_left_out() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ExecuTorch's start-up chatter, which it writes to the process's own stderr, from the user."""
+    """Discard what ExecuTorch writes to the process's own stderr, and to Python's, which in a notebook is another one."""
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
