@@ -19,6 +19,8 @@ _STRIDE = 4  # of heatmaps
 class LiteHRNet(TopDownNetwork):
     """A convolution with batch norm, and a head."""
 
+    paddle_names = "LiteHRNet"
+
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
         stem = nn.ModuleDict({"conv1": nn.ModuleDict({"conv": nn.Conv2d(3, 2, 3, _STRIDE, 1, bias=False)})})
