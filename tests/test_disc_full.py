@@ -19,7 +19,7 @@ from convert.__main__ import main as convert
 from tinypose_torch.cli import benchmark, evaluate, main, models, networks
 from tinypose_torch.cli import export as export_command
 from tinypose_torch.cli.evaluation_tasks import Found
-from tinypose_torch.export import api, formats, once
+from tinypose_torch.export import api, cache, formats
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.utils.atomic import OutputError, is_temporary, replacing
 from tinypose_torch.video import VideoWriter
@@ -211,7 +211,7 @@ def test_standard_output(capsys, monkeypatch):
 def test_cache_of_exported_networks(folder, private_cache, capsys, monkeypatch):
     """A network that cannot be kept runs from its weights."""
     pytest.importorskip("executorch")
-    monkeypatch.setattr(networks, "count_images", lambda _: once.EXPORT_PAYS_FROM)
+    monkeypatch.setattr(networks, "count_images", lambda _: cache.EXPORT_PAYS_FROM)
 
     def export(network, path, *_, **__):
         with replacing(path) as temporary:

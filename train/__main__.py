@@ -63,6 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
             check_devices(config)
             if options.check:
                 return _check(config, arguments)
+            find_checkpoint(config)
+            check_output(config, RUN_FILES)  # before the folder is created and locked
             run = _prepare(config, stack.enter_context(OutputLock(Path(config.output))))
         except ImportError as error:
             return fail("train", ImportError(f"{error}; {install_hint('train')}"))
@@ -95,8 +97,7 @@ def _check(config: Config, arguments: Sequence[str]) -> int:
 
 
 def _prepare(config: Config, lock: OutputLock) -> Run:
-    checkpoint = find_checkpoint(config)
-    check_output(config, RUN_FILES)
+    checkpoint = find_checkpoint(config)  # again, since an earlier run may have ended until the folder was locked
     with collection_paused():
         from train.trainer import configure_lightning_logging, prepare
     configure_lightning_logging()

@@ -199,8 +199,7 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
         check_images(val, folder)
         evaluation = WholeImages(val, Path(folder))
     network, weights = start_network(config, skeleton=skeleton)
-    entry = config_of(network)
-    assert isinstance(entry, BottomUpConfig)
+    entry = of_task(config_of(network), BottomUpConfig)
     rows = [
         ("model", f"{config.model}, {len(skeleton)} keypoints ({skeleton.name})"),
         (

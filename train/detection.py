@@ -199,8 +199,7 @@ def detection_job(config: Config) -> Job:
         val, _ = load_detection_annotations(data.val, class_names, keep_empty=True)
         check_images(val.items, val_folder)
     network, weights = start_network(config, class_names=class_names)
-    entry = config_of(network)
-    assert isinstance(entry, DetectorConfig)
+    entry = of_task(config_of(network), DetectorConfig)
     evaluation = EvaluationImages(val.items, Path(val_folder), entry) if val is not None else None
     rows = [
         ("model", f"{config.model}, {len(class_names)} classes ({', '.join(class_names[:5])})"),

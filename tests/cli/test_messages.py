@@ -295,14 +295,24 @@ CLI = "tinypose_torch.cli"
         ("--", [CLI, "--help"], 0, ""),
         ("-p", [CLI, "nonsense"], 2, ""),
         ("-c", [CLI, "nonsense"], 2, ""),
-        ("f-", [CLI, "predict", "--help"], 2, "tinypose: error: No space left on device\n"),
+        (
+            "f-",
+            [CLI, "predict", "--help"],
+            1,
+            "tinypose: error: standard output cannot be written: the disc is full (No space left on device)\n",
+        ),
         ("cc", [CLI, "nonsense"], 2, ""),
         *(
             pytest.param(*values, marks=pytest.mark.slow)
             for values in (
                 ("p-", [CLI, "models"], 141, ""),
                 ("c-", [CLI, "models"], 0, ""),
-                ("f-", [CLI, "models"], 2, "tinypose: error: No space left on device\n"),
+                (
+                    "f-",
+                    [CLI, "models"],
+                    1,
+                    "tinypose: error: standard output cannot be written: the disc is full (No space left on device)\n",
+                ),
                 ("-p", [CLI, "predict", "gone.jpg"], 141, ""),
                 ("-c", [CLI, "predict", "gone.jpg"], 1, ""),
                 ("-p", [CLI, "predict", "a.jpg", "--threads", "0"], 2, ""),

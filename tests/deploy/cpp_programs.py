@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from tinypose_torch.checkpoints.catalogue import get_entry
 from torch import Tensor, nn
 
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.checksums import seal_torchscript
 from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata
@@ -126,7 +126,7 @@ def fake_pose(value=0.8):
 
 def describe(name, **changes):
     """The description of a catalogue model in a file, as a dict."""
-    entry = dataclasses.replace(get_entry(name), **changes)
+    entry = dataclasses.replace(get_config(name), **changes)
     return json.loads(ExportMetadata(entry, True, entry.task == "pose", 1, "fp32", {"torch": "2"}).to_json())
 
 

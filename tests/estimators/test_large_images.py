@@ -127,14 +127,14 @@ class BrightnessRunner:
     """A bottom-up network that finds a bright place."""
 
     def __init__(self, dynamic_shape):
-        self.dynamic_shape, self.metadata = dynamic_shape, SimpleNamespace(entry=BOTTOM_UP)
+        self.dynamic_shape, self.metadata = dynamic_shape, SimpleNamespace(config=BOTTOM_UP)
 
     def __call__(self, images):
         heat = images[:, ::2, ::2, 0].astype(np.float32)[:, None].repeat(17, 1) / 255
         return heat, np.zeros_like(heat)
 
 
-@pytest.mark.parametrize("any_size", [True, False])
+@pytest.mark.parametrize("dynamic_shape", [True, False])
 @pytest.mark.parametrize("size", SIZES)
 def test_bottom_up(size, dynamic_shape):
     """Eager networks take images of any shape, exported ones have one size."""

@@ -106,7 +106,7 @@ def test_complete_cache_needs_no_writing(exports, weights, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(cache, "FileLock", refuse)
+    monkeypatch.setattr(cache, "locked_in_cache", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert fastest_form(POSE, weights[POSE], 1) == path
     assert fastest_form(POSE, weights[POSE], MANY) == path

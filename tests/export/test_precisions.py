@@ -132,8 +132,8 @@ def test_the_budget_decides_how_much_becomes_int8():
         ({"precision": "int8"}, np.zeros((0, 128, 96, 3), np.uint8), "needs images to calibrate on"),
         ({"precision": "int8"}, np.zeros((2, 64, 64, 3), np.uint8), "takes uint8"),
         ({"precision": "int8"}, np.zeros((2, 128, 96, 3), np.float32), "takes uint8"),
-        ({"precision": "int8", "error_budget": 0.0}, None, "expected more than 0"),
-        ({"error_budget": float("nan")}, None, "expected more than 0"),
+        ({"precision": "int8", "error_budget": 0.0}, None, "expected a finite number above 0"),
+        ({"error_budget": float("nan")}, None, "expected a finite number above 0"),
     ],
 )
 def test_wrong_precisions(options, images, message, tmp_path):

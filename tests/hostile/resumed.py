@@ -6,10 +6,17 @@ from . import pickles, tiny, zips
 from .torch_files import members_of, saved
 
 PICKLE = "archive/data.pkl"
+PARTS = {
+    "optimizer_states": [],
+    "lr_schedulers": [],
+    "loops": {},
+    "callbacks": {},
+    "pytorch-lightning_version": "2.6.0",
+}
 
 
 def genuine() -> bytes:
-    return saved({"global_step": 3, "state_dict": tiny.state_dict(), "epoch": 1})
+    return saved({"global_step": 3, "state_dict": tiny.state_dict(), "epoch": 1, **PARTS})
 
 
 def checkpoints():
@@ -18,7 +25,7 @@ def checkpoints():
     for intent, content, *_ in pickles.attacks(members[PICKLE], "epoch", calls=10):
         yield intent, zips.packed({**members, PICKLE: content})
     for steps in (None, "x", "3", [], {}, (), float("inf"), float("nan"), -1, 1 << 100, 3.5, True, b"3", {"x": 1}):
-        yield f"steps {steps!r}", saved({"global_step": steps})
+        yield f"steps {steps!r}", saved({"global_step": steps, "state_dict": {}, **PARTS})
     yield "no steps", saved({"epoch": 1})
     for intent, content in {
         "nothing": b"",

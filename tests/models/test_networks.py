@@ -144,7 +144,7 @@ def test_overrides_change_network_and_entry():
     [
         ("tinypose_128x96", {"num_classes": 2}, "pose network"),
         ("picodet_s_192_pedestrian", {"num_keypoints": 2}, "detector"),
-        ("tinypose_128x96", {"num_keypoints": 0}, "at least 1"),
+        ("tinypose_128x96", {"num_keypoints": 0}, "expected 1 to 1000"),
         ("tinypose_128x96", {"input_size": (100, 96)}, "multiples of 32"),
         ("tinypose_128x96", {"num_keypoints": 3, "skeleton": Skeleton.unnamed(4)}, "has 4"),
         ("picodet_s_192_pedestrian", {"num_classes": 3, "class_names": ["a"]}, "1 class names"),

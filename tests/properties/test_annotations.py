@@ -77,9 +77,9 @@ def test_people(content):
         assert np.isfinite([*record.person.center, *record.person.scale]).all()
         assert (record.person.scale > 0).all()
         assert len(record.person) == len(coco.skeleton)
-    crowds = refused_or(load_bottom_up_annotations, coco)
-    for item in crowds.items if crowds else ():
-        assert np.isfinite(item.crowd.joints).all()
+    samples = refused_or(load_bottom_up_annotations, coco)
+    for item in samples.items if samples else ():
+        assert np.isfinite(item.people.joints).all()
     assert len(select_images(coco, 0, 5)) <= len(coco.images)
 
 

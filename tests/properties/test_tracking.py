@@ -77,7 +77,7 @@ def test_identities_do_not_depend_on_the_order(seed, count):
 def test_smoothing(seed, count, settings, steps, height):
     """Finite, and within what was found since the beginning; still keypoints stay where they are."""
     generator = np.random.default_rng(seed)
-    smoother, still = settings.begin((640, 480)), settings.begin((640, 480))
+    smoother, still = settings.create_smoother((640, 480)), settings.create_smoother((640, 480))
     places, time = [generator.uniform(-1e4, 1e4, (count, 2))], 0.0
     found = np.ones(count, bool)
     smoother(places[0], found, height, time)

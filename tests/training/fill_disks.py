@@ -40,7 +40,7 @@ def check(size, mounted, continues):
         assert line.startswith("train: error: "), line
         assert str(DISK / "run") in line, line
         assert any(reason in line for reason in REASONS), line
-        assert not list(DISK.rglob("*.tmp*")), "half a file is left"
+        assert not list(DISK.rglob("*tinypose-tmp*")), "half a file is left"
         steps = steps_of(DISK / "run", OPTIONS)
         assert not steps or "resume=true" in line
         if continues:

@@ -68,7 +68,7 @@ if __name__ == "__main__":
         if kills % 10 == 0 and status:
             finish(resume=steps > 0)
             assert steps_of(RUN, ARGUMENTS) == last_step
-            assert not [path for path in RUN.rglob("*") if ".tmp" in path.name], "a killed run's file is left"
+            assert not [path for path in RUN.rglob("*") if "tinypose-tmp" in path.name], "a killed run's file is left"
             status = 0
         if status == 0:
             shutil.rmtree(RUN)

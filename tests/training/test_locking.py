@@ -61,17 +61,22 @@ def test_a_check_needs_no_lock(holder, arguments, tmp_path):
 def test_a_killed_run_leaves_no_lock(holder, arguments, tmp_path):
     """Its temporary files are removed, those of others are kept."""
     run = tmp_path / "run"
-    others = [run / ".mine.123.tmp.ckpt", run / ".last.abc.tmp.ckpt", run / ".last.123.tmp.ckpt.bak", run / "model.pte"]
+    others = [
+        run / ".mine.123.tinypose-tmp.ckpt",
+        run / ".last.abc.tinypose-tmp.ckpt",
+        run / ".last.123.tinypose-tmp.ckpt.bak",
+        run / "model.pte",
+    ]
     for path in others:
         path.write_text("kept")
-    (run / ".last.77.tmp.ckpt").symlink_to(run / "model.pte")
+    (run / ".last.77.tinypose-tmp.ckpt").symlink_to(run / "model.pte")
     assert [len(temporaries_of(run / name)) for name in (LAST, WEIGHTS)] == [1, 1]
     holder.kill()
     holder.wait()
     assert main([*arguments, "max_steps=1"]) == 0
     assert [temporaries_of(run / name) for name in (LAST, WEIGHTS)] == [[], []]
     assert [path.read_text() for path in others] == ["kept"] * len(others)
-    assert (run / ".last.77.tmp.ckpt").is_symlink(), "not one of replacing's"
+    assert (run / ".last.77.tinypose-tmp.ckpt").is_symlink(), "not one of replacing's"
 
 
 def test_a_run_that_fails_releases_the_lock(arguments, tmp_path, capsys):

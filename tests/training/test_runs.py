@@ -220,7 +220,7 @@ def test_rendered_people_are_right(people):
 
 def test_bad_requests_for_people(capsys):
     for options, message in (
-        (["--images", "1"], "at least 2"),
+        (["--images", "1"], "expected 2 to"),
         (["--images", "5", "--keypoints", "tail"], "unknown keypoint 'tail'"),
         (["--images", "5", "--keypoints", "nose,nose"], "named twice"),
         (["--images", "5", "--keypoints", "nose=top,left_eye=top"], "named twice"),

@@ -117,7 +117,7 @@ def index_images(path: Path, images: list[Any]) -> dict[int, dict[str, Any]]:
         DatasetError: One without id, name or size, an id twice, or ids of several types.
     """
     for index, image in enumerate(images):
-        if not isinstance(image, dict) or not is_id(image.get("id")) or not isinstance(image.get("file_name"), str):
+        if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
             raise DatasetError(f"{path}: image {index} has no id or no file_name")
         if not is_id(image["id"]):
             raise DatasetError(f"{path}: image {index}: id {reprlib.repr(image['id'])}; expected an id")
@@ -175,7 +175,7 @@ def _is_of_other(annotation: Any, category_id: int) -> bool:
 
 
 def _check_annotation(path: Path, annotation: Any, count: int) -> dict[str, Any]:
-    if not isinstance(annotation, dict) or not is_id(annotation.get("image_id")):
+    if not isinstance(annotation, dict) or "image_id" not in annotation:
         raise DatasetError(f"{path}: an annotation without image_id")
     name = f"{path}: annotation {reprlib.repr(annotation.get('id'))}"
     check_fields(name, annotation, keypoints=True, finite=False)

@@ -140,7 +140,7 @@ def _category_name(category: Any) -> str:
 
 
 def _reason_to_skip(path: Path, annotation: Any, images: dict[int, Any], index_of: dict[int, int]) -> str | None:
-    if not isinstance(annotation, dict) or not all(is_id(annotation.get(key)) for key in ("image_id", "category_id")):
+    if not isinstance(annotation, dict) or not {"image_id", "category_id"} <= annotation.keys():
         raise DatasetError(f"{path}: an annotation without image_id or category_id")
     name = f"{path}: annotation {reprlib.repr(annotation.get('id'))}"
     check_fields(name, annotation, keypoints=False, finite=False)
