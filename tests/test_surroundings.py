@@ -15,12 +15,12 @@ import pytest
 from conftest import DEMO_WEIGHTS, gradient_image, write_video
 from PIL import Image
 
-from tinypose_torch import threads
 from tinypose_torch.checkpoints import download
 from tinypose_torch.checkpoints.download import CacheFolderError, cache_dir, fetch_pretrained
 from tinypose_torch.cli import main, networks
-from tinypose_torch.export import cache
+from tinypose_torch.export import cache as export_cache
 from tinypose_torch.models.registry import get_config
+from tinypose_torch.utils import threads
 from tinypose_torch.utils.threads import count_cores
 from tinypose_torch.video import VideoError, VideoReader, overlapped
 
@@ -186,8 +186,8 @@ def test_no_home_folder(monkeypatch):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(CacheFolderError, match="no home folder for the cache; set TINYPOSE_CACHE to a folder"):
         cache_dir()
-    with pytest.raises(cache.CacheError, match="set TINYPOSE_CACHE"):
-        cache.fastest_form("tinypose_128x96", POSE, 1)
+    with pytest.raises(export_cache.CacheError, match="set TINYPOSE_CACHE"):
+        export_cache.fastest_form("tinypose_128x96", POSE, 1)
 
 
 @pytest.mark.parametrize("cache", ["photo.jpg", "photo.jpg/deep", "/proc/nothing"])
@@ -205,7 +205,7 @@ def test_many_photos_without_a_cache(cache, folder, monkeypatch, capsys):
     """Networks run on eager, and a line says why."""
     pytest.importorskip("executorch")
     monkeypatch.setenv("TINYPOSE_CACHE", cache)
-    monkeypatch.setattr(networks, "count_images", lambda _: cache.EXPORT_PAYS_FROM)
+    monkeypatch.setattr(networks, "count_images", lambda _: export_cache.EXPORT_PAYS_FROM)
     assert main([*PREDICT, "--backend", "auto"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("tinypose_128x96 runs on eager: cannot make ")

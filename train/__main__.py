@@ -63,7 +63,8 @@ def _run(arguments: Sequence[str]) -> int:
             check_devices(config)
             if options.check:
                 return _check(config, arguments)
-            find_checkpoint(config)
+            if not config.resume:
+                find_checkpoint(config)
             check_output(config, RUN_FILES)  # before the folder is created and locked
             run = _prepare(config, stack.enter_context(OutputLock(Path(config.output))))
         except ImportError as error:

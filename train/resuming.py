@@ -75,7 +75,7 @@ def read_checkpoint(path: Path, config: Config) -> Checkpoint:
             f"it lacks {', '.join(lacking)}: not the state of a run, or written by another version "
             f"(Lightning {plain(content.get('pytorch-lightning_version', 'unknown'), 20)})",
         )
-    if not 0 <= content["global_step"] < 1 << 63:
+    if type(content["global_step"]) is not int or not 0 <= content["global_step"] < 1 << 63:
         raise cannot_resume(path, f"its number of steps is {content['global_step']}")
     changes = describe_changes(content[CONFIGURATION_KEY], config) if CONFIGURATION_KEY in content else ""
     if changes:

@@ -13,11 +13,11 @@ import torch
 from conftest import ROOT, gradient_image, write_video
 from PIL import Image
 
-from tinypose_torch import ImageError, PoseEstimator, pipeline
+from tinypose_torch import ImageError, PoseEstimator
 from tinypose_torch.cli import main
 from tinypose_torch.cli.photos import photos_for_network
+from tinypose_torch.estimators import top_down
 from tinypose_torch.estimators.top_down import people_for_network
-from tinypose_torch.evaluation import topdown
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
@@ -289,13 +289,13 @@ def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsy
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
 def test_memory_errors_of_calibration(error, photos, monkeypatch, caplog):
     """One photo of an export or a benchmark, in the resizing and in the detector."""
-    resize, seen = pipeline.resize_for_detector, []
+    resize, seen = top_down.resize_for_detector, []
 
     def broken(image, entry):
         seen.append(1)
         return raise_error(error) if len(seen) == 2 else resize(image, entry)
 
-    monkeypatch.setattr(pipeline, "resize_for_detector", broken)
+    monkeypatch.setattr(top_down, "resize_for_detector", broken)
     assert len(photos_for_network(str(photos), config_of(create_model(NAMES[0])))) == 2
     assert "b.png is left out: not enough memory for this image" in caplog.text
 

@@ -7,7 +7,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from tinypose_torch import __version__, defaults
+from tinypose_torch import __version__
+from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
