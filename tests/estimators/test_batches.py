@@ -18,6 +18,7 @@ from tinypose_torch.cli import main
 from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.estimators import top_down
 from tinypose_torch.estimators.top_down import people_for_network
+from tinypose_torch.evaluation import top_down as top_down_evaluation
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
@@ -275,7 +276,7 @@ def test_evaluations_go_on(kind, annotated, capsys):
 def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsys):
     """Where the memory is too small for an image, or for a batch of people, of which one is enough here."""
     pytest.importorskip("pycocotools")
-    monkeypatch.setattr(topdown, "BATCH_SIZE", 1)
+    monkeypatch.setattr(top_down_evaluation, "BATCH_SIZE", 1)
     run, seen = EagerRunner.run, []
     monkeypatch.setattr(
         EagerRunner, "run", lambda self, x: raise_error(error) if seen.append(1) or len(seen) == 1 else run(self, x)

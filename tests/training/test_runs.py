@@ -225,7 +225,7 @@ def test_bad_requests_for_people(capsys):
         (["--images", "5", "--keypoints", "nose,nose"], "named twice"),
         (["--images", "5", "--keypoints", "nose=top,left_eye=top"], "named twice"),
         (["--images", "5", "--seed", "-1"], "expected 0 or more"),
-        (["--images", "5", "--size", "8", "8"], "at least 64"),
+        (["--images", "5", "--size", "8", "8"], "expected 64 to"),
     ):
         with pytest.raises(SystemExit) as stopped:
             synthesise(["--output", "unused", *options])
