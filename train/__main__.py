@@ -63,9 +63,9 @@ def _run(arguments: Sequence[str]) -> int:
             check_devices(config)
             if options.check:
                 return _check(config, arguments)
-            if not config.resume:
+            if not config.resume:  # before the folder is created and locked
                 find_checkpoint(config)
-            check_output(config, RUN_FILES)  # before the folder is created and locked
+                check_output(config, RUN_FILES)
             run = _prepare(config, stack.enter_context(OutputLock(Path(config.output))))
         except ImportError as error:
             return fail("train", ImportError(f"{error}; {install_hint('train')}"))
@@ -98,7 +98,8 @@ def _check(config: Config, arguments: Sequence[str]) -> int:
 
 
 def _prepare(config: Config, lock: OutputLock) -> Run:
-    checkpoint = find_checkpoint(config)  # again, since an earlier run may have ended until the folder was locked
+    checkpoint = find_checkpoint(config)  # again, since another run may have ended before the folder was locked
+    check_output(config, RUN_FILES)
     with collection_paused():
         from train.trainer import configure_lightning_logging, prepare
     configure_lightning_logging()

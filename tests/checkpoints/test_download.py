@@ -365,6 +365,7 @@ def _fetch(_):
     return str(fetch_pretrained(get_config(NAME)))
 
 
+@pytest.mark.slow
 def test_several_processes_download_once(server, network_and_file, private_cache):
     _, server.files[FILE] = network_and_file
     with multiprocessing.get_context("spawn").Pool(3) as pool:

@@ -205,6 +205,7 @@ def test_threads_of_pytorch(weights):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_view_chooses_a_port(predict, capsys):
     assert predict("--view", "0", source="clip.mp4") == 0
     port = re.search(r"live view: http://127\.0\.0\.1:(\d+)/", capsys.readouterr().err)

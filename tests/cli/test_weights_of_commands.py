@@ -109,6 +109,7 @@ def test_evaluate(tuned, photo, tmp_path, capsys):
     assert "pass --pose tinypose_128x96" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_convert_export_and_what_reads_it(tuned, photo, tmp_path, capsys):
     torch.save(create_model(POSE, num_keypoints=5).state_dict(), "hand.pt")
     assert convert(["hand.pt", "--model", POSE, "--num-keypoints", "5", "--output", "x.safetensors"]) == 0

@@ -81,6 +81,7 @@ def test_beside_the_running_original():
     assert verification["versions"]["paddlepaddle"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_first_layer_that_differs_from_the_running_original(filler):
     pytest.importorskip("paddle")

@@ -181,6 +181,7 @@ def test_other_skeletons():
     assert heatmaps.shape == tags.shape == (1, 2, 32, 32)
 
 
+@pytest.mark.slow
 def test_exported_file_of_one_size(tmp_path, monkeypatch):
     """Photos of the file's shape give the network's maps, which are compared before they are grouped: peaks of random
     weights tie. Others are fitted in."""
@@ -215,6 +216,7 @@ def test_exported_file_of_one_size(tmp_path, monkeypatch):
         BottomUpEstimator("higherhrnet_w16_192", weights, "onnx")
 
 
+@pytest.mark.slow
 def test_export_command(tmp_path, capsys):
     weights, output = tmp_path / "w.safetensors", tmp_path / "x.torchscript"
     save_safetensors(create_model("higherhrnet_w16_192"), weights, {"model": "higherhrnet_w16_192"})

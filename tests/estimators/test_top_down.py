@@ -223,6 +223,7 @@ def test_stream(random_estimator, tmp_path):
     assert isinstance(poses, Poses)
 
 
+@pytest.mark.slow
 def test_300_people(random_estimator):
     boxes = np.stack([np.array([i, i, i + 20, i + 40]) for i in range(300)])
     poses = random_estimator(gradient_image(400, 400), boxes=boxes)

@@ -68,6 +68,7 @@ def test_raw_files_take_any_number_of_crops(exported):
     assert np.abs(heatmaps - expected).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_fixed_batches_are_filled_up(exported):
     runner = load_runner(POSE, exported(POSE, "torchscript", batch=2))
     images = photos(runner.metadata.config)[:1].repeat(5, axis=0)
@@ -118,6 +119,7 @@ def test_file_carries_its_description(exported):
     assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+@pytest.mark.slow
 def test_command_writes_file_and_receipt(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(create_model(POSE).state_dict(), "weights.pt")

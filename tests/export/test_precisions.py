@@ -87,6 +87,7 @@ def test_half_precision_of_a_detector(exported):
     assert box < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_name", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_half_precision_in_other_formats(format_name, exported):
     path = exported(POSE, format_name, precision="fp16", images=False, decode=False)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from tinypose_torch import create_model
@@ -49,6 +50,7 @@ def test_stages_of_a_file(tmp_path):
     assert list(recorder.shares) == list(export_stages([POSE], "torchscript", "fp32"))
 
 
+@pytest.mark.slow
 def test_command_shows_them(tmp_path, capsys):
     torch.save(create_model(POSE).state_dict(), tmp_path / "w.pt")
     arguments = ["export", POSE, "--weights", str(tmp_path / "w.pt"), "--format", "torchscript"]

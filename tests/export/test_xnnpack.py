@@ -90,6 +90,7 @@ def lowered(module, x, monkeypatch):
     return [output.clone() for output in loaded.load_method("forward").execute([x])], sum(counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_fewer_moves_give_the_same_numbers(name, monkeypatch):
     torch.manual_seed(0)

@@ -20,7 +20,7 @@ from fuzz.mutations import fuzz, limited_memory, mutated
 @pytest.mark.parametrize("name", READERS)
 def test_mutated_files(name):
     read, seeds, pieces = READERS[name]
-    outcome = fuzz(name, read, seeds(), pieces, seconds=1)
+    outcome = fuzz(name, read, seeds(), pieces, seconds=0.5)
     assert outcome.refused > 10  # the unchanged files, which `fuzz` feeds first, are read
 
 

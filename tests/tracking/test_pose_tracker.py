@@ -54,6 +54,7 @@ def test_everybody_keeps_their_id(detect_every, picture):
         assert np.abs(middles - np.median(middles, axis=0)).max() < 25, "the same person all the time"
 
 
+@pytest.mark.slow
 def test_smoothing_halves_the_jitter(picture):
     """Of people who stand still, before a camera that does, too, with noise in every frame."""
     generator = np.random.default_rng(0)

@@ -48,6 +48,7 @@ def entry_with(*names):
     return create_model(STUDENT, skeleton=Skeleton("own", names)).config
 
 
+@pytest.mark.slow
 def test_shares_of_the_loss(arguments, teacher_file, tmp_path):
     options = ["max_steps=2", "distillation.teacher=tinypose_256x192", f"distillation.weights={teacher_file}"]
     assert main([*arguments, *options, "distillation.share=0.25"]) == 0

@@ -35,6 +35,7 @@ def test_lines_in_a_file(options, monkeypatch, capsys):
     assert re.fullmatch(LINE.format(6), lines[-1])
 
 
+@pytest.mark.slow
 def test_one_bar_on_a_terminal(options, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -111,6 +111,7 @@ def test_frozen_stays(arguments, tmp_path):
     assert not torch.equal(trained["final_conv.weight"], before["final_conv.weight"])
 
 
+@pytest.mark.slow
 def test_own_skeleton_to_a_file(people, arguments, tmp_path):
     """Other keypoints: trained, evaluated, loaded by name alone, exported with their skeleton."""
     folder = tmp_path / "ten"
