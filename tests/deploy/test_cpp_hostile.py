@@ -373,7 +373,7 @@ def detector_of(scores, boxes):
 
 def describe_levels():
     """A detector whose candidates are chosen by pyramid level."""
-    return describe(DETECTOR, suppression=dataclasses.replace(GRAPH_NMS, candidates_per_level=400))
+    return describe(DETECTOR, nms=dataclasses.replace(GRAPH_NMS, candidates_per_level=400))
 
 
 NOT_FINITE = "NaN or infinite numbers; check the weights"

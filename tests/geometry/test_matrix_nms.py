@@ -1,4 +1,4 @@
-"""Matrix suppression and PP-YOLOv2's decoding against the recorded answers."""
+"""Matrix NMS and PP-YOLOv2's decoding against the recorded answers."""
 
 import json
 

@@ -209,7 +209,7 @@ def _add_export(commands: Any) -> None:
         "export",
         help="make a file for phones and other runtimes",
         description="Export a model. By default the file takes uint8 RGB images of the model's size, one per call, "
-        "and gives keypoints (detectors: scores and boxes before suppression). A receipt compares it with the network.",
+        "and gives keypoints (detectors: scores and boxes before NMS). A receipt compares it with the network.",
     )
     add = parser.add_argument
     add(
