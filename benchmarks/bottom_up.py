@@ -1,10 +1,9 @@
-"""Bottom-up against top-down as the number of people grows: writes docs/benchmarks/bottom_up.md and its plot.
+"""Compare bottom-up and top-down by number of people; write docs/benchmarks/bottom_up.md and its plot.
 
     PYTHONPATH=. python benchmarks/bottom_up.py --weights FILE [--people N ...] [--images N]
 
-Rendered pictures with so many people each, both ways on ExecuTorch with one thread: the detector and TinyPose 128x96 of
-`weights/`, with the boxes that it finds and with the annotated ones after it has looked, as if it had found everybody; and a
-bottom-up network. Times are from picture to poses, interleaved, medians; AP is of COCO's kind.
+Rendered images, ExecuTorch with one thread. Top-down: the detector and TinyPose 128x96 of `weights/`, with detected boxes and
+with annotated boxes after a run of the detector. Times are medians of interleaved runs from image to poses; AP is COCO's.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def render(path: Path, estimator: PoseEstimator, people: int, frames: int) -> None:
-    """A camera that sways before people of whom the detector finds so many; the first picture that is such a one."""
+    """Frames of a swaying camera: the first rendered image with the given number of detected people, shifted."""
     for seed in range(1000):
         picture = render_scene(np.random.default_rng([people, seed]), (SIZE[0], SIZE[1] + 40), people, (0.4, 0.7))[0]
         sides = [np.ascontiguousarray(picture[:, start : start + SIZE[1]]) for start in (0, 20, 40)]

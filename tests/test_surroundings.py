@@ -26,7 +26,7 @@ from tinypose_torch.video import VideoError, VideoReader, overlapped
 
 POSE = str(DEMO_WEIGHTS["tinypose_128x96"])
 PREDICT = ["predict", "photo.jpg", "--detector", "none", "--pose-weights", POSE, "--json", "x.json"]
-NOBODY = 54321  # a user without an entry
+UNKNOWN_USER = 54321  # a user without an entry
 SKIPPED = 98
 
 
@@ -98,8 +98,8 @@ def become_nobody():
     os.environ.pop("HOME", None)
     os.environ.pop("TINYPOSE_CACHE", None)
     os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+    os.setgid(UNKNOWN_USER)
+    os.setuid(UNKNOWN_USER)
 
 
 def limit(kind, value):

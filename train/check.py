@@ -100,7 +100,7 @@ def _check_bottom_up(config: Config) -> tuple[np.ndarray, list[Path]]:
 
 
 def _draw_bottom_up(dataset: BottomUpDataset) -> np.ndarray:
-    """Augmented images with everybody's keypoints, darker where nothing is learned, RGB."""
+    """Augmented RGB images with the keypoints of all people, darker where heatmaps are masked."""
     rows, columns = _TILES
     generator = np.random.default_rng(dataset.seed)
     chosen = generator.choice(len(dataset), rows * columns, replace=len(dataset) < rows * columns)

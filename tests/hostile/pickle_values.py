@@ -9,7 +9,7 @@ from .pickle_parts import ARRAY, Values, array, dtype, name_of, value
 
 @part
 def lengths() -> Values:
-    """Lengths beyond the file, and of what nobody could build."""
+    """Lengths beyond the file, and sizes that cannot be allocated."""
     sized = {"X": "<I", "\x8d": "<Q", "B": "<I", "\x8e": "<Q", "T": "<i", "\x8b": "<i", "\x96": "<Q", "\x8a": "<B"}
     sized |= {"U": "<B", "C": "<B", "\x8c": "<B", "\x95": "<Q"}
     numbers = (

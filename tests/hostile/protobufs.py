@@ -41,7 +41,7 @@ def encoded(message: Message) -> bytes:
 
 
 def lies(number: int, value: Any) -> dict[str, bytes]:
-    """A field in ways that the encoding does not allow, or that nobody writes."""
+    """A field in ways that the encoding does not allow, or that no program writes."""
     key, content = varint(number << 3 | 2), encoded([(1, value)])[1:]
     return {
         "a length of 2^32": key + varint(1 << 32) + b"x",

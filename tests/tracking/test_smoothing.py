@@ -56,10 +56,10 @@ def test_the_originals_settings():
     """Frame by frame: a dead zone of 0.3 % of the image, half of it for the face, and cutoffs for x and y apart."""
     smoother = PaddleDetectionSmoothing().create_smoother((1000, 500))
     first = np.tile([100.0, 200.0], (17, 1))
-    everybody = np.ones(17, bool)
-    assert np.array_equal(smoother(first, everybody, HEIGHT, 0), first)
+    all_found = np.ones(17, bool)
+    assert np.array_equal(smoother(first, all_found, HEIGHT, 0), first)
     little = first + np.array([2.0, 0])  # 0.2 % of the width
-    second = smoother(little, everybody, HEIGHT, 0)
+    second = smoother(little, all_found, HEIGHT, 0)
     assert np.array_equal(second[5:], first[5:])
 
     def share(cutoff):
@@ -68,7 +68,7 @@ def test_the_originals_settings():
     speed = share(0.1) * 2
     assert second[:5, 0] == pytest.approx(100 + share(0.1 + 0.1 * speed) * 2)
     assert np.array_equal(second[:5, 1], first[:5, 1])
-    third = smoother(little + np.array([0, 10.0]), everybody, HEIGHT, 0)
+    third = smoother(little + np.array([0, 10.0]), all_found, HEIGHT, 0)
     rise = share(0.1) * 10
     assert third[5:, 1] == pytest.approx(200 + share(0.1 + 0.1 * rise) * 10)
     assert third[5:, 0] == pytest.approx(100 + share(0.1 + 0.1 * speed) * 2)

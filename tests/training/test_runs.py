@@ -247,7 +247,7 @@ def test_own_names_of_keypoints(tmp_path):
 
 
 def test_pictures_of_so_many_people(tmp_path, capsys):
-    """As many as asked for, but for those of whom too little can be seen; wrong numbers end with a reason."""
+    """As many as requested, except those with too few visible pixels; wrong numbers end with a reason."""
     base = ["--output", str(tmp_path), "--images", "3", "--size", "240", "640", "--workers", "1"]
     assert synthesise([*base, "--people", "5", "--heights", "0.4", "0.5"]) == 0
     parts = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("train", "val")]

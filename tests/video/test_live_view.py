@@ -154,7 +154,7 @@ REQUESTS |= {f"host {host!r}": (f"GET /frames HTTP/1.1\r\nHost: {host}\r\n\r\n",
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_hostile_requests(name, attacked):
-    """Each is answered or closed, shows nobody else a frame, and the next one is served."""
+    """Each is answered or closed without a frame, and the next one is served."""
     request, expected = REQUESTS[name]
     with socket.create_connection((HOST, attacked.port), timeout=20) as client:
         client.sendall(request.replace("{port}", str(attacked.port)).encode("latin-1"))

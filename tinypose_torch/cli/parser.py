@@ -141,7 +141,7 @@ def _add_evaluate(commands: Any) -> None:
         help="measure accuracy on annotated images",
         description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated boxes, those of a "
         "detection file, or those that a detector finds (--with-detector); MPII's PCKh with --truth; COCO box AP of a "
-        "detector with --detector; MOTA and IDF1 of people whom predict --track followed with --tracks.",
+        "detector with --detector; MOTA and IDF1 of the tracks of predict --track with --tracks.",
     )
     add = parser.add_argument
     model = parser.add_mutually_exclusive_group()

@@ -150,7 +150,7 @@ def _reason_to_skip(path: Path, annotation: Any, images: dict[int, Any], index_o
     if annotation["image_id"] not in images:
         return "of images that are not in the file"
     if annotation.get("iscrowd") or annotation.get("ignore"):
-        return "crowds or to be ignored"
+        return "iscrowd or to be ignored"
     if not fit_float32([*bbox, annotation.get("area", 1.0)]) or not fit_float32(np.add(bbox[:2], bbox[2:])):
         return "with NaN or infinite numbers"
     if annotation.get("area", 1.0) <= 0 or min(bbox[2:]) <= _SMALLEST:

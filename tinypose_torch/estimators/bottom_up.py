@@ -1,4 +1,4 @@
-"""Bottom-up poses: one network for everybody in the image, at a cost that hardly depends on how many they are."""
+"""Bottom-up pose estimation: one network for all people of an image, at a cost almost independent of their number."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class BottomUpEstimator:
 
 
 def group_poses(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Array]:
-    """People in an RGB image, as the original evaluates.
+    """Group the poses of an RGB image, as in PaddleDetection's evaluation.
 
     Returns:
         Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are

@@ -25,7 +25,7 @@ class AssociativeEmbeddingTargets(NamedTuple):
     Attributes:
         coarse_heatmaps, fine_heatmaps: ``(N, K, h, w)`` and twice that size.
         coarse_mask, fine_mask: ``(N, h, w)`` and twice that size, bool: where the heatmaps are learned.
-        places: ``(N, P, K)`` integers: the coarse cell of everybody's keypoints, `MISSING` where there is none.
+        places: ``(N, P, K)`` integers: the coarse cell of each person's keypoints, `MISSING` where there is none.
     """
 
     coarse_heatmaps: Tensor
@@ -66,8 +66,7 @@ def tag_losses(tags: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         places: ``(N, P, K)``; see `AssociativeEmbeddingTargets`.
 
     Returns:
-        Pull and push, ``(N,)`` each. As in PaddleDetection, people with a single keypoint, whom nothing pulls, are left out
-        of pull's average, and push is half the mean over ordered pairs.
+        Pull and push, ``(N,)`` each. As in PaddleDetection, people with a single keypoint are excluded from pull's average, and push is half the mean over ordered pairs.
     """
     labelled = places != MISSING
     values = tags.flatten(2).gather(2, places.clamp(min=0).transpose(1, 2)).transpose(1, 2)

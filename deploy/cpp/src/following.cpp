@@ -85,7 +85,7 @@ void Follower::detect(const cv::Mat& rgb) {
                   tracks_.end());
 }
 
-// Moves everybody on to where their last pose was; whoever left the picture is out of sight.
+// Moves all people to where their last poses were; those who left the image become lost.
 void Follower::carry(cv::Size image) {
     for (Track& track : tracks_) {
         if (!track.unseen) {
