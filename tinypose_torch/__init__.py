@@ -8,22 +8,28 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.estimators.bottom_up import BottomUpEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.estimators.top_down import PoseEstimator
+    from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
     from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
     from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
+    from tinypose_torch.tracking.pose_tracker import PoseTracker
+    from tinypose_torch.tracking.smoothing import Smoothing
+    from tinypose_torch.utils.atomic import OutputError
     from tinypose_torch.utils.images import ImageError
+    from tinypose_torch.video.files import VideoError, VideoReader
 
 try:
     __version__ = version("tinypose-torch")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0.0.0"
 
-# Imported at first use: `tinypose --help` and a wrong flag need not wait for torch.
-_HOMES = {
+# Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
+_MODULES = {
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.bottom_up",
     "BottomUpNetwork": "models.base",
@@ -33,14 +39,21 @@ _HOMES = {
     "Detector": "models.base",
     "DetectorConfig": "models.config",
     "DownloadError": "checkpoints.download",
+    "ExportOptions": "export.api",
     "ImageError": "utils.images",
+    "OutputError": "utils.atomic",
     "PoseEstimator": "estimators.top_down",
+    "PoseTracker": "tracking.pose_tracker",
     "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",
+    "Smoothing": "tracking.smoothing",
     "TopDownConfig": "models.config",
     "TopDownNetwork": "models.base",
     "UnknownModelError": "models.registry",
+    "VideoError": "video.files",
+    "VideoReader": "video.files",
     "create_model": "factory",
+    "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
     "register_model": "models.registry",
@@ -56,14 +69,21 @@ __all__ = [
     "Detector",
     "DetectorConfig",
     "DownloadError",
+    "ExportOptions",
     "ImageError",
+    "OutputError",
     "PoseEstimator",
+    "PoseTracker",
     "Poses",
     "Skeleton",
+    "Smoothing",
     "TopDownConfig",
     "TopDownNetwork",
     "UnknownModelError",
+    "VideoError",
+    "VideoReader",
     "create_model",
+    "export_model",
     "list_models",
     "load_weights",
     "register_model",
@@ -71,9 +91,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tinypose_torch' has no attribute {name!r}")
-    return getattr(import_module(f"tinypose_torch.{_HOMES[name]}"), name)
+    return getattr(import_module(f"tinypose_torch.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -66,7 +66,8 @@ def tag_losses(tags: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         places: ``(N, P, K)``; see `AssociativeEmbeddingTargets`.
 
     Returns:
-        Pull and push, ``(N,)`` each. As in PaddleDetection, people with a single keypoint are excluded from pull's average, and push is half the mean over ordered pairs.
+        Pull and push, ``(N,)`` each. As in PaddleDetection, people with a single keypoint are excluded from pull's average,
+        and push is half the mean over ordered pairs.
     """
     labelled = places != MISSING
     values = tags.flatten(2).gather(2, places.clamp(min=0).transpose(1, 2)).transpose(1, 2)
