@@ -16,11 +16,11 @@ from tinypose_torch import (
     PoseEstimator,
     UnknownModelError,
     create_model,
-    defaults,
 )
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.checkpoints.identity import WrongModelError, resolve_model
 from tinypose_torch.runtime import load_runner
+from tinypose_torch.utils import defaults
 
 POSE, DETECTOR = "tinypose_128x96", "picodet_s_192_lcnet_pedestrian"
 SHARES_SHAPES = "tinypose_128x96, tinypose_256x192, wider_naive_hrnet_18_256x192"

@@ -84,6 +84,7 @@ def test_overlay_never_overwrites_its_input(photos, models, capsys):
     assert (photos / "photos/a.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_video(photos, models, capsys):
     write_video(photos / "clip.mp4", frames=5, fps=12.5)
     assert main(["predict", "clip.mp4", *models, "--output", "out", "--json", "poses.json"]) == 0

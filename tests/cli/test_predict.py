@@ -116,6 +116,7 @@ def test_whole_images_give_paddledetections_keypoints(folder):
     assert compared >= 5
 
 
+@pytest.mark.slow
 def test_person_class(predict, tmp_path):
     """An only class needs no name; of several, only the named one counts."""
     assert predict(detector="worker") == 0

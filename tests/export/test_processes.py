@@ -80,6 +80,7 @@ sys.exit("the forked process hangs")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forked_after_threads_were_used(backend, exported, tmp_path):

@@ -141,6 +141,7 @@ class MuchToDo(nn.Module):
         return counted, pooled.expand(3, -1, -1), x.permute(0, 2, 3, 1).reshape(-1, 6) @ self.weight.t()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", [ManyKinds, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (ShuffleChannelsLast, MuchToDo))]
 )

@@ -23,6 +23,7 @@ def options(arguments, people):
     return [*arguments, "max_steps=4", f"data.val={people / 'val.json'}", "evaluate_every=0.12"]
 
 
+@pytest.mark.slow
 def test_lines_in_a_file(options, monkeypatch, capsys):
     """A line per evaluation, and one when a minute has passed since the last."""
     assert main(options) == 0

@@ -124,6 +124,7 @@ def test_variance_convention(reference):
     assert max(relative(state[key.removeprefix("bn1_64.")], reference.arrays[key]) for key in keys) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "first", "compared"), [("cold64", 0, (1, 2, 5)), ("warm64", WARM_STEP, (1,))])
 def test_steps(reference, run, first, compared):
     network = reference.network()

@@ -38,6 +38,7 @@ def sides(path, pairs):
     return [np.concatenate(half, axis=1) for half in zip(*(np.split(tile, 2, axis=1) for tile in tiles), strict=True)]
 
 
+@pytest.mark.slow
 def test_report_of_a_run(people, tmp_path, capsys):
     """From trained weights: people's keypoints are in the picture, and the printed commands use the weights."""
     shutil.copytree(people / "images", tmp_path / "images")

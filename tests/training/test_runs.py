@@ -24,6 +24,7 @@ from train.trainer import JOBS
 TEN = tuple(f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "hip", "knee") for side in ("left", "right"))
 
 
+@pytest.mark.slow
 def test_evaluated_and_kept(arguments, people, tmp_path, capsys):
     """A run with evaluation leaves weights that `tinypose evaluate` measures as the run did.
 
