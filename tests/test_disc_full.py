@@ -26,8 +26,8 @@ from tinypose_torch.video import VideoWriter
 DETECTOR, POSE = map(str, DEMO_WEIGHTS.values())
 PREDICT = ["predict", "photo.jpg", "--detector", "none", "--pose-weights", POSE, "--overwrite"]
 EXPORT = ["export", "--weights", POSE, "--overwrite"]
-EVALUATE = ["evaluate", "--weights", POSE, "--annotations", "a.json", "--images", "."]
-BENCHMARK = ["benchmark", "tinypose_128x96", "--backend", "eager"]
+EVALUATE = ["evaluate", "--weights", POSE, "--annotations", "a.json", "--images", ".", "--overwrite"]
+BENCHMARK = ["benchmark", "tinypose_128x96", "--backend", "eager", "--overwrite"]
 # The command, and its output on the disc.
 COMMANDS = {
     "overlay": ([*PREDICT, "--output", "disc"], "photo.png"),
@@ -153,6 +153,8 @@ def test_full_file_system(name, free, folder, capsys):
         prepare(name, earlier=free == 0)
         if free and COMMANDS[name][1].endswith((".json", ".jsonl")):
             pytest.skip("fits")
+        if name == "json lines":
+            pytest.skip("fits into the page of the earlier file, which is written in place")
         fill(folder / "disc", free)
         assert "the disc is full (No space left on device)" in refused(name, capsys, earlier=free == 0)
 

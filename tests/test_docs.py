@@ -108,15 +108,14 @@ def test_command_line_reference_is_current():
 def test_manual_builds(tmp_path):
     """No broken links, and every name of the API reference exists."""
     pytest.importorskip("zensical")
-    configuration = (ROOT / "mkdocs.yml").read_text().replace("output/site", str(tmp_path / "site"))
     copy = tmp_path / "project"
     shutil.copytree(ROOT / "docs", copy / "docs")
     shutil.copytree(ROOT / "tinypose_torch", copy / "tinypose_torch")
-    (copy / "mkdocs.yml").write_text(configuration)
+    shutil.copy(ROOT / "mkdocs.yml", copy)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
-    api = (tmp_path / "site/reference/api/index.html").read_text()
+    api = (copy / "output/site/reference/api/index.html").read_text()
     assert "tinypose_torch.estimators.top_down.PoseEstimator" in api
 
 

@@ -314,7 +314,7 @@ def test_help_names_the_option(capsys):
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("iscrowd", ["--weights", "w.pt"], "the page out/bottom_up.md exists and is no earlier result"),
+        ("bottom_up", ["--weights", "w.pt"], "the page out/bottom_up.md exists and is no earlier result"),
         ("pose_models", ["w.pt"], "the page out/pose_models.md exists and is no earlier result"),
         ("tracking", [], "the page out/tracking.md exists and is no earlier result"),
     ],

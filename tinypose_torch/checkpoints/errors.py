@@ -5,8 +5,6 @@ import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tinypose_torch.utils.messages import escaped
-
 # Values out of a hostile file may be nested so that writing them out in full would never end.
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxtuple, _short.maxlist, _short.maxdict, _short.maxstring, _short.maxother = (
@@ -30,7 +28,8 @@ def shown(value: object) -> str:
 def plain(value: object, length: int = 200) -> str:
     """Text out of a weight file for a message: without quotes, on one line, control characters escaped, shortened."""
     text = str(value)
-    return escaped(text[:length] + ("..." if len(text) > length else ""))
+    start = text[:length] + ("..." if len(text) > length else "")
+    return start if start.isprintable() else repr(start)[1:-1]
 
 
 class CheckpointError(ValueError):

@@ -82,7 +82,7 @@ def get_config(name: str) -> ModelConfig:
     short = name[:_MAX_NAME]
     near = difflib.get_close_matches(short, configs, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "list_models() and `tinypose models` list all"
-    raise UnknownModelError(f"unknown model {escaped(repr(short))}; {hint}")
+    raise UnknownModelError(f"unknown model {escaped(repr(short))[:_MAX_NAME]}; {hint}")
 
 
 def _check(config: ModelConfig, function: str) -> None:
