@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
+from tinypose_torch.data.annotation_formats import read_annotations
 from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
 from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.coco import CocoFile, read_coco
@@ -154,13 +155,12 @@ def read_people(config: Config) -> CocoFile:
 
     Raises:
         ConfigError: A file is missing, or an option does not suit a bottom-up network or the skeleton.
-        DatasetError: See `read_coco`.
+        DatasetError: See `read_annotations`, `read_coco`.
     """
     data = config.data
     if data.train is None or data.images is None:
         raise ConfigError(f"data.{'train' if data.train is None else 'images'} is missing")
     top_down = {
-        "data.format": data.format != "coco",
         "data.detections": data.detections is not None,
         "distillation.teacher": config.distillation.teacher is not None,
     }
@@ -168,7 +168,8 @@ def read_people(config: Config) -> CocoFile:
         if given:
             raise ConfigError(f"{key} is for top-down networks; {config.model} is a bottom-up network")
     official = of_task(get_config(config.model), BottomUpConfig)
-    train_file = read_coco(data.train, official.skeleton)
+    content = read_annotations(data.train, data.images, data.format)
+    train_file = read_coco(data.train, official.skeleton, content)
     return dataclasses.replace(train_file, skeleton=configured_skeleton(train_file.skeleton, data))
 
 
@@ -190,12 +191,15 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     check_images(images.items, data.images)
     truth, category_id, val, evaluation = None, train_file.category_id, [], None
     if data.val is not None:
-        val_file = read_coco(data.val, skeleton)
+        folder = data.val_images or data.images
+        content = read_annotations(data.val, folder, data.format)
+        val_file = read_coco(data.val, skeleton, content)
         category_id = val_file.category_id
-        truth = read_truth(data.val, keypoint_category=category_id)  # so that errors occur before the training
+        truth = read_truth(
+            data.val, keypoint_category=category_id, content=content
+        )  # so that errors occur before the training
         check_same_keypoints(val_file, train_file)
         val = load_bottom_up_annotations(val_file, keep_empty=True).items
-        folder = data.val_images or data.images
         check_images(val, folder)
         evaluation = WholeImages(val, Path(folder))
     network, weights = start_network(config, skeleton=skeleton)

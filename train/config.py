@@ -36,8 +36,9 @@ class Data(Section):
     """Where the people are.
 
     Attributes:
-        train, val: Annotation files: COCO keypoints of any skeleton, or MPII's JSON.
+        train, val: Annotation files: COCO keypoints of any skeleton, AI Challenger's or MPII's JSON, or a registered format.
         images, val_images: Folders of the images; the second is the first unless given.
+        format: Name of the annotation files' format; recognised unless given.
         detections: COCO detection file: evaluate with these boxes instead of the annotated ones.
         truth: MPII's ``gt_valid.mat``, which has the head sizes that PCKh needs.
         sigmas: OKS constants of the skeleton; the file's, or COCO's for keypoints named as COCO's, unless given.
@@ -52,7 +53,7 @@ class Data(Section):
     val_images: str | None = None
     detections: str | None = None
     truth: str | None = None
-    format: Literal["coco", "mpii"] = "coco"
+    format: str | None = None
     sigmas: tuple[float, ...] | None = None
     flip_pairs: tuple[tuple[str | int, str | int], ...] | None = None
     workers: int = Field(2, ge=0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tinypose_torch.data.annotation_formats import read_annotations
 from tinypose_torch.data.detection_annotations import (
     DetectionAnnotation,
     DetectionAnnotations,
@@ -191,12 +192,14 @@ def detection_job(config: Config) -> Job:
             f"model: {config.model} has no training here; {network_class.__name__} does not implement `loss`"
         )
     _check_sizes(config)
-    images, class_names = load_detection_annotations(data.train, config.detection.classes)
+    content = read_annotations(data.train, data.images, data.format)
+    images, class_names = load_detection_annotations(data.train, config.detection.classes, content=content)
     check_images(images.items, data.images)
     val, truth, val_folder = None, None, data.val_images or data.images
     if data.val is not None:
-        truth = read_truth(data.val)  # so that errors occur before the training
-        val, _ = load_detection_annotations(data.val, class_names, keep_empty=True)
+        content = read_annotations(data.val, val_folder, data.format)
+        truth = read_truth(data.val, content=content)  # so that errors occur before the training
+        val, _ = load_detection_annotations(data.val, class_names, keep_empty=True, content=content)
         check_images(val.items, val_folder)
     network, weights = start_network(config, class_names=class_names)
     entry = of_task(config_of(network), DetectorConfig)

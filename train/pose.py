@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,23 +14,23 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data import pose_transforms as T
-from tinypose_torch.data.coco import CocoFile, read_coco
+from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
+from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.information_dropping import Cutout, GridMask, HideAndSeek
-from tinypose_torch.data.mpii import load_mpii_annotations
 from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
 from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset, Sample
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
-from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
+from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.top_down import average_with_flipped, cut_out, to_predictions
-from tinypose_torch.evaluation.truth import Truth, read_truth
+from tinypose_torch.evaluation.truth import read_truth
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
-from train.config import Augmentation, Config, ConfigError
+from train.config import Augmentation, Config, ConfigError, Data
 from train.distillation import Teacher, find_teacher
 from train.init_model import model_config, start_network
 from train.keypoint_config import (
@@ -51,8 +52,8 @@ class People:
 
     Attributes:
         skeleton: Skeleton of the training annotations.
-        truth: Ground truth of ``val``; ``None`` without one.
-        annotations: Annotations of a COCO ``truth`` in the evaluation's form.
+        score: Gives the accuracy of predictions for ``val`` by name; ``None`` without ``val``.
+        metric: The name of the accuracy that decides which weights are best.
     """
 
     train: PoseAnnotations
@@ -60,8 +61,8 @@ class People:
     val: PoseAnnotations | None
     val_images: Path | None
     skeleton: Skeleton
-    truth: CocoFile | MpiiTruth | None
-    annotations: Truth | None = None
+    score: Callable[[Sequence[KeypointPrediction]], dict[str, float]] | None = None
+    metric: str = "AP"
 
 
 def load_annotations(config: Config, entry: TopDownConfig) -> People:
@@ -69,45 +70,70 @@ def load_annotations(config: Config, entry: TopDownConfig) -> People:
 
     Raises:
         ConfigError: A file is not named, or an option does not fit the skeleton.
-        DatasetError: See `read_coco`, `load_pose_annotations`, `check_images`; or ``val`` has another skeleton.
+        DatasetError: See `read_annotations`, `read_coco`, `load_pose_annotations`, `check_images`; or ``val`` has another
+            skeleton.
     """
     data = config.data
     for key in ("train", "images"):
         if getattr(data, key) is None:
             raise ConfigError(f"data.{key} is missing: pass data.{key}=...")
     assert data.train is not None
+    metrics = [find_annotation_format(path, data.format).metric for path in (data.train, data.val) if path is not None]
+    if metrics[0] != metrics[-1]:
+        raise ConfigError(f"data.train is of a format for {metrics[0]}, data.val of one for {metrics[-1]}")
+    people = _LOADERS[metrics[0]](data, entry)
+    check_images(people.train.items, people.train_images)
+    if people.val is not None and people.val_images is not None:
+        check_images(people.val.items, people.val_images)
+    return people
+
+
+def _load_coco(data: Data, entry: TopDownConfig) -> People:
+    """People of any format that is read as COCO's."""
+    assert data.train is not None
     assert data.images is not None
-    folder = Path(data.images)
-    val_folder = Path(data.val_images) if data.val_images else folder
-    if data.format == "mpii":
-        train = load_mpii_annotations(data.train)
-        skeleton = configured_skeleton(train.skeleton, data)
-        check_images(train.items, folder)
-        if data.val is None:
-            return People(train, folder, None, None, skeleton, None)
-        if data.truth is None:
-            raise ConfigError("data.truth is missing: MPII's gt_valid.mat, which has the head sizes")
-        val, mpii_truth = load_mpii_annotations(data.val), read_mpii_truth(data.truth)
-        check_images(val.items, val_folder)
-        if len(val) != len(mpii_truth.head_sizes):
-            raise DatasetError(f"{data.truth} is of {len(mpii_truth.head_sizes)} people, {data.val} of {len(val)}")
-        return People(train, folder, val, val_folder, skeleton, mpii_truth)
-    train_file = read_coco(data.train, entry.skeleton)
+    folder, val_folder = Path(data.images), Path(data.val_images or data.images)
+    train_file = read_coco(data.train, entry.skeleton, read_annotations(data.train, folder, data.format))
     skeleton = configured_skeleton(train_file.skeleton, data)
     train = load_pose_annotations(train_file, entry.input_size)
-    check_images(train.items, folder)
     if data.val is None:
-        return People(train, folder, None, None, skeleton, None)
-    truth = read_coco(data.val, train_file.skeleton)
-    annotations = read_truth(data.val, keypoint_category=truth.category_id)  # so that errors occur before the training
-    check_same_keypoints(truth, train_file)
+        return People(train, folder, None, None, skeleton)
+    content = read_annotations(data.val, val_folder, data.format)
+    val_file = read_coco(data.val, train_file.skeleton, content)
+    truth = read_truth(data.val, keypoint_category=val_file.category_id, content=content)
+    check_same_keypoints(val_file, train_file)
     val = (
-        load_detections(truth, data.detections, entry.input_size)
+        load_detections(val_file, data.detections, entry.input_size)
         if data.detections
-        else load_pose_annotations(truth, entry.input_size)
+        else load_pose_annotations(val_file, entry.input_size)
     )
-    check_images(val.items, val_folder)
-    return People(train, folder, val, val_folder, skeleton, truth, annotations)
+
+    def score(found: Sequence[KeypointPrediction]) -> dict[str, float]:
+        records = keypoint_results(found, skeleton.sigmas, category_id=val_file.category_id)
+        return keypoint_accuracy(truth, records, skeleton.sigmas)
+
+    return People(train, folder, val, val_folder, skeleton, score)
+
+
+def _load_mpii(data: Data, entry: TopDownConfig) -> People:
+    """People with their own centres and scales."""
+    assert data.train is not None
+    assert data.images is not None
+    folder, val_folder = Path(data.images), Path(data.val_images or data.images)
+    train = find_annotation_format(data.train, data.format).read_people(Path(data.train))
+    skeleton = configured_skeleton(train.skeleton, data)
+    if data.val is None:
+        return People(train, folder, None, None, skeleton, metric="PCKh")
+    if data.truth is None:
+        raise ConfigError("data.truth is missing: MPII's gt_valid.mat, which has the head sizes")
+    val = find_annotation_format(data.val, data.format).read_people(Path(data.val))
+    truth = read_mpii_truth(data.truth)
+    if len(val) != len(truth.head_sizes):
+        raise DatasetError(f"{data.truth} is of {len(truth.head_sizes)} people, {data.val} of {len(val)}")
+    return People(train, folder, val, val_folder, skeleton, partial(pckh_of_predictions, truth=truth), "PCKh")
+
+
+_LOADERS: dict[str, Callable[[Data, TopDownConfig], People]] = {"AP": _load_coco, "PCKh": _load_mpii}
 
 
 def build_transform(options: Augmentation, entry: TopDownConfig) -> T.PoseCompose:
@@ -184,7 +210,7 @@ class PoseTraining(Training):
     ) -> None:
         super().__init__(network, config, steps_per_epoch, total_steps)
         self.people, self.teacher = people, teacher
-        self.metric = "PCKh" if config.data.format == "mpii" else "AP"
+        self.metric = people.metric
         self.loss = HeatmapLoss(config.loss_scale, config.ohkm_topk)
 
     def losses(self, batch: Sample) -> dict[str, Tensor]:
@@ -208,14 +234,8 @@ class PoseTraining(Training):
         return to_predictions(coordinates, scores, records, entry)
 
     def accuracy_of(self, found: Sequence[KeypointPrediction]) -> dict[str, float]:
-        truth = self.people.truth
-        if isinstance(truth, MpiiTruth):
-            return pckh_of_predictions(found, truth)
-        assert truth is not None
-        assert self.people.annotations is not None
-        sigmas = self.people.skeleton.sigmas
-        records = keypoint_results(found, sigmas, category_id=truth.category_id)
-        return keypoint_accuracy(self.people.annotations, records, sigmas)
+        assert self.people.score is not None
+        return self.people.score(found)
 
 
 def pose_job(config: Config) -> Job:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from tinypose_torch.data.annotation_formats import read_annotations
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation, load_pose_annotations
@@ -132,7 +133,8 @@ def _annotated_records(
     """The annotated people, also where the evaluation uses detected ones."""
     if not evaluates or config.data.detections is None or config.data.val is None:
         return source.records
-    return load_pose_annotations(read_coco(config.data.val, entry.skeleton), entry.input_size).items
+    content = read_annotations(config.data.val, source.folder, config.data.format)
+    return load_pose_annotations(read_coco(config.data.val, entry.skeleton, content), entry.input_size).items
 
 
 def _by_image(records: Sequence[PoseAnnotation]) -> list[Labelled]:

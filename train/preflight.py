@@ -53,7 +53,7 @@ def check_inputs(config: Config) -> None:
             raise ConfigError(f"data.{key} is missing: pass data.{key}=...")
     for key in ("train", "val", "detections", "truth"):
         path = getattr(data, key)
-        if path is not None and not Path(path).is_file():
+        if path is not None and not (Path(path).is_file() or Path(path).is_dir()):
             raise ConfigError(f"data.{key}: no annotation file {path!r}")
     for key in ("images", "val_images"):
         path = getattr(data, key)

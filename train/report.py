@@ -71,8 +71,8 @@ def _evaluation_options(config: Config) -> list[str]:
     """Options with which `tinypose evaluate` measures as the run did."""
     data = config.data
     options = ["--flip"] if config.flip_test else []
-    for key, path in (("--detections", data.detections), ("--truth", data.truth)):
-        options += [key, path] if path is not None else []
+    for key, value in (("--format", data.format), ("--detections", data.detections), ("--truth", data.truth)):
+        options += [key, value] if value is not None else []
     if data.sigmas is not None:
         options += ["--sigmas", *map(str, data.sigmas)]
     return options

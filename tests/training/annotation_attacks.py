@@ -176,11 +176,11 @@ CASES = [
 FILES = {
     "empty": (b"", "empty file"),
     "truncated": (json.dumps(CONTENT).encode()[:300], "not JSON"),
-    "nested": (b"[" * 200_000, "not JSON"),
+    "nested": (b"[" * 200_000, "no annotation format recognises it"),
     "nested objects": (b'{"a":' * 200_000, "not JSON"),
-    "a list": (b"[1, 2]", "holds a list"),
-    "null": (b"null", "holds a NoneType"),
-    "noise": (bytes(range(256)), "not JSON"),
+    "a list": (b"[1, 2]", "no annotation format recognises it"),
+    "null": (b"null", "no annotation format recognises it"),
+    "noise": (bytes(range(256)), "no annotation format recognises it"),
     "many digits": (b'{"images": ' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit"),
     "the last of two keys": (
         json.dumps(CONTENT).encode()[:-1] + b', "annotations": []}',

@@ -98,7 +98,8 @@ def test_what_is_no_file(kind, task, way, dataset, capsys):
             os.mkfifo(dataset.train)
         else:
             dataset.train.symlink_to(dataset.train if kind == "link to itself" else "/dev/zero")
-        refused(dataset, task, way, "data.train: no annotation file", capsys)
+        message = "no annotation format recognises it" if kind == "folder" else "data.train: no annotation file"
+        refused(dataset, task, way, message, capsys)
     finally:
         if kind == "folder":
             dataset.train.rmdir()

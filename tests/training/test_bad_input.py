@@ -115,7 +115,12 @@ def test_bad_annotations(case, workplace, capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "empty file"), (b"{", "not JSON"), (b"[1, 2]", "holds a list"), (b"\xff\xfe\x00", "not JSON")],
+    [
+        (b"", "empty file"),
+        (b"{", "not JSON"),
+        (b"[1, 2]", "no annotation format recognises it; name its format, one of coco, "),
+        (b"\xff\xfe\x00", "no annotation format recognises it"),
+    ],
 )
 def test_files_that_are_none(content, message, workplace, capsys):
     workplace.file.write_bytes(content)
@@ -158,6 +163,7 @@ BAD_OPTIONS = {
         "distillation.weights: no weight file 'gone.pt'",
     ),
     "mpii of a coco file": (["data.format=mpii"], "not an MPII annotation file"),
+    "unknown format": (["data.format=labelme"], "unknown annotation format 'labelme'; choose one of coco, "),
 }
 
 

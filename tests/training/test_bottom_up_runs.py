@@ -138,7 +138,7 @@ def test_check(arguments, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("data.format=mpii", "data.format is for top-down networks"),
+        ("data.format=mpii", "MPII annotations are for top-down networks"),
         ("distillation.teacher=hrnet_w32_256x192", "distillation.teacher is for top-down networks"),
         ("data.train=null", "data.train is missing"),
         ("augmentation.bottom_up_scale=[0, 1]", "augmentation.bottom_up_scale"),

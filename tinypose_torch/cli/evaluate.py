@@ -11,6 +11,7 @@ from typing import Any
 
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
+from tinypose_torch.data.annotation_formats import find_annotation_format
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -101,6 +102,7 @@ def _check_options(options: argparse.Namespace) -> None:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{_dashed(name)} {getattr(options, name)}; at least 1 is needed")
     if options.truth:
+        options.format = options.format or "mpii"
         _refuse(
             options,
             ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
@@ -164,10 +166,11 @@ def _evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse
 def _evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> tasks.Found:
     if options.flip:
         _check_flip(entry.skeleton)
-    evaluate = tasks.evaluate_mpii if options.truth else tasks.evaluate_top_down
-    return evaluate(runner, entry, options)
+    metric = find_annotation_format(options.annotations, options.format).metric
+    return _EVALUATE_PEOPLE[metric](runner, entry, options)
 
 
+_EVALUATE_PEOPLE = {"AP": tasks.evaluate_top_down, "PCKh": tasks.evaluate_mpii}  # by the annotation format's metric
 _EVALUATE: dict[str, Callable[[Runner, Any, argparse.Namespace], tasks.Found]] = {
     "pose": _evaluate_top_down,
     "bottom-up pose": _evaluate_bottom_up,
@@ -202,7 +205,7 @@ def _evaluate_tracks(options: argparse.Namespace) -> int:
     """People who were followed before, against MOTChallenge's annotations of the same video."""
     used = ("detector", "weights", "images", "limit", "predictions")
     boxes = ("detector_weights", "person_class", "detection_threshold")
-    for name in (*_POSE_OPTIONS, *used, *boxes):
+    for name in (*_POSE_OPTIONS, *used, *boxes, "format"):
         if getattr(options, name):
             raise ValueError(f"--{_dashed(name)} has no effect on --tracks, which are of a network that ran before")
     scores = score_files(options.annotations, options.tracks)

@@ -12,11 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tinypose_torch.data.coco import CocoFile, read_coco, read_json
+from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
+from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import FromFile, check_images
-from tinypose_torch.data.mpii import load_mpii_annotations
 from tinypose_torch.data.pose_annotations import PoseAnnotations, load_detections, load_pose_annotations
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
@@ -166,7 +166,10 @@ def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Na
 
 def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
     """A top-down network on MPII."""
-    people, truth = load_mpii_annotations(options.annotations), read_mpii_truth(options.truth)
+    if options.truth is None:
+        raise ValueError("--truth is missing: MPII's gt_valid.mat, which has the head sizes")
+    found = find_annotation_format(options.annotations, options.format)
+    people, truth = found.read_people(Path(options.annotations)), read_mpii_truth(options.truth)
     if len(people.skeleton) != len(entry.skeleton):
         raise DatasetError(f"MPII has {len(people.skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
     if len(people) != len(truth.head_sizes):
@@ -183,7 +186,7 @@ def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namesp
 def _read_content(options: argparse.Namespace) -> dict[str, Any]:
     """The annotation file; without annotations only where predictions are saved."""
     path = Path(options.annotations)
-    content = read_json(path)
+    content = read_annotations(path, options.images, options.format)
     if content.get("annotations") in (None, []):
         if not options.predictions:
             raise DatasetError(f"{path}: no annotations; pass --predictions FILE to save what is found in the images")

@@ -160,8 +160,10 @@ def _add_evaluate(commands: Any) -> None:
         "--annotations",
         required=True,
         metavar="FILE",
-        help="COCO keypoint file of the network's skeleton; MPII's JSON; MOTChallenge's gt.txt for --tracks",
+        help="annotations of the network's keypoints or classes: COCO, AI Challenger, MPII, or a format of a plug-in; "
+        "MOTChallenge's gt.txt for --tracks",
     )
+    add("--format", metavar="NAME", help="format of --annotations (default: recognised)")
     add("--images", metavar="DIR", help="folder of the images")
     add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
     add("--device", default="cpu", help="default: %(default)s")

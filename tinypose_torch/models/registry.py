@@ -1,10 +1,7 @@
 """The registry of models: every config by its name.
 
-Each family registers its models in its own file. Other packages register theirs with the same decorator, in a module that
-the user imports or that the package names as an entry point of the group ``tinypose_torch.models``::
-
-    [project.entry-points."tinypose_torch.models"]
-    my_models = "my_package.models"
+Each family registers its models in its own file. Others register theirs with the same decorator, in a plug-in: see
+`tinypose_torch.utils.plugins`.
 """
 
 from __future__ import annotations
@@ -12,19 +9,16 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TypeVar, cast
 
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, ModelConfig, TopDownConfig
 from tinypose_torch.utils.messages import escaped
+from tinypose_torch.utils.plugins import load_plugins
 
-ENTRY_POINTS = "tinypose_torch.models"
 _MAX_NAME = 200  # characters of an unknown name in a message
 _CONFIGS: dict[str, ModelConfig] = {}
-_plugins_loaded = False
 Builder = TypeVar("Builder", bound=Callable[[], ModelConfig | Sequence[ModelConfig]])
 
 
@@ -60,8 +54,8 @@ def register_model(function: Builder) -> Builder:
 
 
 def model_configs() -> Mapping[str, ModelConfig]:
-    """All registered configs by name, those of installed plug-ins included."""
-    _load_plugins()
+    """All registered configs by name, those of plug-ins included."""
+    load_plugins()
     return MappingProxyType(_CONFIGS)
 
 
@@ -101,21 +95,3 @@ def _check(config: ModelConfig, function: str) -> None:
         raise TypeError(f"{config.name}: {shown} must subclass tinypose_torch.models.base.{base.__name__}")
     if missing := sorted(getattr(network, "__abstractmethods__", ())):
         raise TypeError(f"{config.name}: {network.__name__} must implement {', '.join(missing)}")
-
-
-def _load_plugins() -> None:
-    """Import, once, the modules that installed packages name as entry points; warn of one that fails, and go on."""
-    global _plugins_loaded
-    if _plugins_loaded:
-        return
-    _plugins_loaded = True  # before the modules are imported, which may call list_models
-    for point in entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as error:
-            package = point.dist.name if point.dist is not None else point.value
-            reason = (str(error).splitlines() or [""])[0]
-            warnings.warn(
-                f"models of {package} ({point.name} = {point.value}) are not available: {type(error).__name__}: {reason}",
-                stacklevel=2,
-            )
