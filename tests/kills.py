@@ -87,9 +87,10 @@ def export(format_name: str) -> Scenario:
     """All but the exporter's own work, in whose place a megabyte is written."""
     from tinypose_torch.cli import export as command
     from tinypose_torch.cli import main
-    from tinypose_torch.export import api, formats
+    from tinypose_torch.export import api
     from tinypose_torch.runtime import load_runner
     from tinypose_torch.runtime.checksums import read_sealed, seal
+    from tinypose_torch.runtime.formats import Method, find_export_format
 
     made = seal(random.Random(0).randbytes(1 << 20))
 
@@ -97,11 +98,11 @@ def export(format_name: str) -> Scenario:
         path.write_bytes(made)
         return {}
 
-    formats.WRITERS[format_name] = write
+    setattr(find_export_format(format_name), "write", write)
     metadata = load_runner(weights=DEMO).metadata
-    api._prepare = lambda *_: api._Prepared(formats.Method(None, None, metadata), {})
+    api._prepare = lambda *_: api._Prepared(Method(None, None, metadata), {})
     command._compare = lambda *_: []
-    output = Path("exported", f"x{command.SUFFIXES[format_name]}")
+    output = Path("exported", f"x{find_export_format(format_name).suffix}")
     arguments = ["export", "--weights", DEMO, "--format", format_name, "--output", str(output)]
 
     def check(file: Path, expected: bytes) -> None:

@@ -18,8 +18,10 @@ from convert.__main__ import main as convert
 from tinypose_torch.cli import benchmark, evaluate, main, models, networks
 from tinypose_torch.cli import export as export_command
 from tinypose_torch.cli.evaluation_tasks import Found
-from tinypose_torch.export import api, cache, formats
+from tinypose_torch.export import api, cache
 from tinypose_torch.runtime import load_runner
+from tinypose_torch.runtime.checksums import seal_onnx
+from tinypose_torch.runtime.formats import Method, export_formats, find_export_format
 from tinypose_torch.utils.atomic import OutputError, is_temporary, replacing
 from tinypose_torch.video import VideoWriter
 
@@ -56,10 +58,10 @@ def folder(tmp_path, monkeypatch):
         path.write_bytes(bytes(200_000))
         return {}
 
-    formats_of = dict.fromkeys(formats.WRITERS, write)
-    monkeypatch.setattr(formats, "WRITERS", formats_of)
+    for known in export_formats():
+        monkeypatch.setattr(known, "write", write)
     runner = load_runner(weights=POSE)
-    prepared = api._Prepared(formats.Method(None, None, runner.metadata), {})
+    prepared = api._Prepared(Method(None, None, runner.metadata), {})
     monkeypatch.setattr(api, "_prepare", lambda *_: prepared)
     monkeypatch.setattr(export_command, "_compare", lambda *_: [])
     found = Found([{"image_id": 1, "score": 0.5}], 1, lambda: {"AP": 0.5})
@@ -183,11 +185,12 @@ def test_json_lines_end_with_a_whole_one(folder, capsys):
     assert capsys.readouterr().err.count("disc/x.jsonl cannot be written") == 1
 
 
-def test_receipts(folder, capsys):
+def test_receipts(folder, capsys, monkeypatch):
     """The exported file is there; the command can be repeated when there is space."""
     command = ["export", "--weights", POSE, "--format", "onnx", "--output", "disc/x.onnx"]
-    sealed = formats.seal_onnx(bytes(100))
-    formats.WRITERS["onnx"] = lambda method, path, progress: path.write_bytes(sealed) and {}
+    sealed = seal_onnx(bytes(100))
+    onnx = find_export_format("onnx")
+    monkeypatch.setattr(onnx, "write", lambda method, path, progress: path.write_bytes(sealed) and {})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(export_command, "write_receipt", lambda *_: full())
         assert main(command) != 0

@@ -14,12 +14,12 @@ from conftest import gradient_image
 from tinypose_torch import CheckpointError, PoseEstimator, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.export import ExportOptions, export_model, export_pair
-from tinypose_torch.export.formats import WRITERS, Method
 from tinypose_torch.export.progress import no_progress
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript, unsealed
 from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, archived_description, backend_of
+from tinypose_torch.runtime.formats import Method, find_export_format
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
 from .conftest import DETECTOR, POSE, SUFFIXES
@@ -57,9 +57,8 @@ def test_every_flipped_bit_is_noticed(format_name, tmp_path):
         pytest.importorskip(package)
     path = tmp_path / f"x{SUFFIXES[format_name]}"
     description = ExportMetadata(get_config(POSE), False, False, 1, "fp32", {})
-    WRITERS[format_name](
-        Method(torch.nn.Conv2d(3, 40, 3).eval(), torch.zeros(1, 3, 8, 8), description), path, no_progress
-    )
+    method = Method(torch.nn.Conv2d(3, 40, 3).eval(), torch.zeros(1, 3, 8, 8), description)
+    find_export_format(format_name).write(method, path, no_progress)
     assert load_runner(POSE, path).metadata == description
     data = bytearray(path.read_bytes())
     generator = np.random.default_rng(0)
@@ -324,7 +323,7 @@ def test_device_of_cpu_runtimes(exported, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "tflite"}, "unknown format 'tflite'"),
+        ({"format": "tflite"}, "unknown export format 'tflite'; choose one of torchscript, executorch, onnx"),
         ({"batch": 0}, "at least 1"),
         ({"format": "executorch", "batch": None}, "needs a fixed batch"),
     ],
@@ -362,9 +361,9 @@ def test_wrong_commands(arguments, message, tmp_path, monkeypatch, capsys):
 
 def test_pairs_that_do_not_go_into_one_file(tmp_path):
     detector, pose = create_model(DETECTOR), create_model(POSE)
-    with pytest.raises(ValueError, match="one file holds a detector and a pose network"):
+    with pytest.raises(ValueError, match=f"{POSE} is a top-down pose network; a detector is needed"):
         export_pair(pose, pose, tmp_path / "x.pte")
-    with pytest.raises(ValueError, match="as executorch"):
+    with pytest.raises(ValueError, match="format onnx holds one network"):
         export_pair(detector, pose, tmp_path / "x.onnx", ExportOptions("onnx"))
 
 

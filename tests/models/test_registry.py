@@ -31,6 +31,7 @@ from tinypose_torch.geometry.nms import NUMPY_NMS
 from tinypose_torch.models import config as model_config
 from tinypose_torch.models import registry
 from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.utils import plugins
 
 NAME = "stride2_64x64"
 # Heatmaps of half the input's size that are as high as the image is bright.
@@ -79,11 +80,11 @@ def install(tmp_path, monkeypatch):
         info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{registry.ENTRY_POINTS}]\nnetworks = {package}\n")
+        (info / "entry_points.txt").write_text(f"[{plugins.ENTRY_POINTS}]\nnetworks = {package}\n")
         monkeypatch.delitem(sys.modules, package, raising=False)
         monkeypatch.syspath_prepend(tmp_path)
         importlib.invalidate_caches()
-        monkeypatch.setattr(registry, "_plugins_loaded", False)
+        monkeypatch.setattr(plugins, "_loaded", False)
 
     yield install
     for package in ("stride2_plugin", "broken_plugin"):
@@ -144,7 +145,7 @@ def test_trains(stride2, tmp_path, monkeypatch):
 def test_a_broken_plugin_is_named_once(install, stride2):
     install("broken_plugin", "raise ImportError('no module named gone')")
     with pytest.warns(
-        UserWarning, match=r"models of broken_plugin \(networks = broken_plugin\).*ImportError: no module"
+        UserWarning, match=r"plug-in of broken_plugin \(networks = broken_plugin\).*ImportError: no module"
     ) as caught:
         assert NAME in list_models()
     assert len(caught) == 1

@@ -23,7 +23,8 @@ from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import config_of
-from tinypose_torch.timing.backends import BACKENDS, BASELINE, make_file, prepare_network, program_of
+from tinypose_torch.runtime.formats import find_export_format
+from tinypose_torch.timing.backends import BASELINE, backends, make_file, prepare_network, program_of
 from tinypose_torch.timing.people import SIZE, prepare_pipeline
 from tinypose_torch.timing.plot import check_plot, draw_times
 from tinypose_torch.timing.processes import Run, TimedProcess, TimingError, time_in_turns
@@ -34,8 +35,8 @@ from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import check_threads
 
 PEOPLE = (1, 6)
-# Those whose files `PoseEstimator` runs.
-_PIPELINES = ("eager", "torchscript", "executorch", "executorch fp16", "executorch int8", "onnx")
+# Those whose files `PoseEstimator` runs, beside the export formats.
+_PIPELINES = ("eager", "executorch fp16", "executorch int8")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
     for threads in options.threads:
         check_threads(threads, "--threads")
-    wanted = tuple(options.backend or BACKENDS)
-    unknown = [name for name in wanted if name not in BACKENDS]
+    wanted = tuple(options.backend or backends())
+    unknown = [name for name in wanted if name not in backends()]
     if unknown:
-        raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, BACKENDS))}")
+        raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, backends()))}")
     if options.plot:
         check_plot(Path(options.plot))
     if options.paddle_model and not Path(options.paddle_model).is_dir():
@@ -113,7 +114,7 @@ def _installed(wanted: Sequence[str], options: argparse.Namespace) -> list[str]:
     """Those that can be measured; says why others cannot."""
     usable = []
     for label in wanted:
-        backend = BACKENDS[label]
+        backend = backends()[label]
         if backend.missing:
             _say(f"{label}: {' and '.join(backend.missing)} not installed, left out")
         elif backend.precision == "int8" and not options.images:
@@ -153,7 +154,7 @@ def _make_files(
     """What every backend reads; says which have nothing."""
     files = {}
     for label in labels:
-        if BACKENDS[label].source == "original":
+        if backends()[label].source == "original":
             program = program_of(Path(original or "", name))
             if program is None:
                 _say(f"{label}: no deployed model in {Path(original or '', name)}, left out")
@@ -182,7 +183,7 @@ def _network_rows(
             "ratio": round(medians[label] / medians[BASELINE], 3) if BASELINE in medians else None,
             "bytes": _size(files[label]),
             "peak_memory": memory[label],
-            "version": BACKENDS[label].version,
+            "version": backends()[label].version,
         }
         for label in sorted(medians, key=medians.__getitem__)
     ]
@@ -202,7 +203,7 @@ def _measure_people(
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, tuple[Path, Path]] = {}
         for label in labels:
-            if label in _PIPELINES:
+            if label in _PIPELINES or label == backends()[label].source:
                 _say(f"exporting {detector} and {pose} to {label}, images in and keypoints out ...")
                 one, two = (
                     _pipeline_file(label, name, networks[name], Path(folder), options.images)
@@ -221,11 +222,10 @@ def _measure_people(
 
 
 def _pipeline_file(label: str, name: str, network: Network, folder: Path, images: str | None) -> Path:
-    backend = BACKENDS[label]
+    backend = backends()[label]
     if backend.source == "weights":
         return make_file(label, network, name, folder, None)
-    suffix = "pte" if backend.source == "executorch" else backend.source
-    file = folder / f"{name}.{backend.precision}.{suffix}"
+    file = folder / f"{name}.{backend.precision}{find_export_format(backend.source).suffix}"
     photos = photos_for_network(images, config_of(network)) if images else None
     export_model(network, file, ExportOptions(backend.source, precision=backend.precision), photos)
     return file

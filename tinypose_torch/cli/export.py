@@ -19,21 +19,22 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
+from tinypose_torch.runtime.formats import find_export_format
 from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.outputs import check_outputs
 
 Model = tuple[Network, str | None]  # and its weight file
-SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
 
 
 def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
+    suffix = find_export_format(options.format).suffix
     if options.output:
         _check_output(options.output, options)  # before weights are read
     sources = _resolve_models(options)
     names = [source.name for source in sources]
-    output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
+    output = Path(options.output or f"{'+'.join(names)}{suffix}")
     _check_output(output, options)
     _check(options, names)
     size = tuple(options.input_size) if options.input_size else None

@@ -115,8 +115,8 @@ def _add_predict(commands: Any) -> None:
     add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
     add(
         "--backend",
-        choices=defaults.BACKENDS,
-        help="what runs the networks (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "
+        metavar="NAME",
+        help="what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "
         "the networks were exported before, or there are 1000 photos and frames or more, for which they are exported "
         "once; else eager, which is PyTorch)",
     )
@@ -165,7 +165,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--format", metavar="NAME", help="format of --annotations (default: recognised)")
     add("--images", metavar="DIR", help="folder of the images")
-    add("--backend", choices=defaults.BACKENDS, default="auto", help="default: what the file was made for")
+    add("--backend", metavar="NAME", default="auto", help="see predict (default: what the file was made for)")
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
@@ -220,7 +220,8 @@ def _add_export(commands: Any) -> None:
         metavar="NAME",
         help=f"the model; {command_line('tinypose models')} lists them (default: the model that --weights names)",
     )
-    add("--format", choices=defaults.EXPORT_FORMATS, default="executorch", help="default: %(default)s")
+    formats = "executorch, torchscript, onnx, or a format of a plug-in (default: %(default)s)"
+    add("--format", metavar="NAME", default="executorch", help=formats)
     add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
     add("--weights", metavar="FILE", help="weights, or release such as 2021 (default: the official weights)")
     add(

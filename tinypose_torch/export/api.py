@@ -15,21 +15,18 @@ import numpy as np
 import torch
 
 from tinypose_torch.checkpoints.limits import MAX_BATCH
-from tinypose_torch.export import formats
 from tinypose_torch.export.graphs import HalfPrecision, build_graph
 from tinypose_torch.export.progress import PREPARE, Progress, no_progress, of_network
 from tinypose_torch.export.quantise import ERROR_BUDGET, quantised
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.base import Network
-from tinypose_torch.models.config import ModelConfig, config_of
+from tinypose_torch.models.config import DetectorConfig, ModelConfig, TopDownConfig, config_of, of_task
+from tinypose_torch.runtime.formats import Method, export_formats, find_export_format
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.collection import collection_paused
-from tinypose_torch.utils.defaults import EXPORT_FORMATS, PRECISIONS
-from tinypose_torch.utils.hints import install_hint
-
-_PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
+from tinypose_torch.utils.defaults import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,11 @@ class ExportOptions:
     """How a file is made; the defaults suit a phone.
 
     Attributes:
-        format: ``"torchscript"``, ``"executorch"`` or ``"onnx"``.
+        format: ``"torchscript"``, ``"executorch"``, ``"onnx"``, or the name of a registered format.
         images: uint8 RGB images in, normalised inside; else normalised float32 NCHW.
         decode: Keypoints out, decoded with DARK inside; else heatmaps. Without effect on detectors
             and on bottom-up networks, which give heatmaps and tags.
-        batch: Images per call; ``None`` for any number (not for ExecuTorch, which would leave the fast path).
+        batch: Images per call; ``None`` for any number (not for ExecuTorch).
         precision: ``"fp32"``, ``"fp16"`` (half the size; fast where the processor computes in float16), or ``"int8"``
             (ExecuTorch only), which needs ``calibration`` images.
         error_budget: How much int8 may change the network's outputs; see `tinypose_torch.export.quantise`.
@@ -60,18 +57,18 @@ class ExportOptions:
         Raises:
             ValueError: One that is unknown or out of range, or two that do not go together.
         """
-        if self.format not in EXPORT_FORMATS:
-            raise ValueError(f"unknown format {self.format!r}; choose one of {', '.join(EXPORT_FORMATS)}")
+        found = find_export_format(self.format)
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
             raise ValueError(f"batch={self.batch}; at least 1 is needed, and at most {MAX_BATCH} are supported")
         if self.precision not in PRECISIONS:
             raise ValueError(f"unknown precision {self.precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if self.precision == "int8" and self.format != "executorch":
-            raise ValueError(f"int8 is made for executorch, not for {self.format}")
+        if self.precision not in found.precisions:
+            makers = " or ".join(known.name for known in export_formats() if self.precision in known.precisions)
+            raise ValueError(f"{self.precision} is made for {makers}, not for {self.format}")
         if self.error_budget is not None and not 0 < self.error_budget < math.inf:
             raise ValueError(f"error_budget={self.error_budget}; expected a finite number above 0")
-        if self.batch is None and self.format == "executorch":
-            raise ValueError("an ExecuTorch file needs a fixed batch: XNNPACK does not take varying shapes")
+        if self.batch is None and found.fixed_batch is not None:
+            raise ValueError(f"format {self.format} needs a fixed batch: {found.fixed_batch}")
 
 
 @dataclass(frozen=True)
@@ -109,9 +106,9 @@ def export_model(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    with _written(output) as temporary:
+    with _written(output, options.format) as temporary:
         prepared = _prepare(network, options, calibration, progress)
-        facts = formats.WRITERS[options.format](prepared.method, temporary, progress)
+        facts = find_export_format(options.format).write(prepared.method, temporary, progress)
         method = prepared.method
     return Exported(method.metadata, prepared.facts | facts)
 
@@ -138,18 +135,17 @@ def export_pair(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    tasks = (config_of(detector).task, config_of(pose).task)
-    if options.format != "executorch" or tasks != ("detection", "pose"):
-        raise ValueError(
-            f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
-        )
-    with _written(output) as temporary:
+    if not find_export_format(options.format).several_networks:
+        raise ValueError(f"a file of format {options.format} holds one network; export detector and pose network apart")
+    of_task(config_of(detector), DetectorConfig)
+    of_task(config_of(pose), TopDownConfig)
+    with _written(output, options.format) as temporary:
         prepared = {
             name: _prepare(network, options, images, progress)
             for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
         }
         methods = {name: made.method for name, made in prepared.items()}
-        facts = formats.write_executorch_methods(methods, temporary, progress)
+        facts = find_export_format(options.format).write_methods(methods, temporary, progress)
     return {name: Exported(made.method.metadata, made.facts | facts[name]) for name, made in prepared.items()}
 
 
@@ -157,7 +153,7 @@ def export_pair(
 class _Prepared:
     """A graph ready to be written, and what was done to it."""
 
-    method: formats.Method
+    method: Method
     facts: dict[str, Any]
 
 
@@ -165,9 +161,10 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     config = config_of(network)
     progress = of_network(progress, config.name)
     limitation = config.network.mobile_limitation
-    if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
-        raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
-    decode = options.decode and config.task == "pose"
+    if limitation is not None and (find_export_format(options.format).mobile or options.precision != "fp32"):
+        others = " or ".join(known.name for known in export_formats() if not known.mobile)
+        raise ValueError(f"{config.name} is exported as {others}, in fp32: {limitation}")
+    decode = options.decode and config.decodes_in_file
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
@@ -177,11 +174,11 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     graph = build_graph(rewritten, config, options.images, decode)
     example = example_input(metadata)
     if options.precision != "int8":
-        return _Prepared(formats.Method(graph, example, metadata), {})
+        return _Prepared(Method(graph, example, metadata), {})
     images = _calibration_images(calibration, config, metadata)
     budget = ERROR_BUDGET[config.task] if options.error_budget is None else options.error_budget
     int8_graph, plan = quantised(graph, example, images, budget, progress)
-    return _Prepared(formats.Method(int8_graph, example, metadata), plan.to_json())
+    return _Prepared(Method(int8_graph, example, metadata), plan.to_json())
 
 
 def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata: ExportMetadata) -> np.ndarray:
@@ -197,13 +194,13 @@ def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata
 
 
 @contextmanager
-def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
+def _written(output: str | os.PathLike[str], format_name: str) -> Iterator[Path]:
     """The temporary file to export into."""
     try:
         with collection_paused(), replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
-        raise ExportError(f"{error}; {install_hint('export')}") from None
+        raise ExportError(f"{error}; {find_export_format(format_name).install_hint()}") from None
 
 
 def suits_phones(config: ModelConfig) -> bool:
@@ -224,7 +221,7 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
 def _versions(format_name: str, precision: str) -> dict[str, str]:
     versions = {}
     quantiser = ("torchao",) if precision == "int8" else ()
-    for package in ("tinypose-torch", "torch", *_PACKAGES[format_name], *quantiser):
+    for package in ("tinypose-torch", "torch", *find_export_format(format_name).packages, *quantiser):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,17 +1,14 @@
-"""The three formats. Whatever leans on an exporter's internals is here; made for torch 2.15.0 and executorch 1.5.1."""
+"""Writers of the three formats. Whatever leans on an exporter's internals is here; made for torch 2.15.0 and executorch 1.5.1."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.quick import (
@@ -25,19 +22,8 @@ from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 from tinypose_torch.export.xnnpack import fewer_moves, half_weights
 from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
-from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
-
-
-@dataclass(frozen=True)
-class Method:
-    """A network to be written: alone, or as a method of an ExecuTorch file."""
-
-    graph: nn.Module
-    example: Tensor
-    metadata: ExportMetadata
-
-
-Writer = Callable[[Method, Path, Progress], dict[str, Any]]
+from tinypose_torch.runtime.formats import Method
+from tinypose_torch.runtime.metadata import describe_methods
 
 
 def write_torchscript(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
@@ -75,15 +61,10 @@ def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> 
     return {}
 
 
-def write_executorch(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
-    """Lowered to XNNPACK, with the description as a method, and sealed."""
-    return write_executorch_methods({"forward": method}, path, progress)["forward"]
-
-
 def write_executorch_methods(
     methods: dict[str, Method], path: Path, progress: Progress = no_progress
 ) -> dict[str, dict[str, Any]]:
-    """Several networks in one file, a method each.
+    """Networks lowered to XNNPACK, a method each, with the description as another method, and sealed.
 
     Returns:
         What XNNPACK took of each, for the receipt.
@@ -143,10 +124,3 @@ def delegation(program: Any, method: str = "forward") -> dict[str, Any]:
             outside[name] = outside.get(name, 0) + 1
     share = inside / max(1, inside + sum(outside.values()))
     return {"partitions": partitions, "delegated share": round(share, 4), "outside": outside}
-
-
-WRITERS: dict[str, Writer] = {
-    "torchscript": write_torchscript,
-    "executorch": write_executorch,
-    "onnx": write_onnx,
-}

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from tinypose_torch.runtime.formats import find_export_format
+
 Progress = Callable[[str, float], None]
 """Called with the stage that is under way and the share of it that is done, 0 to 1."""
 
@@ -19,11 +21,6 @@ TRACE, LOWER, WRITE, COMPARE = "trace", "lower", "write", "compare"
 # CPU seconds of a TinyPose network; only their ratios matter.
 _NETWORK_SECONDS = {PREPARE: 0.3}
 _INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
-_FILE_SECONDS = {
-    "executorch": {TRACE: 5.0, LOWER: 15.0, WRITE: 3.0},
-    "onnx": {TRACE: 9.0, WRITE: 0.5},
-    "torchscript": {TRACE: 3.0, WRITE: 0.3},
-}
 _COMPARE_SECONDS = 3.0
 _PHOTO_SECONDS = 0.2
 
@@ -50,7 +47,7 @@ def export_stages(
     per_network = _INT8_SECONDS if precision == "int8" else _NETWORK_SECONDS
     stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
     stages |= {f"{name}: {stage}": seconds for name in names for stage, seconds in per_network.items()}
-    stages |= {stage: seconds * len(names) for stage, seconds in _FILE_SECONDS[format_name].items()}
+    stages |= {stage: seconds * len(names) for stage, seconds in find_export_format(format_name).stages.items()}
     return stages | ({COMPARE: _COMPARE_SECONDS * len(names)} if receipt else {})
 
 

@@ -7,7 +7,6 @@ returns it changed; `tests/export/test_rewrites.py` holds each to the eager outp
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -18,17 +17,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tinypose_torch.checkpoints.conv_bn import conv_norm_pairs
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.layers import replace_modules
-
-Step = Callable[[nn.Module], nn.Module]
+from tinypose_torch.runtime.formats import find_export_format
 
 
 def rewrite(network: nn.Module, format_name: str, precision: str = "fp32") -> Network:
     """A copy of a network from `create_model` with the steps applied that pay in a format, in evaluation mode."""
     folded = cast(Network, fold_batch_norms(copy.deepcopy(network).eval().requires_grad_(False)))
     rewritten = folded.export_form(format_name, precision)
-    for step in STEPS[format_name]:
-        step(rewritten)
-    return rewritten
+    return find_export_format(format_name).rewrite(rewritten)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -41,6 +37,13 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         transposed = isinstance(convolution, nn.ConvTranspose2d)
         network.set_submodule(name, fuse_conv_bn_eval(convolution, norm, transposed))
         network.set_submodule(norm_name, nn.Identity())
+    return network
+
+
+def rewrite_for_xnnpack(network: Network) -> Network:
+    """Apply the steps that suit XNNPACK, in place."""
+    for step in (broadcast_upsampling, split_narrow_convolutions, clamped_hardsigmoid):
+        step(network)
     return network
 
 
@@ -125,11 +128,3 @@ class BroadcastUpsample(nn.Module):
         n, c, h, w = x.shape
         repeated = x.permute(0, 2, 3, 1).reshape(n, h, 1, w, 1, c) * self.ones
         return repeated.reshape(n, h * self.factor, w * self.factor, c).permute(0, 3, 1, 2)
-
-
-# After what a network rewrites itself in `export_form`.
-STEPS: dict[str, tuple[Step, ...]] = {
-    "torchscript": (),
-    "onnx": (),
-    "executorch": (broadcast_upsampling, split_narrow_convolutions, clamped_hardsigmoid),
-}

@@ -37,6 +37,9 @@ class ModelConfig:
         kind: The task's networks in words.
         network_base: What the network's class must subclass.
         head_kind: What the network has one output of: ``"keypoints"`` or ``"classes"``.
+        option: Option of the commands that takes the name: ``"pose"`` or ``"detector"``.
+        decodes_in_file: Whether exported files can decode the outputs to keypoints.
+        trains_on_squares: Whether it is trained on square images only.
     """
 
     name: str
@@ -54,6 +57,9 @@ class ModelConfig:
     kind: ClassVar[str]
     network_base: ClassVar[type[nn.Module]]
     head_kind: ClassVar[str]
+    option: ClassVar[str] = "pose"
+    decodes_in_file: ClassVar[bool] = False
+    trains_on_squares: ClassVar[bool] = True
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -162,6 +168,8 @@ class TopDownConfig(KeypointConfig):
     task: ClassVar[str] = "pose"
     kind: ClassVar[str] = "a top-down pose network"
     network_base: ClassVar[type[nn.Module]] = TopDownNetwork
+    decodes_in_file: ClassVar[bool] = True
+    trains_on_squares: ClassVar[bool] = False
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
@@ -218,6 +226,7 @@ class DetectorConfig(ModelConfig):
     kind: ClassVar[str] = "a detector"
     network_base: ClassVar[type[nn.Module]] = Detector
     head_kind: ClassVar[str] = "classes"
+    option: ClassVar[str] = "detector"
 
     def __post_init__(self) -> None:
         if isinstance(self.nms, NMSConfig) and self.nms.candidates_per_level is not None and not self.strides:

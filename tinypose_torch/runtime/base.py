@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -53,3 +55,16 @@ class Runner(ABC):
         if missing:
             batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
         return self.run(batch)
+
+
+class FileRunner(Runner):
+    """Runs an exported file. Pickled, it is the path of the file, which is opened again where it is unpickled.
+
+    Attributes:
+        reopen: Function and arguments that open the file; set by `open_exported`, as is ``backend``.
+    """
+
+    reopen: tuple[Callable[..., Runner], tuple[Any, ...]]
+
+    def __reduce__(self) -> tuple[Callable[..., Runner], tuple[Any, ...]]:
+        return self.reopen

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +19,14 @@ from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields
 from tinypose_torch.checkpoints.torch_files import open_archive, read_member
-from tinypose_torch.runtime.base import Runner
+from tinypose_torch.runtime.base import FileRunner
 from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
+from tinypose_torch.runtime.formats import export_formats, find_export_format
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 from tinypose_torch.utils.hints import install_hint
 from tinypose_torch.utils.provenance import printable
 
-_BACKENDS = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
 TORCHSCRIPT_EXTRA = "tinypose.json"
 ONNX_KEY = "tinypose"
 ONNX_IR_VERSION, ONNX_GRAPH, ONNX_PROPERTY = 1, 7, 14  # fields of ONNX's ModelProto
@@ -36,22 +35,12 @@ EXECUTORCH_METHOD = "tinypose_metadata"
 NO_DESCRIPTION = "carries no description; it was not exported by tinypose-torch"
 
 
-class FileRunner(Runner):
-    """Runs an exported file. Pickled, it is the path of the file, which is opened again where it is unpickled."""
-
-    _arguments: tuple[Any, ...]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._arguments
-
-
 class TorchScriptRunner(FileRunner):
     """Runs a TorchScript file."""
 
-    backend = "torchscript"
-
-    def __init__(self, path: Path, device: str = "cpu") -> None:
-        self._arguments = (path.absolute(), device)
+    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.device = check_device(device)
         data = read_sealed(path)
         with _named(path):
@@ -80,10 +69,7 @@ class ExecuTorchRunner(FileRunner):
         task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
     """
 
-    backend = "executorch"
-
     def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
-        self._arguments = (path.absolute(), threads, task)
         content = unsealed(path)
         with _quiet():
             try:
@@ -119,10 +105,7 @@ class ExecuTorchRunner(FileRunner):
 class OnnxRunner(FileRunner):
     """Runs an ONNX file on ONNX Runtime."""
 
-    backend = "onnx"
-
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        self._arguments = (path.absolute(), threads)
         data = read_sealed(path)
         with _named(path):
             self.metadata = ExportMetadata.from_json(onnx_description(data))
@@ -152,16 +135,17 @@ def backend_of(path: Path) -> str | None:
 
     A program is never recognised by its contents: one that bears the name of a weight file is refused unopened.
     """
-    return _BACKENDS.get(path.suffix)
+    return next((known.name for known in export_formats() if known.suffix == path.suffix), None)
 
 
 def open_exported(
     path: Path, backend: str, device: str = "cpu", threads: int | None = None, task: str | None = None
-) -> Runner:
+) -> FileRunner:
     """Open an exported file.
 
     Args:
-        task: ``"pose"`` or ``"detection"``: which network of an ExecuTorch file that holds both.
+        backend: Name of an export format.
+        task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -169,11 +153,13 @@ def open_exported(
     """
     if not path.exists():
         raise FileNotFoundError(f"no exported file {str(path)!r}")
-    if backend == "torchscript":
-        return TorchScriptRunner(path, device)
-    if device != "cpu":
+    found = find_export_format(backend)
+    if device != "cpu" and found.cpu_only:
         raise ValueError(f"backend {backend!r} runs on the cpu, not on {device!r}")
-    return ExecuTorchRunner(path, threads, task) if backend == "executorch" else OnnxRunner(path, threads)
+    runner = found.open(path, device, threads, task)
+    runner.backend = backend
+    runner.reopen = (open_exported, (path.absolute(), backend, device, threads, task))
+    return runner
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.eager import EagerRunner, check_device
 from tinypose_torch.runtime.exported import backend_of, open_exported
-from tinypose_torch.utils.defaults import AUTO, BACKENDS
+from tinypose_torch.runtime.formats import check_backend
+from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.threads import check_threads
 
@@ -45,14 +46,11 @@ def load_runner(
             or many threads.
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
+    check_backend(backend)
     check_device(device)
     check_threads(threads)
     tasks = (task,) if task is not None else ()
     needed = backend_of(Path(weights)) if weights is not None else None
-    if threads is not None and needed in (None, "torchscript"):
-        torch.set_num_threads(threads)
     if needed is not None:
         assert weights is not None
         if backend not in ("auto", needed):
@@ -68,4 +66,6 @@ def load_runner(
     if backend not in ("auto", "eager"):
         export = command_line(f"tinypose export {source.name} --format ...")
         raise ValueError(f"backend {backend!r} runs exported files; make one with: {export}")
+    if threads is not None:
+        torch.set_num_threads(threads)
     return EagerRunner(load_model(source), device)

@@ -27,7 +27,8 @@ from tinypose_torch.factory import create_model
 from tinypose_torch.models import base
 from tinypose_torch.models.config import config_of
 from tinypose_torch.runtime import EagerRunner
-from tinypose_torch.runtime.exported import open_exported
+from tinypose_torch.runtime.exported import backend_of, open_exported
+from tinypose_torch.runtime.formats import export_formats, find_export_format
 from tinypose_torch.timing.processes import Run, TimingError
 
 BASELINE = "onnx"
@@ -75,6 +76,15 @@ BACKENDS = {
 }
 
 
+def backends() -> dict[str, Backend]:
+    """All backends by label, those of registered export formats included."""
+    plugins = {
+        found.name: Backend(found.name, found.packages, found.packages[0] if found.packages else "torch")
+        for found in export_formats()
+    }
+    return plugins | BACKENDS
+
+
 def make_file(label: str, network: base.Network, name: str, folder: Path, photos: np.ndarray | None) -> Path:
     """The network as a backend other than Paddle reads it: float32 in, its own outputs out; made once.
 
@@ -85,9 +95,9 @@ def make_file(label: str, network: base.Network, name: str, folder: Path, photos
         ValueError: It cannot be exported so.
         TimingError: The converter failed.
     """
-    backend = BACKENDS[label]
-    suffix = {"executorch": "pte", "weights": "safetensors", "ncnn": "ncnn.param"}.get(backend.source, backend.source)
-    file = folder / f"{name}.{backend.precision}.{suffix}"
+    backend = backends()[label]
+    suffix = {"weights": ".safetensors", "ncnn": ".ncnn.param"}.get(backend.source)
+    file = folder / f"{name}.{backend.precision}{suffix or find_export_format(backend.source).suffix}"
     if file.is_file():
         return file
     if backend.source == "weights":
@@ -110,7 +120,8 @@ def prepare_network(label: str, name: str, input_size: tuple[int, int], file: Pa
     torch.set_num_threads(threads)
     height, width = input_size
     x = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
-    network = _OPEN[BACKENDS[label].source if label not in _OPEN else label](name, file, threads)
+    openers = dict.fromkeys((found.name for found in export_formats()), _open_exported) | _OPEN
+    network = openers[backends()[label].source if label not in _OPEN else label](name, file, threads)
 
     def run() -> list[float]:
         start = time.perf_counter()
@@ -138,8 +149,7 @@ def _open_compiled(name: str, file: Path, threads: int) -> Network:
 
 
 def _open_exported(name: str, file: Path, threads: int) -> Network:
-    formats = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
-    return open_exported(file, formats[file.suffix], threads=threads).run
+    return open_exported(file, str(backend_of(file)), threads=threads).run
 
 
 def _open_openvino(name: str, file: Path, threads: int) -> Network:
@@ -202,9 +212,6 @@ def _open_paddle_onednn(name: str, file: Path, threads: int) -> Network:
 _OPEN: dict[str, Callable[[str, Path, int], Network]] = {
     "weights": _open_eager,
     "torch.compile": _open_compiled,
-    "torchscript": _open_exported,
-    "executorch": _open_exported,
-    "onnx": _open_exported,
     "openvino": _open_openvino,
     "ncnn": _open_ncnn,
     "original": _open_paddle,

@@ -6,8 +6,6 @@ BOTTOM_UP = "higherhrnet_w32_512"
 # In place of a model's name: the model that the weights name, or the default without weights. (None is "no detector".)
 AUTO = "auto"
 NO_DETECTOR = "none"
-BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
-EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
 PRECISIONS = ("fp32", "fp16", "int8")
 CROP_RULES = ("deploy", "evaluation", "consistent")
 # Score above which a keypoint counts as visible, as in PaddleDetection's evaluation.
