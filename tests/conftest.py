@@ -62,6 +62,7 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TINYPOSE_CACHE", str(folder))
     monkeypatch.setenv("TINYPOSE_BACKEND", "eager")
+    monkeypatch.delenv("TINYPOSE_PLUGINS", raising=False)
     monkeypatch.setenv("TINYPOSE_MIRROR", "http://127.0.0.1:9")  # nothing listens there
     return folder
 

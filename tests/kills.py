@@ -98,7 +98,7 @@ def export(format_name: str) -> Scenario:
         path.write_bytes(made)
         return {}
 
-    setattr(find_export_format(format_name), "write", write)
+    find_export_format(format_name).write = write
     metadata = load_runner(weights=DEMO).metadata
     api._prepare = lambda *_: api._Prepared(Method(None, None, metadata), {})
     command._compare = lambda *_: []

@@ -19,7 +19,9 @@ from conftest import DEMO_WEIGHTS, ROOT, photos_of_people, write_video
 
 import tinypose_torch.factory
 from tinypose_torch import cli, create_model, list_models
+from tinypose_torch.data import annotation_formats
 from tinypose_torch.models import registry
+from tinypose_torch.runtime import formats as export_formats
 from tinypose_torch.utils.images import save_png
 from train.config import load_config
 
@@ -71,7 +73,9 @@ def save_weights(model, path):
 @pytest.mark.parametrize("block", list(python_blocks()))
 def test_python_blocks(block, official_weights, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_CONFIGS", dict(registry.model_configs()))  # blocks may register models
+    monkeypatch.setattr(registry, "_CONFIGS", dict(registry.model_configs()))  # blocks may register models and formats
+    for formats in (annotation_formats._FORMATS, export_formats._FORMATS):
+        monkeypatch.setattr(formats, "_entries", dict(formats._entries))
     tree = ast.parse(block)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.data.annotation_formats import AnnotationFormat, register_annotation_format
     from tinypose_torch.estimators.bottom_up import BottomUpEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.estimators.top_down import PoseEstimator
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
     from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
     from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
+    from tinypose_torch.runtime.base import FileRunner
+    from tinypose_torch.runtime.formats import ExportFormat, register_export_format
+    from tinypose_torch.runtime.metadata import ExportMetadata
     from tinypose_torch.tracking.pose_tracker import PoseTracker
     from tinypose_torch.tracking.smoothing import Smoothing
     from tinypose_torch.utils.atomic import OutputError
@@ -30,6 +34,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
+    "AnnotationFormat": "data.annotation_formats",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.bottom_up",
     "BottomUpNetwork": "models.base",
@@ -39,7 +44,10 @@ _MODULES = {
     "Detector": "models.base",
     "DetectorConfig": "models.config",
     "DownloadError": "checkpoints.download",
+    "ExportFormat": "runtime.formats",
+    "ExportMetadata": "runtime.metadata",
     "ExportOptions": "export.api",
+    "FileRunner": "runtime.base",
     "ImageError": "utils.images",
     "OutputError": "utils.atomic",
     "PoseEstimator": "estimators.top_down",
@@ -56,11 +64,14 @@ _MODULES = {
     "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
+    "register_annotation_format": "data.annotation_formats",
+    "register_export_format": "runtime.formats",
     "register_model": "models.registry",
 }
 
 __all__ = [
     "COCO17",
+    "AnnotationFormat",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",
@@ -69,7 +80,10 @@ __all__ = [
     "Detector",
     "DetectorConfig",
     "DownloadError",
+    "ExportFormat",
+    "ExportMetadata",
     "ExportOptions",
+    "FileRunner",
     "ImageError",
     "OutputError",
     "PoseEstimator",
@@ -86,6 +100,8 @@ __all__ = [
     "export_model",
     "list_models",
     "load_weights",
+    "register_annotation_format",
+    "register_export_format",
     "register_model",
 ]
 

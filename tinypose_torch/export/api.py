@@ -164,7 +164,7 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     if limitation is not None and (find_export_format(options.format).mobile or options.precision != "fp32"):
         others = " or ".join(known.name for known in export_formats() if not known.mobile)
         raise ValueError(f"{config.name} is exported as {others}, in fp32: {limitation}")
-    decode = options.decode and config.decodes_in_file
+    decode = options.decode and config.takes_boxes
     versions = _versions(options.format, options.precision)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)

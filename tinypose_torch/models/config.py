@@ -35,11 +35,10 @@ class ModelConfig:
         licence: Licence of the published weights.
         task: ``"pose"`` (of the people in given boxes), ``"bottom-up pose"`` or ``"detection"``.
         kind: The task's networks in words.
+        takes_boxes: Whether the network finds the keypoints of the people in given boxes.
         network_base: What the network's class must subclass.
         head_kind: What the network has one output of: ``"keypoints"`` or ``"classes"``.
         option: Option of the commands that takes the name: ``"pose"`` or ``"detector"``.
-        decodes_in_file: Whether exported files can decode the outputs to keypoints.
-        trains_on_squares: Whether it is trained on square images only.
     """
 
     name: str
@@ -55,11 +54,10 @@ class ModelConfig:
 
     task: ClassVar[str]
     kind: ClassVar[str]
+    takes_boxes: ClassVar[bool] = False
     network_base: ClassVar[type[nn.Module]]
     head_kind: ClassVar[str]
     option: ClassVar[str] = "pose"
-    decodes_in_file: ClassVar[bool] = False
-    trains_on_squares: ClassVar[bool] = True
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -167,9 +165,8 @@ class TopDownConfig(KeypointConfig):
 
     task: ClassVar[str] = "pose"
     kind: ClassVar[str] = "a top-down pose network"
+    takes_boxes: ClassVar[bool] = True
     network_base: ClassVar[type[nn.Module]] = TopDownNetwork
-    decodes_in_file: ClassVar[bool] = True
-    trains_on_squares: ClassVar[bool] = False
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
