@@ -19,12 +19,11 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
-from tinypose_torch.utils.defaults import AUTO
+from tinypose_torch.utils.defaults import AUTO, EXPORT_SUFFIXES
 from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.outputs import check_outputs
 
 Model = tuple[Network, str | None]  # and its weight file
-SUFFIXES = {"torchscript": ".torchscript", "executorch": ".pte", "onnx": ".onnx"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
         _check_output(options.output, options)  # before weights are read
     sources = _resolve_models(options)
     names = [source.name for source in sources]
-    output = Path(options.output or f"{'+'.join(names)}{SUFFIXES[options.format]}")
+    output = Path(options.output or f"{'+'.join(names)}{EXPORT_SUFFIXES[options.format]}")
     _check_output(output, options)
     _check(options, names)
     size = tuple(options.input_size) if options.input_size else None

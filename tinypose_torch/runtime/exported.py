@@ -24,10 +24,11 @@ from tinypose_torch.runtime.base import Runner
 from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
+from tinypose_torch.utils.defaults import EXPORT_SUFFIXES
 from tinypose_torch.utils.hints import install_hint
 from tinypose_torch.utils.provenance import printable
 
-_BACKENDS = {".pte": "executorch", ".onnx": "onnx", ".torchscript": "torchscript"}
+_BACKENDS = {suffix: format_name for format_name, suffix in EXPORT_SUFFIXES.items()}
 TORCHSCRIPT_EXTRA = "tinypose.json"
 ONNX_KEY = "tinypose"
 ONNX_IR_VERSION, ONNX_GRAPH, ONNX_PROPERTY = 1, 7, 14  # fields of ONNX's ModelProto

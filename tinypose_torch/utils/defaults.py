@@ -7,7 +7,8 @@ BOTTOM_UP = "higherhrnet_w32_512"
 AUTO = "auto"
 NO_DETECTOR = "none"
 BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
-EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
+EXPORT_SUFFIXES = {"executorch": ".pte", "torchscript": ".torchscript", "onnx": ".onnx"}
+EXPORT_FORMATS = tuple(EXPORT_SUFFIXES)
 PRECISIONS = ("fp32", "fp16", "int8")
 CROP_RULES = ("deploy", "evaluation", "consistent")
 # Score above which a keypoint counts as visible, as in PaddleDetection's evaluation.
