@@ -76,7 +76,7 @@ def test_detector_none_in_a_video(predict, tmp_path):
     assert [[pose["id"] for pose in record["poses"]] for record in records(tmp_path)] == [[1]] * 4
     smooth = np.array([record["poses"][0]["keypoints"] for record in records(tmp_path)])
     assert np.allclose(smooth[0], plain[0])
-    assert predict("--detector", "none", "--track", "--no-smoothing", source="clip.mp4", detector=None) == 0
+    assert predict("--detector", "none", "--track", "--smoothing", "off", source="clip.mp4", detector=None) == 0
     unsmoothed = np.array([record["poses"][0]["keypoints"] for record in records(tmp_path)])
     assert np.allclose(unsmoothed, plain)
 

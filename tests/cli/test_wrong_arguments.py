@@ -231,7 +231,6 @@ tinypose predict photo.jpg --threads 100000
 tinypose predict photo.jpg --detect-every 0 --track
 tinypose predict photo.jpg --detect-every 5
 tinypose predict photo.jpg --smoothing off
-tinypose predict photo.jpg --no-smoothing
 tinypose predict photo.jpg --track {MODELS}
 tinypose predict photo.jpg --view {MODELS}
 tinypose predict clip.mp4 --view 99999 --detector none {MODELS}
@@ -341,7 +340,6 @@ tinypose benchmark --plot own.svg
 tinypose benchmark --json new.svg --plot new.svg
 tinypose benchmark --end-to-end tinypose_128x96
 tinypose benchmark --images gone tinypose_128x96
-tinypose benchmark --paddle-model gone tinypose_128x96
 convert gone.pdparams
 convert gone.pdparams --model tinypose_128x96
 convert {esc}.pdparams

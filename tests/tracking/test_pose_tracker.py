@@ -130,7 +130,7 @@ def test_command(picture, tmp_path, capsys):
     assert (tmp_path / "pan.mp4").is_file()
     for wrong, message in (
         (["--detect-every", "2"], "add --track"),
-        (["--no-smoothing"], "add --track"),
+        (["--smoothing", "off"], "add --track"),
         (["--smoothing", "paddle"], "add --track"),
         (["--track", "--detect-every", "0"], "at least 1"),
     ):

@@ -36,10 +36,6 @@ class CheckpointError(ValueError):
     """A weight file that is damaged, hostile, or made for another network. Nothing of it was used."""
 
 
-class DamagedCheckpointError(CheckpointError):
-    """A weight file of the right kind whose contents are broken: cut short or altered."""
-
-
 class MismatchedCheckpointError(CheckpointError):
     """A sound weight file that does not fit the network.
 

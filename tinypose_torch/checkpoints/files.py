@@ -22,7 +22,7 @@ from tinypose_torch.checkpoints.descriptions import (
     check_skeleton,
     parse_description,
 )
-from tinypose_torch.checkpoints.errors import CheckpointError, DamagedCheckpointError, named_errors, plain, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, named_errors, plain, shown
 from tinypose_torch.checkpoints.infer_config import InferConfig, read_infer_config
 from tinypose_torch.checkpoints.limits import (
     MAX_CONFIG_BYTES,
@@ -101,7 +101,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         if start[8:9] == b"{":
             return _read_safetensors(path)
         if not start:
-            raise DamagedCheckpointError("is empty")
+            raise CheckpointError("is empty")
         raise CheckpointError(
             "is neither .pdparams, .safetensors, a PyTorch checkpoint nor a deployed model (exported programs need "
             "their own suffix: .torchscript, .pte or .onnx)"
@@ -153,7 +153,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of its network; nothing for other files.
 
     Raises:
-        DamagedCheckpointError: A safetensors file that cannot be read.
+        CheckpointError: A safetensors file that cannot be read.
     """
     if not path.is_file():
         return {}
@@ -164,7 +164,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"{path}: damaged .safetensors file: {plain(error)}") from None
+        raise CheckpointError(f"{path}: damaged .safetensors file: {plain(error)}") from None
 
 
 def carried_changes(
@@ -219,7 +219,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        raise DamagedCheckpointError(f"damaged .safetensors file: {plain(error)}") from None
+        raise CheckpointError(f"damaged .safetensors file: {plain(error)}") from None
     return Checkpoint(tensors, "tinypose_torch", path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from tinypose_torch.checkpoints.errors import DamagedCheckpointError
+from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.limits import MAX_HEADER_BYTES, open_regular, read_file
 
 # An entry of the metadata: the SHA-256 of the file with zeros in the place of the digest.
@@ -32,12 +32,12 @@ def check_safetensors(path: Path) -> None:
 
     Raises:
         CheckpointError: It is no regular file, or too large.
-        DamagedCheckpointError: Its header is too large, or its checksum wrong.
+        CheckpointError: Its header is too large, or its checksum wrong.
     """
     with open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > MAX_HEADER_BYTES:
-            raise DamagedCheckpointError(f"damaged .safetensors file: a header of {size} bytes")
+            raise CheckpointError(f"damaged .safetensors file: a header of {size} bytes")
         header = file.read(size)
     place = header.find(_FIELD)
     if place < 0:
@@ -48,4 +48,4 @@ def check_safetensors(path: Path) -> None:
     digest.update(_NO_DIGEST)
     digest.update(data[place + _DIGITS :])
     if digest.hexdigest().encode() != data[place : place + _DIGITS]:
-        raise DamagedCheckpointError("damaged .safetensors file: its checksum is wrong")
+        raise CheckpointError("damaged .safetensors file: its checksum is wrong")

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,10 @@ import numpy as np
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli.photos import count_photos, photos_for_network
-from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import config_of
-from tinypose_torch.runtime.formats import find_export_format
-from tinypose_torch.timing.backends import BASELINE, backends, make_file, prepare_network, program_of
+from tinypose_torch.timing.backends import BASELINE, Backend, known_backends, prepare_network
 from tinypose_torch.timing.people import SIZE, prepare_pipeline
 from tinypose_torch.timing.plot import check_plot, draw_times
 from tinypose_torch.timing.processes import Run, TimedProcess, TimingError, time_in_turns
@@ -35,30 +33,30 @@ from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import check_threads
 
 PEOPLE = (1, 6)
-# Those whose files `PoseEstimator` runs, beside the export formats.
-_PIPELINES = ("eager", "executorch fp16", "executorch int8")
 
 
-def run(options: argparse.Namespace) -> int:
-    """Measure, print the tables, and write JSON and plot if asked."""
+def run(options: argparse.Namespace, backends: Mapping[str, Backend] | None = None) -> int:
+    """Measure, print the tables, and write JSON and plot if asked.
+
+    Args:
+        backends: By name; those of `known_backends` unless given. With ``options.end_to_end`` `PoseEstimator` must be able to run the files of each.
+    """
+    backends = known_backends() if backends is None else backends
     outputs = {"--json": options.json, "--plot": options.plot}
-    check_outputs(outputs, [options.weights, options.paddle_model], options.images, options.overwrite)
+    check_outputs(outputs, [options.weights], options.images, options.overwrite)
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}; at least 1 is needed")
     for threads in options.threads:
         check_threads(threads, "--threads")
-    wanted = tuple(options.backend or backends())
-    unknown = [name for name in wanted if name not in backends()]
+    unknown = [name for name in options.backend or () if name not in backends]
     if unknown:
-        raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, backends()))}")
+        raise ValueError(f"--backend {unknown[0]}; there are {', '.join(map(repr, backends))}")
     if options.plot:
         check_plot(Path(options.plot))
-    if options.paddle_model and not Path(options.paddle_model).is_dir():
-        raise ValueError(f"--paddle-model {options.paddle_model}; expected a folder of deployed models")
     count_photos(options.images)
     networks = _build_networks(options)
     pairs = _pairs(networks) if options.end_to_end else []
-    installed = _installed(wanted, options)
+    installed = _installed({name: backends[name] for name in options.backend or backends}, options)
     rows: list[dict[str, Any]] = []
     for name, network in networks.items():
         measured = _measure_networks(name, network, installed, options)
@@ -110,67 +108,65 @@ def _pairs(networks: dict[str, Network]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _installed(wanted: Sequence[str], options: argparse.Namespace) -> list[str]:
+def _installed(wanted: Mapping[str, Backend], options: argparse.Namespace) -> dict[str, Backend]:
     """Those that can be measured; says why others cannot."""
-    usable = []
-    for label in wanted:
-        backend = backends()[label]
+    usable = {}
+    for label, backend in wanted.items():
         if backend.missing:
             _say(f"{label}: {' and '.join(backend.missing)} not installed, left out")
         elif backend.precision == "int8" and not options.images:
             _say(f"{label}: needs --images to calibrate on, left out")
-        elif backend.source == "original" and not options.paddle_model:
-            _say(f"{label}: needs --paddle-model, PaddleDetection's deployed models, left out")
         else:
-            usable.append(label)
+            usable[label] = backend
     return usable
 
 
 def _measure_networks(
-    name: str, network: Network, labels: list[str], options: argparse.Namespace
+    name: str, network: Network, backends: dict[str, Backend], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one network, the fastest first."""
     photos = photos_for_network(options.images, config_of(network)) if options.images else None
     rows = []
     size = config_of(network).input_size
     with tempfile.TemporaryDirectory() as folder:
-        files = _make_files(name, network, labels, Path(folder), photos, options.paddle_model)
+        files = _make_files(name, network, backends, Path(folder), photos)
         for threads in options.threads:
             prepared = {
-                label: partial(prepare_network, label, name, size, file, threads) for label, file in files.items()
+                label: partial(prepare_network, backends[label], name, size, paths[0], threads)
+                for label, paths in files.items()
             }
             with _processes(prepared) as processes:
                 seconds = time_in_turns(processes, options.rounds, f"{name}, {threads} threads")
                 memory = {label: process.peak_memory() for label, process in processes.items()}
-            rows += _network_rows(
-                name, threads, {label: times[:, 0] for label, times in seconds.items()}, files, memory
-            )
+            timed = {label: times[:, 0] for label, times in seconds.items()}
+            facts = {
+                label: {
+                    "bytes": sum(path.stat().st_size for path in files[label]),
+                    "peak_memory": memory[label],
+                    "version": backends[label].version,
+                }
+                for label in timed
+            }
+            rows += _network_rows(name, threads, timed, facts)
     return rows
 
 
 def _make_files(
-    name: str, network: Network, labels: list[str], folder: Path, photos: np.ndarray | None, original: str | None
-) -> dict[str, Path]:
+    name: str, network: Network, backends: dict[str, Backend], folder: Path, photos: np.ndarray | None
+) -> dict[str, tuple[Path, ...]]:
     """What every backend reads; says which have nothing."""
     files = {}
-    for label in labels:
-        if backends()[label].source == "original":
-            program = program_of(Path(original or "", name))
-            if program is None:
-                _say(f"{label}: no deployed model in {Path(original or '', name)}, left out")
-            else:
-                files[label] = program
-            continue
-        _say(f"exporting {name} to {label} ...")
+    for label, backend in backends.items():
+        _say(f"preparing {name} for {label} ...")
         try:
-            files[label] = make_file(label, network, name, folder, photos)
+            files[label] = backend.make(name, network, folder, photos)
         except (ValueError, TimingError) as error:
             _say(f"{label}: {error}; left out")
     return files
 
 
 def _network_rows(
-    name: str, threads: int, seconds: dict[str, np.ndarray], files: dict[str, Path], memory: dict[str, int | None]
+    name: str, threads: int, seconds: dict[str, np.ndarray], facts: dict[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     medians = {label: float(np.median(times)) * 1e3 for label, times in seconds.items()}
     return [
@@ -181,35 +177,25 @@ def _network_rows(
             "median_ms": round(medians[label], 3),
             "p90_ms": round(float(np.percentile(seconds[label], 90)) * 1e3, 3),
             "ratio": round(medians[label] / medians[BASELINE], 3) if BASELINE in medians else None,
-            "bytes": _size(files[label]),
-            "peak_memory": memory[label],
-            "version": backends()[label].version,
+            **facts[label],
         }
         for label in sorted(medians, key=medians.__getitem__)
     ]
 
 
-def _size(file: Path) -> int:
-    """Bytes of a model, with the weights where they lie beside it."""
-    beside = {".json": ".pdiparams", ".pdmodel": ".pdiparams", ".param": ".bin"}.get(file.suffix)
-    return file.stat().st_size + (file.with_suffix(beside).stat().st_size if beside else 0)
-
-
 def _measure_people(
-    detector: str, pose: str, networks: dict[str, Network], labels: list[str], options: argparse.Namespace
+    detector: str, pose: str, networks: dict[str, Network], backends: dict[str, Backend], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one pair, from photo to poses, the fastest first; from files as `tinypose export` makes them by default."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, tuple[Path, Path]] = {}
-        for label in labels:
-            if label in _PIPELINES or label == backends()[label].source:
-                _say(f"exporting {detector} and {pose} to {label}, images in and keypoints out ...")
-                one, two = (
-                    _pipeline_file(label, name, networks[name], Path(folder), options.images)
-                    for name in (detector, pose)
-                )
-                files[label] = one, two
+        for label, backend in backends.items():
+            _say(f"exporting {detector} and {pose} to {label}, images in and keypoints out ...")
+            one, two = (
+                _pipeline_file(backend, name, networks[name], Path(folder), options.images) for name in (detector, pose)
+            )
+            files[label] = one, two
         for threads in options.threads:
             prepared = {
                 label: partial(prepare_pipeline, (detector, pose), some, threads, PEOPLE)
@@ -221,14 +207,9 @@ def _measure_people(
     return rows
 
 
-def _pipeline_file(label: str, name: str, network: Network, folder: Path, images: str | None) -> Path:
-    backend = backends()[label]
-    if backend.source == "weights":
-        return make_file(label, network, name, folder, None)
-    file = folder / f"{name}.{backend.precision}{find_export_format(backend.source).suffix}"
+def _pipeline_file(backend: Backend, name: str, network: Network, folder: Path, images: str | None) -> Path:
     photos = photos_for_network(images, config_of(network)) if images else None
-    export_model(network, file, ExportOptions(backend.source, precision=backend.precision), photos)
-    return file
+    return backend.make(name, network, folder, photos, raw=False)[0]
 
 
 def _people_rows(model: str, threads: int, seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -93,7 +93,6 @@ def _add_predict(commands: Any) -> None:
         default="steady",
         help="with --track: how keypoints are smoothed; paddle: with PaddleDetection's settings (default: %(default)s)",
     )
-    add("--no-smoothing", dest="smoothing", action="store_const", const="off", help="the same as --smoothing off")
     add(
         "--detection-threshold",
         type=float,
@@ -258,6 +257,12 @@ def _add_benchmark(commands: Any) -> None:
         help="compare backends on this machine",
         description="Time the networks in every backend that is installed, side by side in one interleaved run.",
     )
+    add_benchmark_options(parser)
+    parser.add_argument("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
+
+
+def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `tinypose benchmark` and `python -m benchmarks.peers` share."""
     add = parser.add_argument
     add("models", nargs="*", metavar="NAME", help=f"models (default: {' '.join(defaults.BENCHMARK_MODELS)})")
     add(
@@ -270,11 +275,6 @@ def _add_benchmark(commands: Any) -> None:
     add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
     add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")
     add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
-    original = (
-        "folder with PaddleDetection's deployed models, NAME/model.pdmodel or .json (default: Paddle is left out)"
-    )
-    add("--paddle-model", metavar="DIR", help=original)
-    add("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
     add("--json", metavar="FILE", help="write the figures here")
     add("--plot", metavar="FILE", help="draw them here: .svg, .png or .pdf")
     add_overwrite(parser)

@@ -16,6 +16,7 @@ from tinypose_torch.export.progress import export_stages, show_progress
 from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import open_exported
+from tinypose_torch.runtime.formats import find_export_format
 
 # Exporting a pair of networks takes 30 to 75 s on two cores, and saves 40 to 75 ms per image.
 EXPORT_PAYS_FROM = 1000  # images
@@ -93,7 +94,7 @@ def _cached_path(model: ModelSource, source: Path) -> Path:
     size = model.changes.get("input_size")  # of a deployed model, in a file beside its tensors
     made_of = [hash_weights(source), str(size), version(_FORMAT), version("torch"), str(_CACHE_VERSION)]
     key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    return cache_dir() / "exported" / f"{model.name}-{key}.pte"
+    return cache_dir() / "exported" / f"{model.name}-{key}{find_export_format(_FORMAT).suffix}"
 
 
 def _suits_phones(model: str) -> bool:
