@@ -268,6 +268,7 @@ def test_without_a_detector(random_weights):
         ({"detection_threshold": -0.1}, ValueError, "expected 0 to 1"),
         ({"detection_threshold": float("nan")}, ValueError, "expected 0 to 1"),
         ({"crop": "deploi"}, ValueError, "unknown crop rule 'deploi'"),
+        ({"resize": "area"}, ValueError, "unknown resize 'area'; choose one of opencv, portable"),
         ({"decoding": "none"}, ValueError, "unknown decoding 'none'"),
         (
             {"backend": "tensorrt"},

@@ -40,6 +40,7 @@ class Networks:
     person_class: str | None
     crop: str
     threads: int | None
+    resize: str
 
     def build(self) -> PoseEstimator:
         return PoseEstimator(
@@ -53,6 +54,7 @@ class Networks:
             person_class=self.person_class,
             crop=self.crop,
             threads=self.threads,
+            resize=self.resize,
         )
 
     def build_lookahead(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
@@ -89,6 +91,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         options.person_class,
         options.crop or defaults.CROP_RULES[0],
         _threads(options, weights if detector else weights[1:], sources),
+        options.resize or defaults.RESIZES[0],
     )
 
 
@@ -103,7 +106,7 @@ def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
             f"--detector {options.detector} has no effect on --pose {options.pose}, a bottom-up network; "
             "leave one of them out"
         )
-    names = ("detector_weights", "detection_threshold", "person_class", "crop")
+    names = ("detector_weights", "detection_threshold", "person_class", "crop", "resize")
     _refuse(options, names, f"on {options.pose}, a bottom-up network")
     _refuse_intervals(options, f"--pose {options.pose}")
     return BottomUpEstimator(

@@ -18,6 +18,7 @@ from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.geometry.crops import Crops, make_crops, region_crops, warp
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig, in_image, matrix_nms
 from tinypose_torch.geometry.nms import multiclass_nms
+from tinypose_torch.geometry.portable import resize_cubic, warp_affine
 from tinypose_torch.models.config import DetectorConfig, ModelConfig, TopDownConfig, of_task
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
@@ -50,10 +51,12 @@ class PoseEstimator:
         batch_size: Most people that the pose network sees at once.
         threads: Inference threads; see `load_runner`.
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
+        resize: ``"opencv"``, whose results depend on the machine, or ``"portable"``, which gives the same bits
+            on every machine; see `tinypose_torch.geometry.portable`.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
-        ValueError: A threshold outside [0, 1], or an unknown backend, device, crop, decoding or class.
+        ValueError: A threshold outside [0, 1], or an unknown backend, device, crop, decoding, class or resize.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class PoseEstimator:
         batch_size: int = 64,
         threads: int | None = None,
         person_class: str | None = None,
+        resize: str = "opencv",
     ) -> None:
         if detection_threshold is not None and not 0 <= detection_threshold <= 1:
             raise ValueError(f"detection_threshold={detection_threshold}; expected 0 to 1")
@@ -80,7 +84,9 @@ class PoseEstimator:
             raise ValueError(f"unknown decoding {decoding!r}; choose 'dark' or 'plain'")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; at least 1 is needed")
-        self.crop, self.decoding, self.batch_size = crop, decoding, batch_size
+        if resize not in defaults.RESIZES:
+            raise ValueError(f"unknown resize {resize!r}; choose one of {', '.join(defaults.RESIZES)}")
+        self.crop, self.decoding, self.batch_size, self.resize = crop, decoding, batch_size, resize
         self.pose_runner = load_runner(pose, pose_weights, backend, device, threads, "pose", "pose=NAME")
         self.pose_config = of_task(self.pose_runner.metadata.config, TopDownConfig)
         if self.pose_runner.metadata.decodes and decoding != "dark":
@@ -92,6 +98,7 @@ class PoseEstimator:
                 detector, detector_weights, backend, device, threads, "detection", "detector=NAME"
             )
             entry = of_task(self.detector_runner.metadata.config, DetectorConfig)
+            check_resize(entry, resize)
             self.detector_config = dataclasses.replace(entry, person_class=find_person_class(entry, person_class))
             if detection_threshold is None:
                 detection_threshold = self.detector_config.person_threshold
@@ -155,7 +162,7 @@ class PoseEstimator:
         keypoints, keypoint_scores = [], []
         for start in range(0, len(boxes), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            (output,) = self.pose_runner(crop_people(image, crops, entry, rows))
+            (output,) = self.pose_runner(crop_people(image, crops, entry, rows, self.resize))
             coordinates, peaks = self._decode(output)
             keypoints.append(coordinates)
             keypoint_scores.append(peaks)
@@ -201,15 +208,18 @@ class PoseEstimator:
         if self.detector_runner is None or self.detector_config is None:
             raise ValueError("this PoseEstimator has no detector; build it with one")
         entry = self.detector_config
-        scores, boxes, *embeddings = self.detector_runner(resize_for_detector(image, entry))
+        scores, boxes, *embeddings = self.detector_runner(resize_for_detector(image, entry, self.resize))
         if threshold is not None and threshold > entry.nms.score_threshold:  # a better one minds no worse ones
             entry = dataclasses.replace(entry, nms=dataclasses.replace(entry.nms, score_threshold=threshold))
         return select_detections(scores[0], boxes[0], entry, image.shape[:2], *(maps[0] for maps in embeddings))
 
 
-def resize_for_detector(image: Array, entry: DetectorConfig) -> Array:
+def resize_for_detector(image: Array, entry: DetectorConfig, resize: str = "opencv") -> Array:
     """An RGB image at the detector's size, ``(1, H, W, 3)`` uint8; stretched to it, or with grey beside it."""
     height, width = entry.input_size
+    check_resize(entry, resize)
+    if resize == "portable":
+        return resize_cubic(image, (height, width))[None]
     if not entry.letterbox:
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)[None]
     inner_height, inner_width = _letter_size(image.shape[:2], entry.input_size)
@@ -218,6 +228,16 @@ def resize_for_detector(image: Array, entry: DetectorConfig) -> Array:
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
     letter[0, top : top + inner_height, left : left + inner_width] = inner
     return letter
+
+
+def check_resize(entry: DetectorConfig, resize: str) -> None:
+    """Check that images can be resized so for a detector.
+
+    Raises:
+        ValueError: The detector keeps the image's aspect ratio, for which there is no portable resize.
+    """
+    if entry.letterbox and resize == "portable":
+        raise ValueError(f"{entry.name} keeps the image's aspect ratio; its resize is 'opencv', not 'portable'")
 
 
 def select_detections(
@@ -249,12 +269,15 @@ def _letter_size(image_size: tuple[int, int], input_size: tuple[int, int]) -> tu
     return round(image_size[0] * ratio), round(image_size[1] * ratio)
 
 
-def crop_people(image: Array, crops: Crops, entry: ModelConfig, rows: slice = slice(None)) -> Array:
+def crop_people(
+    image: Array, crops: Crops, entry: ModelConfig, rows: slice = slice(None), resize: str = "opencv"
+) -> Array:
     """Persons of an RGB image at the pose network's size, ``(N, H, W, 3)`` uint8."""
     height, width = entry.input_size
+    warp_person = warp_affine if resize == "portable" else warp
     return np.stack(
         [
-            warp(image[y1:y2, x1:x2], matrix, (height, width))
+            warp_person(image[y1:y2, x1:x2], matrix, (height, width))
             for (x1, y1, x2, y2), matrix in zip(crops.regions[rows], crops.matrices[rows], strict=True)
         ]
     )

@@ -10,6 +10,7 @@ BACKENDS = ("auto", "eager", "torchscript", "executorch", "onnx")
 EXPORT_FORMATS = ("executorch", "torchscript", "onnx")
 PRECISIONS = ("fp32", "fp16", "int8")
 CROP_RULES = ("deploy", "evaluation", "consistent")
+RESIZES = ("opencv", "portable")
 # Score above which a keypoint counts as visible, as in PaddleDetection's evaluation.
 VISIBLE = 0.2
 OUTPUT_FOLDER = "output"
