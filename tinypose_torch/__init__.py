@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
-    from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+    from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
-    from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton

@@ -17,7 +17,8 @@ from tinypose_torch import BottomUpEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.codecs.associative_embedding import GroupingConfig, find_peaks, group_joints
-from tinypose_torch.estimators.bottom_up import full_size_maps, group_poses, resized_size, whole_image
+from tinypose_torch.estimators.bottom_up import full_size_maps, group_poses
+from tinypose_torch.estimators.preprocessing import resized_size, whole_image
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
 from tinypose_torch.export import ExportOptions, export_model

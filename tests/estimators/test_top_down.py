@@ -12,7 +12,8 @@ from conftest import REAL, REAL_PAIRS, gradient_image
 from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, select_detections
+from tinypose_torch.estimators.detection import select_detections
+from tinypose_torch.estimators.preprocessing import crop_people, resize_for_detector
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.registry import get_config

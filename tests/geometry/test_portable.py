@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from conftest import DEMO_WEIGHTS
 
-from tinypose_torch.estimators.top_down import PoseEstimator, resize_for_detector
-from tinypose_torch.geometry.crops import deploy_regions, region_crops, udp_matrices, warp
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.preprocessing import resize_for_detector
+from tinypose_torch.geometry.crops import deploy_regions, region_crops, udp_matrices
 from tinypose_torch.geometry.portable import resize_cubic, warp_affine
+from tinypose_torch.geometry.warp import warp
 from tinypose_torch.models.registry import get_config
 
 RNG = np.random.default_rng

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tinypose_torch.geometry.boxes import iou, pairwise_iou
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.boxes import iou, pairwise_iou
 from tinypose_torch.models.ppyolov2 import ANCHORS, CENTRE_SCALE, PER_CELL, STRIDES, level_boxes, split_level
 
 _IGNORE_IOU = 0.7  # IoU above which an unmatched prediction is ignored by the objectness loss

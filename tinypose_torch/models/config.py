@@ -35,6 +35,7 @@ class ModelConfig:
         licence: Licence of the published weights.
         task: ``"pose"`` (of the people in given boxes), ``"bottom-up pose"`` or ``"detection"``.
         kind: The task's networks in words.
+        takes_boxes: Whether the network finds the keypoints of the people in given boxes.
         network_base: What the network's class must subclass.
         head_kind: What the network has one output of: ``"keypoints"`` or ``"classes"``.
     """
@@ -52,6 +53,7 @@ class ModelConfig:
 
     task: ClassVar[str]
     kind: ClassVar[str]
+    takes_boxes: ClassVar[bool] = False
     network_base: ClassVar[type[nn.Module]]
     head_kind: ClassVar[str]
 
@@ -161,6 +163,7 @@ class TopDownConfig(KeypointConfig):
 
     task: ClassVar[str] = "pose"
     kind: ClassVar[str] = "a top-down pose network"
+    takes_boxes: ClassVar[bool] = True
     network_base: ClassVar[type[nn.Module]] = TopDownNetwork
 
     @property
