@@ -30,7 +30,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
     "BottomUpConfig": "models.config",
-    "BottomUpEstimator": "estimators.bottom_up",
+    "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
     "COCO17": "geometry.skeletons",
     "CheckpointError": "checkpoints.errors",
@@ -41,7 +41,7 @@ _MODULES = {
     "ExportOptions": "export.api",
     "ImageError": "utils.images",
     "OutputError": "utils.atomic",
-    "PoseEstimator": "estimators.top_down",
+    "PoseEstimator": "estimators.pose_estimator",
     "PoseTracker": "tracking.pose_tracker",
     "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",

@@ -322,8 +322,7 @@ def test_server_systems_find_boxes(name, tmp_path):
     if name == "fairmot_dla34":
         torch.nn.init.constant_(network.heatmap[2].bias, 2.0)
     save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.config))
-    estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", pose_weights=random_pose(tmp_path))
-    estimator.detection_threshold = 0.0
+    estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", random_pose(tmp_path))
     for size in ((200, 500), (500, 200)):
         image = gradient_image(*size)
         found = estimator.detect(image)

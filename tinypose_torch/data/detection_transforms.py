@@ -173,8 +173,8 @@ def _overlaps(boxes: Array, part: tuple[int, int, int, int]) -> Array:
 
 def _kept(objects: DetectionSample, part: tuple[int, int, int, int]) -> Array:
     x1, y1, x2, y2 = part
-    centers = box_centers(objects.boxes)
-    inside: Array = (centers >= (x1, y1)).all(axis=1) & (centers < (x2, y2)).all(axis=1)
+    x, y = box_centers(objects.boxes).T
+    inside = (x >= x1) & (y >= y1) & (x < x2) & (y < y2)
     clipped = _clipped(objects.boxes, part)
     return inside & (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
 
