@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, overload
 
@@ -122,7 +123,9 @@ class Estimator(ABC):
         Raises:
             ImageError, FileNotFoundError, ValueError: See `__call__`; the message begins with the index of the image.
         """
-        if boxes is not None and isinstance(images, Sequence) and len(boxes) != len(images):
+        if isinstance(images, (str, os.PathLike)):
+            raise ValueError(f"{os.fspath(images)!r} is one image; pass a list of images")
+        if boxes is not None and isinstance(images, Sized) and len(boxes) != len(images):
             raise ValueError(f"{len(images)} images, but boxes of {len(boxes)}")
         pairs = zip(images, repeat(None)) if boxes is None else zip(images, boxes, strict=True)
         found: list[Poses] = []
