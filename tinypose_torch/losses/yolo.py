@@ -70,6 +70,7 @@ def assign_to_anchors(
     for image, row in targets.valid.nonzero().tolist():
         x1, y1, x2, y2 = targets.boxes[image, row].tolist()
         sides = targets.boxes.new_tensor([x2 - x1, y2 - y1])
+        # IoU of the shapes alone, as if all boxes had one centre.
         shared = torch.minimum(sides, anchors).prod(dim=1)
         best = int((shared / (sides.prod() + anchors.prod(dim=1) - shared)).argmax())
         level, anchor = divmod(best, PER_CELL)
