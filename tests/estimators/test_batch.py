@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import ROOT, gradient_image
+from conftest import REAL, REAL_PAIRS, ROOT, gradient_image
 from PIL import Image
 
 from tinypose_torch import ImageError, PoseEstimator
@@ -54,6 +54,17 @@ def test_the_answers_of_one_by_one(estimator, runs):
         size for count in filled for size in [2] * (count // 2) + [1] * (count % 2)
     ]
     check_same(estimator(tuple(IMAGES)), expected)
+
+
+@pytest.mark.needs_reference
+def test_reference_photos():
+    """Of different sizes, with people cut at whole pixels, who would move by a pixel if boxes rounded differently."""
+    detector, pose = REAL_PAIRS["picodet192_tinypose128x96"]
+    estimator = PoseEstimator(detector, pose, *(REAL / f"weights/{name}.pdparams" for name in (detector, pose)))
+    photos = sorted((REAL / "images").glob("*.jpg"))
+    found = estimator.batch(photos)
+    assert sum(map(len, found)) == 35
+    check_same(found, map(estimator, photos))
 
 
 def test_files_of_a_fixed_batch_size(estimator, runs):
