@@ -1,4 +1,4 @@
-"""One door to top-down and bottom-up networks."""
+"""`PoseEstimator` with top-down and bottom-up networks."""
 
 import pickle
 

@@ -219,7 +219,7 @@ def test_stream(random_estimator, tmp_path):
     from PIL import Image
 
     Image.fromarray(gradient_image()).save(tmp_path / "a.png")
-    ((frame, poses),) = random_estimator.stream(str(tmp_path))
+    ((frame, poses),) = random_estimator.stream(tmp_path)
     assert frame.source == str(tmp_path / "a.png")
     assert isinstance(poses, Poses)
 

@@ -144,7 +144,9 @@ class Estimator(ABC):
                 raise type(error)(f"image {first}: {error}") from error
         return [poses for index, one in enumerate(batch, first) for poses in self._estimate_batch([one], index)]
 
-    def stream(self, sources: str | Iterable[Any], on_error: OnError | None = None) -> Iterator[tuple[Frame, Poses]]:
+    def stream(
+        self, sources: str | os.PathLike[str] | Iterable[Any], on_error: OnError | None = None
+    ) -> Iterator[tuple[Frame, Poses]]:
         """Poses in photos, folders, glob patterns, videos, cameras, or given frames, one image at a time.
 
         Args:

@@ -69,8 +69,8 @@ def group_poses(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
     """Group the poses of an RGB image, as in PaddleDetection's evaluation.
 
     Returns:
-        Poses ``(P, K, 3)``: x, y in pixels of the image and score; scores ``(P,)``. Keypoints that were not found are
-        at what (0, 0) of the maps is in the image, with score 0.
+        Poses ``(P, K, 3)``: x, y in pixels of the image and score; scores ``(P,)``. Keypoints that were not found have
+        score 0 and the place of cell (0, 0).
     """
     config = of_task(runner.metadata.config, BottomUpConfig)
     size = resized_size(image.shape[:2], config.input_size[0]) if runner.dynamic_shape else config.input_size

@@ -92,7 +92,7 @@ def whole_image_box(image: Array) -> Array:
 
 
 def fit_image(image: Array, size: tuple[int, int]) -> tuple[Array, Crops]:
-    """An RGB image as a bottom-up network takes it, ``(H, W, 3)`` uint8, and the way back.
+    """An RGB image at a bottom-up network's size, ``(H, W, 3)`` uint8, and its transform.
 
     Args:
         size: (height, width) of the network's input.

@@ -44,7 +44,7 @@ class Frame:
 
 
 def read_frames(
-    sources: str | Iterable[Any], on_error: Callable[[str, Exception], None] | None = None
+    sources: str | os.PathLike[str] | Iterable[Any], on_error: Callable[[str, Exception], None] | None = None
 ) -> Iterator[Frame]:
     """Yield every photo and every video frame in order, one at a time.
 
@@ -57,7 +57,7 @@ def read_frames(
     Raises:
         ImageError, VideoError, FileNotFoundError: See `load_image` and `VideoReader`.
     """
-    items = iter([sources] if isinstance(sources, str) else sources)
+    items = iter([sources] if isinstance(sources, (str, os.PathLike)) else sources)
     first = list(islice(items, 1))
     if first and not isinstance(first[0], (str, os.PathLike)):
         yield from _given_frames(chain(first, items), on_error)
@@ -73,7 +73,7 @@ def read_frames(
 
 
 def map_frames(
-    sources: str | Iterable[Any],
+    sources: str | os.PathLike[str] | Iterable[Any],
     function: Callable[[np.ndarray], Result],
     on_error: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
