@@ -24,8 +24,9 @@ from tqdm import trange
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.estimators.detection import select_detections
+from tinypose_torch.estimators.preprocessing import crop_people, resize_for_detector
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, select_detections
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.runtime import Runner

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from tinypose_torch import PoseEstimator, Poses
 from tinypose_torch.evaluation.tracking import People, score_tracking
+from tinypose_torch.geometry.boxes import pairwise_iou
 from tinypose_torch.geometry.linear_assignment import linear_assignment
-from tinypose_torch.losses.boxes import pairwise_iou
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import Smoothing
 from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker

@@ -120,7 +120,7 @@ def test_manual_builds(tmp_path):
     built = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     api = (copy / "output/site/reference/api/index.html").read_text()
-    assert "tinypose_torch.estimators.top_down.PoseEstimator" in api
+    assert "tinypose_torch.estimators.pose_estimator.PoseEstimator" in api
 
 
 def commands():

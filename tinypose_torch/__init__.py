@@ -9,9 +9,8 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.annotation_formats import AnnotationFormat, register_annotation_format
-    from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+    from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
-    from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
@@ -36,7 +35,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 _MODULES = {
     "AnnotationFormat": "data.annotation_formats",
     "BottomUpConfig": "models.config",
-    "BottomUpEstimator": "estimators.bottom_up",
+    "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
     "COCO17": "geometry.skeletons",
     "CheckpointError": "checkpoints.errors",
@@ -50,7 +49,7 @@ _MODULES = {
     "FileRunner": "runtime.base",
     "ImageError": "utils.images",
     "OutputError": "utils.atomic",
-    "PoseEstimator": "estimators.top_down",
+    "PoseEstimator": "estimators.pose_estimator",
     "PoseTracker": "tracking.pose_tracker",
     "Poses": "estimators.results",
     "Skeleton": "geometry.skeletons",

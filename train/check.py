@@ -17,6 +17,7 @@ from tinypose_torch.data.images import FromFile, read_image
 from tinypose_torch.data.pose_annotations import PoseAnnotations
 from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
 from tinypose_torch.estimators.drawing import draw_poses
+from tinypose_torch.geometry.boxes import boxes_of_points
 from tinypose_torch.geometry.flip_pairs import LEFT, side_of
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
@@ -118,9 +119,7 @@ def _draw_bottom_up(dataset: BottomUpDataset) -> np.ndarray:
         joints, visible = people.joints * (_TILE_HEIGHT / len(square)), people.visible > 0
         seen = visible.any(axis=1)
         joints, visible = joints[seen], visible[seen]
-        low = np.where(visible[..., None], joints, np.inf).min(axis=1, initial=np.inf)
-        high = np.where(visible[..., None], joints, -np.inf).max(axis=1, initial=-np.inf)
-        boxes = np.concatenate([low, high], axis=1)
+        boxes = boxes_of_points(joints, visible)
         tile = draw_poses(tile, boxes, [""] * len(boxes), joints, visible, dataset.entry.skeleton)
         tiles.append(tile)
     return np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], axis=1) for row in range(rows)])

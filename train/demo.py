@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.export import ExportError, ExportOptions, export_pair
 from tinypose_torch.export.receipt import make_receipt, receipt_path, write_receipt
 from tinypose_torch.factory import create_model
-from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.geometry.boxes import pairwise_iou, xywh_to_xyxy
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.images import save_png
 from tinypose_torch.utils.outputs import check_output_folder, check_outputs
@@ -124,13 +123,11 @@ def _matches(people: list[Annotation], poses: Poses) -> list[int | None]:
     """For every drawn person the found one with the most similar box, if there is one."""
     if not len(poses):
         return [None] * len(people)
-    drawn = np.array([person.bbox for person in people], np.float32)
-    drawn[:, 2:] += drawn[:, :2]
-    overlaps = pairwise_iou(torch.from_numpy(drawn), torch.from_numpy(poses.boxes.astype(np.float32)))
-    best = overlaps.max(dim=1)
+    drawn = xywh_to_xyxy(np.array([person.bbox for person in people], np.float32))
+    overlaps = pairwise_iou(drawn, poses.boxes)
     return [
         index if overlap >= _SAME_PERSON else None
-        for overlap, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        for overlap, index in zip(overlaps.max(axis=1).tolist(), overlaps.argmax(axis=1).tolist(), strict=True)
     ]
 
 

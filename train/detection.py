@@ -28,7 +28,8 @@ from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
 from tinypose_torch.data.pose_dataset import Sample
 from tinypose_torch.data.pose_transforms import Compose
 from tinypose_torch.data.sample_rng import SampleRNG
-from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
+from tinypose_torch.estimators.detection import select_detections
+from tinypose_torch.estimators.preprocessing import resize_for_detector
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results
 from tinypose_torch.evaluation.truth import Truth, read_truth
 from tinypose_torch.geometry.normalize import normalize

@@ -18,9 +18,11 @@ from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation, load_pose_annotations
 from tinypose_torch.data.pose_dataset import PoseDataset, Sample
-from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.estimators.drawing import draw_poses
-from tinypose_torch.estimators.top_down import PoseEstimator, resize_for_detector, select_detections
+from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
+from tinypose_torch.estimators.preprocessing import resize_for_detector
+from tinypose_torch.geometry.boxes import boxes_of_points
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.runtime import load_runner
@@ -161,9 +163,7 @@ def _extents(keypoints: Array, visible: Array) -> tuple[Array, list[str], Array,
     """Boxes around the visible keypoints of people who have some, and these people."""
     some = visible.any(axis=1)
     keypoints, visible = keypoints[some], visible[some]
-    low = np.where(visible[..., None], keypoints, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(visible[..., None], keypoints, -np.inf).max(axis=1, initial=-np.inf)
-    return np.concatenate([low, high], axis=1), [""] * len(keypoints), keypoints, visible
+    return boxes_of_points(keypoints, visible), [""] * len(keypoints), keypoints, visible
 
 
 def _bottom_up(model: str, entry: BottomUpConfig, weights: Path, device: str) -> tuple[Predict, float]:

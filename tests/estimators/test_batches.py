@@ -16,7 +16,7 @@ from PIL import Image
 from tinypose_torch import ImageError, PoseEstimator
 from tinypose_torch.cli import main
 from tinypose_torch.cli.photos import photos_for_network
-from tinypose_torch.estimators import top_down
+from tinypose_torch.estimators import preprocessing
 from tinypose_torch.estimators.top_down import people_for_network
 from tinypose_torch.evaluation import top_down as top_down_evaluation
 from tinypose_torch.factory import create_model
@@ -83,14 +83,14 @@ def test_other_errors_of_one_image():
 
 def test_nan_is_never_written(photos, capsys, monkeypatch):
     """Not in the JSON, whose other records stay, nor drawn."""
-    estimate = PoseEstimator.estimate_keypoints
+    estimate = PoseEstimator._estimate
 
-    def broken(self, image, *rest):
-        poses = estimate(self, image, *rest)
-        poses.keypoints[:, 0] = np.nan if len(image) == 40 else 5
-        return poses
+    def broken(self, images, boxes):
+        (poses,) = estimate(self, images, boxes)
+        poses.keypoints[:, 0] = np.nan if len(images[0]) == 40 else 5
+        return [poses]
 
-    monkeypatch.setattr(PoseEstimator, "estimate_keypoints", broken)
+    monkeypatch.setattr(PoseEstimator, "_estimate", broken)
     for suffix in ("json", "jsonl"):
         assert main(["predict", "a.png", "b.png", "c.png", *DEMO, "--json", f"x.{suffix}", "--output", "out"]) == 1
         assert "failed: b.png: the networks gave NaN or infinite numbers" in capsys.readouterr().err
@@ -153,9 +153,9 @@ def test_streams_go_on(photos):
     write_video(photos / "v.mp4", frames=3)
     found, errors = [], []
 
-    def estimate(image, boxes):
-        found.append(image)
-        return raise_error(ImageError("not enough memory")) if len(found) in (2, 5) else len(found)
+    def estimate(images, boxes):
+        found.extend(images)
+        return raise_error(ImageError("not enough memory")) if len(found) in (2, 5) else [len(found)]
 
     estimator._estimate = estimate
     results = [
@@ -215,7 +215,7 @@ def test_photos_of_an_export(model, photos, caplog):
 def test_people_of_an_export(photos, caplog):
     (photos / "d.png").write_bytes(b"nothing")
     estimator = PoseEstimator(*NAMES, *WEIGHTS, backend="eager", detection_threshold=0.15)
-    assert people_for_network(photos, estimator).shape[1:] == (128, 96, 3)
+    assert people_for_network(photos, estimator.detector, estimator.pose_config).shape[1:] == (128, 96, 3)
     assert "d.png is left out" in caplog.text
 
 
@@ -290,13 +290,13 @@ def test_memory_errors_of_evaluations(kind, error, annotated, monkeypatch, capsy
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
 def test_memory_errors_of_calibration(error, photos, monkeypatch, caplog):
     """One photo of an export or a benchmark, in the resizing and in the detector."""
-    resize, seen = top_down.resize_for_detector, []
+    resize, seen = preprocessing.resize_for_detector, []
 
     def broken(image, entry):
         seen.append(1)
         return raise_error(error) if len(seen) == 2 else resize(image, entry)
 
-    monkeypatch.setattr(top_down, "resize_for_detector", broken)
+    monkeypatch.setattr(preprocessing, "resize_for_detector", broken)
     assert len(photos_for_network(str(photos), config_of(create_model(NAMES[0])))) == 2
     assert "b.png is left out: not enough memory for this image" in caplog.text
 

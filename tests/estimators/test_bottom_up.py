@@ -17,7 +17,8 @@ from tinypose_torch import BottomUpEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.cli import main
 from tinypose_torch.codecs.associative_embedding import GroupingConfig, find_peaks, group_joints
-from tinypose_torch.estimators.bottom_up import full_size_maps, group_poses, resized_size, whole_image
+from tinypose_torch.estimators.bottom_up import full_size_maps, group_poses
+from tinypose_torch.estimators.preprocessing import resized_size, whole_image
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
 from tinypose_torch.evaluation.coco import STATISTICS, keypoint_accuracy
 from tinypose_torch.export import ExportOptions, export_model
@@ -202,11 +203,11 @@ def test_exported_file_of_one_size(tmp_path, monkeypatch):
         np.random.default_rng(n).integers(0, 256, size, np.uint8) for n, size in enumerate([(96, 128, 3), (128, 96, 3)])
     ]
     fixed = BottomUpEstimator("higherhrnet_w16_192", exported, flip=False)
-    assert fixed.runner.backend == "torchscript"
-    assert fixed.runner.metadata.config == wide.config
+    assert fixed.pose_runner.backend == "torchscript"
+    assert fixed.pose_runner.metadata.config == wide.config
     eager = BottomUpEstimator("higherhrnet_w16_192", weights, flip=False)
-    expected = group_poses(eager.runner, images[0], flip=False)
-    same, tall = (group_poses(fixed.runner, image, flip=False) for image in images)
+    expected = group_poses(eager.pose_runner, images[0], flip=False)
+    same, tall = (group_poses(fixed.pose_runner, image, flip=False) for image in images)
     for found, wanted in zip(grouped[1], grouped[0], strict=True):
         assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert len(same[0]) == len(expected[0]) > 0

@@ -16,10 +16,12 @@ from tinypose_torch.data.bottom_up_samples import BottomUpSample
 from tinypose_torch.data.bottom_up_transforms import BORDER, BottomUpAffine
 from tinypose_torch.data.detection_transforms import INTERPOLATIONS, resize_with_boxes
 from tinypose_torch.data.pose_transforms import TopDownAffine
-from tinypose_torch.estimators.bottom_up import BottomUpEstimator, photos_for_network, resized_size, whole_image
+from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.drawing import draw_poses
-from tinypose_torch.geometry.crops import person_matrix, square_matrix, warp
+from tinypose_torch.estimators.preprocessing import photos_for_bottom_up, resized_size, whole_image
+from tinypose_torch.geometry.crops import person_matrix, square_matrix
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.geometry.warp import warp
 from tinypose_torch.models.registry import get_config
 
 SIZES = [(8, 32768), (40000, 8)]
@@ -140,9 +142,7 @@ def test_bottom_up(size, dynamic_shape):
     """Eager networks take images of any shape, exported ones have one size."""
     image = np.zeros((*size, 3), np.uint8)
     image[tuple(slice(3 * side // 4 - 200, 3 * side // 4 + 200) if side > 8 else slice(None) for side in size)] = 255
-    estimator = object.__new__(BottomUpEstimator)
-    estimator.runner, estimator.config, estimator.flip = BrightnessRunner(dynamic_shape), BOTTOM_UP, False
-    poses = estimator(image)
+    (poses,) = BottomUp(BrightnessRunner(dynamic_shape), flip=False).estimate([image], [None])
     long = int(np.argmax(size[::-1]))
     assert len(poses)
     pixel = max(size) / (512 if dynamic_shape else 64)  # of the network's input
@@ -159,7 +159,7 @@ def test_sizes_of_bottom_up_inputs():
 def test_bottom_up_calibration(tmp_path):
     for size in SIZES:
         Image.fromarray(noise(*size)).save(tmp_path / f"{size[1]}.png")
-    assert photos_for_network(tmp_path, BOTTOM_UP).shape == (2, 64, 64, 3)
+    assert photos_for_bottom_up(tmp_path, BOTTOM_UP).shape == (2, 64, 64, 3)
 
 
 @pytest.mark.parametrize("udp", [True, False])

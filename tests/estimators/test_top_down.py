@@ -12,7 +12,8 @@ from conftest import REAL, REAL_PAIRS, gradient_image
 from tinypose_torch import ImageError, PoseEstimator, Poses, UnknownModelError, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, select_detections
+from tinypose_torch.estimators.detection import select_detections
+from tinypose_torch.estimators.preprocessing import crop_people, resize_for_detector
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.registry import get_config
@@ -218,7 +219,7 @@ def test_stream(random_estimator, tmp_path):
     from PIL import Image
 
     Image.fromarray(gradient_image()).save(tmp_path / "a.png")
-    ((frame, poses),) = random_estimator.stream(str(tmp_path))
+    ((frame, poses),) = random_estimator.stream(tmp_path)
     assert frame.source == str(tmp_path / "a.png")
     assert isinstance(poses, Poses)
 
@@ -268,6 +269,7 @@ def test_without_a_detector(random_weights):
         ({"detection_threshold": -0.1}, ValueError, "expected 0 to 1"),
         ({"detection_threshold": float("nan")}, ValueError, "expected 0 to 1"),
         ({"crop": "deploi"}, ValueError, "unknown crop rule 'deploi'"),
+        ({"resize": "area"}, ValueError, "unknown resize 'area'; choose one of opencv, portable"),
         ({"decoding": "none"}, ValueError, "unknown decoding 'none'"),
         (
             {"backend": "tensorrt"},
@@ -320,8 +322,7 @@ def test_server_systems_find_boxes(name, tmp_path):
     if name == "fairmot_dla34":
         torch.nn.init.constant_(network.heatmap[2].bias, 2.0)
     save_safetensors(network, tmp_path / "x.safetensors", describe_changes(network.config))
-    estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", pose_weights=random_pose(tmp_path))
-    estimator.detection_threshold = 0.0
+    estimator = PoseEstimator(name, "tinypose_128x96", tmp_path / "x.safetensors", random_pose(tmp_path))
     for size in ((200, 500), (500, 200)):
         image = gradient_image(*size)
         found = estimator.detect(image)

@@ -11,7 +11,7 @@ from torch import nn
 from tinypose_torch import PoseEstimator, Skeleton, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.estimators.top_down import crop_people, resize_for_detector, whole_image_crops
+from tinypose_torch.estimators.preprocessing import crop_people, resize_for_detector, whole_image_crops
 from tinypose_torch.export import export_model
 from tinypose_torch.runtime import EagerRunner, load_runner
 from tinypose_torch.runtime.metadata import ExportMetadata

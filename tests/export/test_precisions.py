@@ -28,7 +28,8 @@ from .conftest import DETECTOR, POSE, StageRecorder, build
 def people():
     """The people in the reference's photos, as the pose network sees them."""
     weights = [REAL / f"weights/{name}.pdparams" for name in (DETECTOR, POSE)]
-    return people_for_network(REAL / "images", PoseEstimator(DETECTOR, POSE, *weights))
+    estimator = PoseEstimator(DETECTOR, POSE, *weights)
+    return people_for_network(REAL / "images", estimator.detector, estimator.pose_config)
 
 
 def keypoint_distances(path, images):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import recording
 
-from tinypose_torch.estimators.top_down import select_detections
+from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
 from tinypose_torch.models.registry import get_config
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from conftest import recording
 
+from tinypose_torch.geometry.boxes import giou, pairwise_iou
 from tinypose_torch.losses.assigners import Anchors, Targets, assign_atss, assign_simota, assign_task_aligned
-from tinypose_torch.losses.boxes import distribution_focal_loss, giou, pairwise_iou
+from tinypose_torch.losses.boxes import distribution_focal_loss
 from tinypose_torch.losses.classification import varifocal_loss, varifocal_loss_with_logits
 
 SCENES = ("single", "overlap", "tiny", "border")

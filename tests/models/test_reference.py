@@ -10,7 +10,7 @@ from conftest import catalogue_name, read_manifest, recording, reference_models
 from convert.verify import recorded_input, verify_against_recording
 from tinypose_torch import create_model
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.estimators.top_down import select_detections
+from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.evaluation.top_down import average_with_flipped
 from tinypose_torch.geometry.crops import evaluation_crops
 from tinypose_torch.geometry.matrix_nms import in_image, matrix_nms

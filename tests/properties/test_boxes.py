@@ -6,11 +6,12 @@ import torch
 from hypothesis import strategies as st
 
 from properties.checks import holds
-from tinypose_torch.geometry import crops as geometry
-from tinypose_torch.geometry.crops import deploy_regions, make_crops, warp
+from tinypose_torch.geometry import warp as warping
+from tinypose_torch.geometry.boxes import giou, pairwise_iou
+from tinypose_torch.geometry.crops import deploy_regions, make_crops, square_matrix
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig, in_image, matrix_nms
 from tinypose_torch.geometry.nms import NMSConfig, multiclass_nms
-from tinypose_torch.losses.boxes import giou, pairwise_iou
+from tinypose_torch.geometry.warp import warp
 
 SIZE = (128, 96)
 
@@ -122,11 +123,11 @@ def test_warps_in_parts(height, width, center, side, degrees, seed):
     """As in one piece: with images that count as large when a side is above 20 pixels."""
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = cv2.blur(image, (3, 3))
-    matrix = geometry.square_matrix(np.array(center), side, degrees, 32)
+    matrix = square_matrix(np.array(center), side, degrees, 32)
     whole = warp(image, matrix, (32, 32), border=(9, 8, 7))
-    limit, geometry._MAX_SIDE = geometry._MAX_SIDE, 20
+    limit, warping._MAX_SIDE = warping._MAX_SIDE, 20
     try:
         parts = warp(image, matrix, (32, 32), border=(9, 8, 7))
     finally:
-        geometry._MAX_SIDE = limit
+        warping._MAX_SIDE = limit
     assert np.abs(parts.astype(int) - whole).max() <= 12, "a 32nd of a pixel beside"

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 import tinypose_torch.runtime.load as runtime_load
-from tinypose_torch import BottomUpEstimator, Detections, PoseEstimator, Poses, create_model
+from tinypose_torch import Detections, PoseEstimator, Poses, create_model
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.tracking.pose_tracker import PoseTracker, boxes_around
@@ -87,8 +87,6 @@ def test_wrong_settings():
         PoseTracker(estimator(), 0)
     with pytest.raises(ValueError, match="detect_every=2: this PoseEstimator has no detector"):
         PoseTracker(PoseEstimator(None, POSE, pose_weights=WEIGHTS[1], backend="eager"), 2)
-    with pytest.raises(ValueError, match="detect_every=2: this BottomUpEstimator has no detector"):
-        PoseTracker(BottomUpEstimator.__new__(BottomUpEstimator), 2)
 
 
 def test_ids_in_and_out_of_records():

@@ -12,9 +12,9 @@ from PIL import Image
 
 from tinypose_torch.cli import build_parser
 from tinypose_torch.cli import main as tinypose
+from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.drawing import LEFT, draw_poses
-from tinypose_torch.estimators.top_down import find_person_class
-from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.geometry.boxes import pairwise_iou
 from train import curves, predictions
 from train.config import load_config
 from train.predictions import PREDICTIONS, draw_predictions

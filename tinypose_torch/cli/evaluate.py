@@ -12,7 +12,7 @@ from typing import Any
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
 from tinypose_torch.data.annotation_formats import find_annotation_format
-from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
@@ -180,8 +180,8 @@ _EVALUATE: dict[str, Callable[[Runner, Any, argparse.Namespace], tasks.Found]] =
 
 def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
     name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
-    if get_config(name).task == "bottom-up pose":
-        raise ValueError(f"--with-detector is for top-down networks; {name} is a bottom-up network")
+    if not get_config(name).takes_boxes:
+        raise ValueError(f"--with-detector is for top-down networks; {name} is {get_config(name).kind}")
     detector = resolve_model(
         options.with_detector, options.detector_weights, ("detection",), "--with-detector NAME"
     ).name

@@ -18,7 +18,7 @@ from tinypose_torch.data.detection_annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.images import FromFile, check_images
 from tinypose_torch.data.pose_annotations import PoseAnnotations, load_detections, load_pose_annotations
-from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
@@ -28,7 +28,7 @@ from tinypose_torch.evaluation.pipeline import pipeline_results
 from tinypose_torch.evaluation.top_down import predict_people
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, TopDownConfig
 from tinypose_torch.runtime import Runner
 
 Results = list[dict[str, Any]]
@@ -196,7 +196,7 @@ def _read_content(options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def _read_keypoints(entry: TopDownConfig | BottomUpConfig, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
+def _read_keypoints(entry: KeypointConfig, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
     """The annotations, if they are of the network's keypoints; and the same for COCO's evaluation."""
     content = _read_content(options)
     coco = read_coco(options.annotations, entry.skeleton, content)

@@ -10,7 +10,8 @@ import numpy as np
 
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
 from tinypose_torch.cli.photos import count_photos, photos_for_network
-from tinypose_torch.estimators.top_down import PoseEstimator, people_for_network
+from tinypose_torch.estimators.detection import PersonDetector
+from tinypose_torch.estimators.top_down import people_for_network
 from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
@@ -18,6 +19,7 @@ from tinypose_torch.factory import load_model
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
+from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.runtime.formats import find_export_format
 from tinypose_torch.utils.defaults import AUTO
@@ -170,6 +172,7 @@ def _images_for(network: Network, file: str | None, options: argparse.Namespace,
         if config_of(other).task == "detection" and detector is None:
             detector, weights = config_of(other).name, other_file
     if entry.task == "pose" and detector is not None:
-        estimator = PoseEstimator(detector, entry.name, weights, file, person_class=options.person_class)
-        return people_for_network(options.images, estimator, of_task(entry, TopDownConfig))
+        runner = load_runner(detector, weights, task="detection", usage="--detector NAME")
+        people = PersonDetector(runner, person_class=options.person_class)
+        return people_for_network(options.images, people, of_task(entry, TopDownConfig))
     return photos_for_network(options.images, entry)

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.estimators.bottom_up import BottomUpEstimator
-from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import backend_of
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.hints import install_hint
@@ -38,8 +38,9 @@ class Networks:
     device: str
     detection_threshold: float | None
     person_class: str | None
-    crop: str
+    crop: str | None
     threads: int | None
+    resize: str | None
 
     def build(self) -> PoseEstimator:
         return PoseEstimator(
@@ -53,6 +54,7 @@ class Networks:
             person_class=self.person_class,
             crop=self.crop,
             threads=self.threads,
+            resize=self.resize,
         )
 
     def build_lookahead(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
@@ -61,21 +63,15 @@ class Networks:
 
 
 def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Networks:
-    """Detector and pose network for the sources, in their fastest form.
+    """The networks for the sources, in their fastest form.
 
     Raises:
         ValueError: Options that do not go together.
     """
-    detector = None
-    if options.detector != defaults.NO_DETECTOR:
-        detector = resolve_model(options.detector, options.detector_weights, ("detection",), "--detector NAME").name
-    else:
-        names = ("detector_weights", "detection_threshold", "person_class")
-        _refuse(options, names, f"with --detector {defaults.NO_DETECTOR}")
-        _refuse_intervals(options, f"--detector {defaults.NO_DETECTOR}")
+    detector = _choose_detector(options)
     backend = _backend(options)
     weights = [options.detector_weights, options.pose_weights]
-    if backend == "auto" and options.device == "cpu" and can_export():
+    if backend == "auto" and options.device == "cpu" and can_export() and get_config(options.pose).takes_boxes:
         count = count_images(sources)
         weights = [_form(name, file, count) for name, file in zip((detector, options.pose), weights, strict=True)]
     return Networks(
@@ -87,35 +83,42 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         options.device,
         options.detection_threshold,
         options.person_class,
-        options.crop or defaults.CROP_RULES[0],
-        _threads(options, weights if detector else weights[1:], sources),
+        options.crop,
+        _threads(options, detector, weights, sources),
+        options.resize,
     )
 
 
-def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
-    """The estimator of a bottom-up network.
+def _choose_detector(options: argparse.Namespace) -> str | None:
+    """The detector's name; ``None`` if none is wanted, or if the pose network is a bottom-up network.
 
     Raises:
-        ValueError: Options for detectors or their boxes.
+        ValueError: Options for a detector that is not used, or for crops that are not made.
     """
-    if options.detector is not None:
-        raise ValueError(
-            f"--detector {options.detector} has no effect on --pose {options.pose}, a bottom-up network; "
-            "leave one of them out"
-        )
-    names = ("detector_weights", "detection_threshold", "person_class", "crop")
-    _refuse(options, names, f"on {options.pose}, a bottom-up network")
-    _refuse_intervals(options, f"--pose {options.pose}")
-    return BottomUpEstimator(
-        options.pose, options.pose_weights, _backend(options), options.device, threads=options.threads
-    )
+    config = get_config(options.pose)
+    names = ("detector_weights", "detection_threshold", "person_class")
+    if not config.takes_boxes:
+        if options.detector is not None:
+            raise ValueError(
+                f"--detector {options.detector} has no effect on --pose {options.pose}, {config.kind}; "
+                "leave one of them out"
+            )
+        _refuse(options, (*names, "crop", "resize"), f"on {options.pose}, {config.kind}")
+        _refuse_intervals(options, f"--pose {options.pose}")
+    elif options.detector == defaults.NO_DETECTOR:
+        _refuse(options, names, f"with --detector {defaults.NO_DETECTOR}")
+        _refuse_intervals(options, f"--detector {defaults.NO_DETECTOR}")
+    else:
+        return resolve_model(options.detector, options.detector_weights, ("detection",), "--detector NAME").name
+    return None
 
 
 def say_what_runs(estimator: PoseEstimator, networks: Networks, sources: Sequence[str]) -> None:
     """Print the backends, and how to get a faster one where that pays."""
     runners = (estimator.detector_runner, estimator.pose_runner)
     backends = sorted({runner.backend for runner in runners if runner is not None})
-    slow = networks.backend == "auto" and networks.device == "cpu" and backends == ["eager"] and not can_export()
+    chosen = networks.backend == "auto" and networks.device == "cpu" and estimator.pose_config.takes_boxes
+    slow = chosen and backends == ["eager"] and not can_export()
     pays = slow and count_images(sources) >= EXPORT_PAYS_FROM
     hint = f"; faster on the CPU with: {install_hint('export')}" if pays else ""
     print(f"running on {' and '.join(backends)}{hint}", file=sys.stderr)
@@ -147,10 +150,13 @@ def _form(name: str | None, weights: Weights, num_images: float) -> Weights:
         return weights
 
 
-def _threads(options: argparse.Namespace, weights: Iterable[Weights], sources: Iterable[str]) -> int | None:
+def _threads(
+    options: argparse.Namespace, detector: str | None, weights: Sequence[Weights], sources: Iterable[str]
+) -> int | None:
     """As asked for; half of the cores for exported files in videos, where two processes run them."""
-    exported = all(file is not None and backend_of(Path(file)) for file in weights)
-    if options.threads is None and exported and any(map(is_video, sources)):
+    files = weights if detector else weights[1:]
+    exported = all(file is not None and backend_of(Path(file)) for file in files)
+    if options.threads is None and exported and get_config(options.pose).takes_boxes and any(map(is_video, sources)):
         return max(1, count_cores() // 2)
     return options.threads
 

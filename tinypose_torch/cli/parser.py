@@ -113,6 +113,12 @@ def _add_predict(commands: Any) -> None:
     )
     add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
     add(
+        "--resize",
+        choices=defaults.RESIZES,
+        help="arithmetic of resizes and crops: opencv's, which depends on the machine, or portable, the same bits on every "
+        f"machine (default: {defaults.RESIZES[0]})",
+    )
+    add(
         "--backend",
         metavar="NAME",
         help="what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "

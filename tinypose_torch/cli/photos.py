@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.estimators import bottom_up, top_down
+from tinypose_torch.estimators import preprocessing
 from tinypose_torch.models.config import ModelConfig
 from tinypose_torch.utils.images import find_inputs
 
 _BY_TASK: dict[str, Callable[[str, Any], np.ndarray]] = {
-    "pose": top_down.photos_for_pose,
-    "bottom-up pose": bottom_up.photos_for_network,
-    "detection": top_down.photos_for_detector,
+    "pose": preprocessing.photos_for_pose,
+    "bottom-up pose": preprocessing.photos_for_bottom_up,
+    "detection": preprocessing.photos_for_detector,
 }
 
 

@@ -17,11 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.cli.networks import Networks, build_bottom_up, choose_networks, say_what_runs
-from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+from tinypose_torch.cli.networks import Networks, choose_networks, say_what_runs
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.estimators.top_down import PoseEstimator
-from tinypose_torch.models.registry import get_config
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
 from tinypose_torch.utils.atomic import OutputError, output_errors, replacing, write_whole
@@ -37,7 +35,6 @@ from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.lookahead import complete_poses
 from tinypose_torch.video.overlapped import OverlappedVideo
 
-Estimator = PoseEstimator | BottomUpEstimator
 _MAX_PORT = 65535
 _SMOOTHING: dict[str, Smoothing | PaddleDetectionSmoothing | None] = {
     "steady": Smoothing(),
@@ -55,15 +52,10 @@ def run(options: argparse.Namespace) -> int:
     if sources:
         _check_video_options(options, sources)
         options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
-        if get_config(options.pose).task == "bottom-up pose":
-            bottom_up = build_bottom_up(options)
-            print(f"running on {bottom_up.runner.backend}", file=sys.stderr)
-            failures += _predict_all(bottom_up, None, sources, overlays, options)
-        else:
-            networks = choose_networks(options, sources)
-            estimator = networks.build()
-            say_what_runs(estimator, networks, sources)
-            failures += _predict_all(estimator, networks, sources, overlays, options)
+        networks = choose_networks(options, sources)
+        estimator = networks.build()
+        say_what_runs(estimator, networks, sources)
+        failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
         print(escaped(f"failed: {source}: {reason}"), file=sys.stderr)
     if failures:
@@ -112,8 +104,8 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
 
 
 def _predict_all(
-    estimator: Estimator,
-    networks: Networks | None,
+    estimator: PoseEstimator,
+    networks: Networks,
     sources: list[str],
     overlays: dict[str, Path] | None,
     options: argparse.Namespace,
@@ -138,15 +130,15 @@ def _predict_all(
     return failures
 
 
-def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
+def _can_look_ahead(estimator: PoseEstimator, options: argparse.Namespace) -> bool:
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
-    if isinstance(estimator, BottomUpEstimator) or estimator.detector_runner is None or options.detect_every > 1:
+    if estimator.detector is None or options.detect_every > 1:
         return False
-    backends = {estimator.detector_runner.backend, estimator.pose_runner.backend}
+    backends = {estimator.detector.runner.backend, estimator.pose_runner.backend}
     return backends <= {"executorch", "onnx"}
 
 
-def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
     poses = _checked(estimator(image))
     if wanted.records is not None:
@@ -159,7 +151,7 @@ def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
     yield f"{source}: {_people(poses)}{overlay}"
 
 
-def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_video(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
     path = wanted.overlays[source] if wanted.overlays is not None else None
     follower = wanted.following.begin(estimator) if wanted.following is not None else None
     min_score = follower.min_score if follower is not None else None
@@ -188,11 +180,11 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 
 
 def _predict_frame(
-    estimator: Estimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
+    estimator: PoseEstimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
 ) -> Poses:
     if follower is not None:
         return _checked(follower(frame, video.time, video.lookahead))
-    if isinstance(estimator, PoseEstimator) and video.lookahead is not None:
+    if video.lookahead is not None:
         return _checked(complete_poses(frame, estimator, video.lookahead, range(len(video.lookahead.people))))
     return _checked(estimator(frame))
 
@@ -239,7 +231,7 @@ class _Following:
     def of(cls, options: argparse.Namespace) -> _Following:
         return cls(options.detect_every, options.smoothing)
 
-    def begin(self, estimator: Estimator) -> PoseTracker:
+    def begin(self, estimator: PoseEstimator) -> PoseTracker:
         """For the next video."""
         return PoseTracker(estimator, self.detect_every, smoothing=_SMOOTHING[self.smoothing])
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from tinypose_torch.data.bottom_up_samples import BottomUpSample
 from tinypose_torch.data.pose_transforms import BasicTransform
-from tinypose_torch.geometry.crops import square_matrix, warp
+from tinypose_torch.geometry.crops import square_matrix
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.geometry.warp import warp
 
 Array = np.ndarray
 BORDER = (114, 114, 114)

@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance
 
 from tinypose_torch.data.detection_sample import DetectionSample
 from tinypose_torch.data.pose_transforms import BasicTransform
+from tinypose_torch.geometry.boxes import box_centers, iou
 
 Array = np.ndarray
 # None: the whole image.
@@ -167,17 +168,13 @@ def resize_with_boxes(image: Array, boxes: Array, size: int, interpolation: int)
 
 def _overlaps(boxes: Array, part: tuple[int, int, int, int]) -> Array:
     """Intersection over union of boxes with a part of the image."""
-    x1, y1, x2, y2 = part
-    sides = np.minimum(boxes[:, 2:], (x2, y2)) - np.maximum(boxes[:, :2], (x1, y1))
-    overlap = np.clip(sides, 0, None).prod(axis=1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (x2 - x1) * (y2 - y1)
-    return overlap / (area - overlap)
+    return iou(boxes, np.array(part, np.float32), epsilon=0)
 
 
 def _kept(objects: DetectionSample, part: tuple[int, int, int, int]) -> Array:
     x1, y1, x2, y2 = part
-    centers = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
-    inside = (centers >= (x1, y1)).all(axis=1) & (centers < (x2, y2)).all(axis=1)
+    x, y = box_centers(objects.boxes).T
+    inside = (x >= x1) & (y >= y1) & (x < x2) & (y < y2)
     clipped = _clipped(objects.boxes, part)
     return inside & (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
 

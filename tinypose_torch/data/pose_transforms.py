@@ -23,7 +23,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks t
 from albumentations import BasicTransform, Compose
 
 from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix, warp
+from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix
+from tinypose_torch.geometry.warp import warp
 
 __all__ = [
     "BasicTransform",

@@ -2,100 +2,66 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from tinypose_torch.codecs.associative_embedding import group_joints
+from tinypose_torch.estimators.base import PoseMethod
+from tinypose_torch.estimators.preprocessing import fit_image, resized_size
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.geometry.crops import PIXEL_STD, Crops, evaluation_crops, warp
+from tinypose_torch.geometry.boxes import boxes_of_points
+from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, of_task
-from tinypose_torch.runtime import Runner, load_runner
-from tinypose_torch.utils import defaults
-from tinypose_torch.utils.images import image_errors, load_image, map_images
-from tinypose_torch.video.frames import Frame, map_frames
+from tinypose_torch.runtime import Runner
 
 Array = np.ndarray
-RESIZE_DIVISOR = 64
-MAX_ASPECT = 8  # of the network's input; narrower images get black beside them
+_TRACK_THRESHOLD = 0.2  # mean keypoint score from which a pose starts a track
 
 
-class BottomUpEstimator:
-    """Finds people's keypoints without a detector.
+class BottomUp(PoseMethod):
+    """Finds the keypoints of all people in an image at once.
+
+    A person's score is the mean score of the keypoints, the box their extent. The network gets one image at a time, since
+    images of different shapes have different input sizes. An exported file takes images of one size: a photo is scaled
+    until it fits in, with black beside it.
 
     Args:
-        pose: Catalogue name of a bottom-up network; ``"auto"`` for the model that the weights say they hold, and for
-            ``defaults.BOTTOM_UP`` without weights.
-        weights: Weight file, exported file, or tag of a release; the official weights unless given.
-        backend: See `load_runner`.
-        device: For example ``"cpu"`` or ``"cuda"``.
+        runner: The pose network.
         flip: Average with the mirrored image, as PaddleDetection does by default; twice the time.
-        threads: Of ExecuTorch and ONNX Runtime; their own default unless given.
-
-    An exported file takes images of one size: a photo is shrunk or enlarged until it fits in, with black beside it.
 
     Raises:
-        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
-        ValueError: Another kind of network, or an unknown device.
+        ValueError: The network is for another task.
     """
 
-    def __init__(
-        self,
-        pose: str = defaults.AUTO,
-        weights: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
-        device: str = "cpu",
-        *,
-        flip: bool = True,
-        threads: int | None = None,
-    ) -> None:
-        self.runner = load_runner(pose, weights, backend, device, threads, "bottom-up pose", "pose=NAME")
-        self.config, self.flip = of_task(self.runner.metadata.config, BottomUpConfig), flip
+    config: BottomUpConfig
+    track_threshold = _TRACK_THRESHOLD
 
-    @overload
-    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Poses]: ...
+    def __init__(self, runner: Runner, *, flip: bool) -> None:
+        self.runner, self.flip = runner, flip
+        self.config = of_task(runner.metadata.config, BottomUpConfig)
 
-    @overload
-    def __call__(self, image: Any) -> Poses: ...
+    def estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
+        if any(given is not None for given in boxes):
+            raise self._no_boxes()
+        return [self._estimate(image) for image in images]
 
-    def __call__(self, image: Any) -> Poses | list[Poses]:
-        """Find the poses in one image, or in each of a list.
+    def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
+        raise self._no_boxes()
 
-        Args:
-            image: A path, an array ``(H, W, 3)`` uint8 RGB, a PIL image, or a list of them.
+    def make_crops(self, image: Array, boxes: Array) -> Crops:
+        raise self._no_boxes()
 
-        Returns:
-            People with their scores: the mean score of their keypoints. A box is the extent of a person's keypoints.
+    def _no_boxes(self) -> ValueError:
+        return ValueError(f"{self.config.name} is {self.config.kind}, which does not use boxes; leave them out")
 
-        Raises:
-            ImageError, FileNotFoundError: See `load_image`.
-        """
-        if isinstance(image, (list, tuple)):
-            return [self._estimate(load_image(one)) for one in image]
-        return self._estimate(load_image(image))
-
-    def stream(
-        self, sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
-    ) -> Iterator[tuple[Frame, Poses]]:
-        """Poses in photos, folders, glob patterns, videos and cameras, one image at a time.
-
-        Args:
-            sources, on_error: See `map_frames`.
-        """
-        yield from map_frames(sources, self._estimate, on_error)
-
-    @image_errors()
     def _estimate(self, image: Array) -> Poses:
         poses, scores = group_poses(self.runner, image, flip=self.flip)
-        found = poses[..., 2:] > 0
-        low = np.where(found, poses[..., :2], np.inf).min(axis=1, initial=np.inf)
-        high = np.where(found, poses[..., :2], -np.inf).max(axis=1, initial=-np.inf)
-        boxes = np.concatenate([low, high], axis=1)
+        boxes = boxes_of_points(poses[..., :2], poses[..., 2] > 0)
         return Poses(boxes, scores, poses[..., :2], poses[..., 2], self.config.skeleton)
 
 
@@ -103,13 +69,12 @@ def group_poses(runner: Runner, image: Array, *, flip: bool) -> tuple[Array, Arr
     """Group the poses of an RGB image, as in PaddleDetection's evaluation.
 
     Returns:
-        Poses ``(P, K, 3)``: x, y in pixels of the image and heat; scores ``(P,)``. Keypoints that were not found are
-        at what (0, 0) of the maps is in the image, with score 0.
+        Poses ``(P, K, 3)``: x, y in pixels of the image and score; scores ``(P,)``. Keypoints that were not found have
+        score 0 and the place of cell (0, 0).
     """
     config = of_task(runner.metadata.config, BottomUpConfig)
     size = resized_size(image.shape[:2], config.input_size[0]) if runner.dynamic_shape else config.input_size
-    crop = whole_image(image, size)
-    shown = warp(image, crop.matrices[0], size)
+    shown, crop = fit_image(image, size)
     views = np.stack([shown, shown[:, ::-1]]) if flip else shown[None]
     coarse_heatmaps, coarse_tags = runner(views)
     heatmaps, tags = full_size_maps(coarse_heatmaps, coarse_tags, config.skeleton)
@@ -135,33 +100,3 @@ def full_size_maps(heatmaps: Array, tags: Array, skeleton: Skeleton) -> tuple[Ar
     for maps in sized:
         maps[1:] = maps[1:, order, :, ::-1].copy()
     return sized[0].mean(axis=0), sized[1]
-
-
-def resized_size(image_size: tuple[int, int], short: int) -> tuple[int, int]:
-    """(height, width) of the network's input.
-
-    The shorter side is ``short``, the longer one a multiple of 64 of at most ``MAX_ASPECT`` times that.
-    """
-    height, width = image_size
-    long = -(-max(height, width) * short // min(height, width) // RESIZE_DIVISOR) * RESIZE_DIVISOR
-    long = min(long, MAX_ASPECT * short)
-    return (short, long) if height <= width else (long, short)
-
-
-def photos_for_network(folder: str | os.PathLike[str], config: BottomUpConfig) -> Array:
-    """The photos of a folder as a file of one size sees them, ``(N, H, W, 3)`` uint8.
-
-    Raises:
-        FileNotFoundError: There are none.
-    """
-    size = config.input_size
-    return np.stack(map_images(folder, lambda image: warp(image, whole_image(image, size).matrices[0], size)))
-
-
-def whole_image(image: Array, input_size: tuple[int, int]) -> Crops:
-    """The image in the middle of the input, as large as fits; PaddleDetection's `resized_size` is as wide or a bit wider."""
-    height, width = image.shape[:2]
-    center = np.array([[round(width / 2), round(height / 2)]], np.float32)
-    factor = max(height / input_size[0], width / input_size[1])
-    scale = np.array([input_size[::-1]], np.float32) * np.float32(factor / PIXEL_STD)
-    return evaluation_crops(center, scale, (height, width), input_size, input_size, udp=False)

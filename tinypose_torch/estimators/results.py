@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinypose_torch.estimators.drawing import draw_poses
+from tinypose_torch.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.defaults import VISIBLE
 
@@ -66,10 +67,10 @@ class Detections:
             {
                 "image_id": image_id,
                 "category_id": category_ids[label] if category_ids else int(label) + 1,
-                "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+                "bbox": box,
                 "score": float(score),
             }
-            for (x1, y1, x2, y2), score, label in zip(self.boxes, self.scores, self.class_ids, strict=True)
+            for box, score, label in zip(xyxy_to_xywh(self.boxes).tolist(), self.scores, self.class_ids, strict=True)
         ]
 
     def to_supervision(self) -> supervision.Detections:
@@ -195,10 +196,12 @@ class Poses:
                 "category_id": category_id,
                 "keypoints": person.ravel().tolist(),
                 "score": float(score * mean),
-                "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+                "bbox": box,
                 "bbox_score": float(score),
             }
-            for (x1, y1, x2, y2), score, mean, person in zip(self.boxes, self.scores, means, triples, strict=True)
+            for box, score, mean, person in zip(
+                xyxy_to_xywh(self.boxes).tolist(), self.scores, means, triples, strict=True
+            )
         ]
 
     @classmethod
@@ -222,10 +225,9 @@ class Poses:
         boxes = []
         for row, person in zip(rows, triples, strict=True):
             if "bbox" in row:
-                x, y, width, height = row["bbox"]
-                boxes.append([x, y, x + width, y + height])
+                boxes.append(xywh_to_xyxy(np.array(row["bbox"], np.float64)))
             else:
-                boxes.append([*person[:, :2].min(axis=0), *person[:, :2].max(axis=0)])
+                boxes.append(np.concatenate([person[:, :2].min(axis=0), person[:, :2].max(axis=0)]))
         scores = [row.get("bbox_score", row["score"]) for row in rows]
         return cls(np.array(boxes), np.array(scores), triples[..., :2], triples[..., 2], skeleton)
 

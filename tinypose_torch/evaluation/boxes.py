@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.detection_annotations import DetectionAnnotation
-from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
+from tinypose_torch.estimators.detection import select_detections
+from tinypose_torch.estimators.preprocessing import resize_for_detector
 from tinypose_torch.evaluation.images import OnError, predict_images
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
+from tinypose_torch.geometry.boxes import xyxy_to_xywh
 from tinypose_torch.models.config import DetectorConfig, of_task
 from tinypose_torch.runtime import Runner
 
@@ -33,10 +35,10 @@ def box_results(image_id: int, boxes: Array, scores: Array, labels: Array, categ
         {
             "image_id": image_id,
             "category_id": int(category_ids[label]),
-            "bbox": [float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1)],
+            "bbox": box,
             "score": float(score),
         }
-        for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores, labels, strict=True)
+        for box, score, label in zip(xyxy_to_xywh(boxes.astype(np.float64)).tolist(), scores, labels, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.estimators.top_down import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.images import ImageFile, OnError, predict_images
 
 Array = np.ndarray

@@ -12,8 +12,9 @@ from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose_annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.evaluation.images import OnError, image_failures
-from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops, warp
+from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
 from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.geometry.warp import warp
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.runtime import Runner
 

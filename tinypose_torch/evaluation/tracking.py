@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from tinypose_torch.data.errors import DatasetError, malformation
-from tinypose_torch.losses.boxes import pairwise_iou
+from tinypose_torch.geometry.boxes import pairwise_iou
 from tinypose_torch.utils.hints import install_hint
 
 Array = np.ndarray
@@ -69,7 +68,7 @@ def score_tracking(truth: Sequence[People], found: Sequence[People]) -> Tracking
         raise RuntimeError(f"{error}; MOTA and IDF1 need it: {install_hint('train')}") from None
     events = motmetrics.MOTAccumulator(auto_id=True)
     for true, seen in zip(truth, found, strict=True):
-        iou = pairwise_iou(torch.from_numpy(true.boxes), torch.from_numpy(seen.boxes)).numpy()
+        iou = pairwise_iou(true.boxes, seen.boxes)
         events.update(true.ids, seen.ids, np.where(iou >= _MIN_IOU, 1 - iou, np.nan))
     if events.mot_events.empty:
         return TrackingScores(0.0, 0.0, 0, 0.0, 0.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.geometry.boxes import box_area, overlap_sizes
 from tinypose_torch.geometry.nms import NMSResult
 
 Array = np.ndarray
@@ -35,6 +36,18 @@ class MatrixNMSConfig:
     max_detections: int | None = 100
     gaussian_sigma: float | None = None
     pixel_boxes: bool = True
+
+    def apply(
+        self,
+        scores: Array,
+        boxes: Array,
+        input_size: tuple[int, int],
+        scale_factor: tuple[float, float],
+        image_size: tuple[int, int],
+        level_sizes: tuple[int, ...] = (),
+    ) -> NMSResult:
+        """Detections of one image; arguments as of `NMSConfig.apply`."""
+        return matrix_nms(scores, in_image(boxes, input_size, scale_factor), self)
 
 
 def matrix_nms(scores: Array, boxes: Array, rule: MatrixNMSConfig) -> NMSResult:
@@ -106,9 +119,9 @@ def _overlap_with_betters(boxes: Array, start: int, rule: MatrixNMSConfig) -> Ar
     return np.triu(overlap, k=1 - start)
 
 
-def _pairwise_overlap(one: Array, two: Array, extra: int) -> Array:
+def _pairwise_overlap(one: Array, two: Array, last_pixel: int) -> Array:
     """IoU ``(N, M)``; 0 for boxes that do not touch."""
-    sides = np.minimum(one[:, None, 2:], two[None, :, 2:]) - np.maximum(one[:, None, :2], two[None, :, :2])
-    shared = np.where((sides >= 0).all(axis=2), (sides + extra).prod(axis=2), 0)
-    areas = [(boxes[:, 2:] - boxes[:, :2] + extra).prod(axis=1) for boxes in (one, two)]
-    return shared / (areas[0][:, None] + areas[1] - shared).clip(1e-12)
+    # Not `pairwise_iou`: PaddleDetection adds the last pixel to boxes that touch, and not to those less than a pixel apart.
+    sizes = overlap_sizes(one[:, None], two)
+    shared = np.where((sizes >= 0).all(axis=2), (sizes + last_pixel).prod(axis=2), 0)
+    return shared / (box_area(one, last_pixel)[:, None] + box_area(two, last_pixel) - shared).clip(1e-12)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from tinypose_torch.geometry.boxes import clip_boxes, xyxy_to_xywh
+
 Array = np.ndarray
 
 
@@ -32,6 +34,27 @@ class NMSConfig:
     max_per_class: int | None = None
     max_detections: int | None = 100
     clip: bool = False
+
+    def apply(
+        self,
+        scores: Array,
+        boxes: Array,
+        input_size: tuple[int, int],
+        scale_factor: tuple[float, float],
+        image_size: tuple[int, int],
+        level_sizes: tuple[int, ...] = (),
+    ) -> NMSResult:
+        """Detections of one image.
+
+        Args:
+            scores: ``(A, C)`` in [0, 1].
+            boxes: ``(A, 4)`` x1, y1, x2, y2 in pixels of the network's input.
+            input_size: (height, width) of the network's input.
+            scale_factor: (y, x) input pixels per image pixel.
+            image_size: (height, width) of the image.
+            level_sizes: Number of anchors per pyramid level.
+        """
+        return multiclass_nms(scores, boxes, self, scale_factor, image_size, level_sizes)
 
 
 class NMSResult(NamedTuple):
@@ -104,8 +127,7 @@ def multiclass_nms(
         rows, labels, values = rows[best], labels[best], values[best]
     results = scaled[rows]
     if rule.clip and image_size is not None:
-        height, width = image_size
-        results = np.clip(results, 0, np.array([width, height] * 2, np.float32)) / scale
+        results = clip_boxes(results, image_size) / scale
     return NMSResult(results, values, labels, keep[rows])
 
 
@@ -128,7 +150,6 @@ def _class_nms(scores: Array, boxes: Array, rule: NMSConfig) -> Array:
     if len(rows) < 2:
         return rows[: rule.max_per_class]
     # OpenCV's NMS gives torchvision's results; importing torchvision takes longer than importing torch.
-    corner_and_size = boxes[rows].astype(np.float64)
-    corner_and_size[:, 2:] -= corner_and_size[:, :2]
-    kept = cv2.dnn.NMSBoxes(corner_and_size, scores[rows], 0.0, rule.iou_threshold)  # type: ignore[arg-type]
+    xywh = xyxy_to_xywh(boxes[rows].astype(np.float64))
+    kept = cv2.dnn.NMSBoxes(xywh, scores[rows], 0.0, rule.iou_threshold)  # type: ignore[arg-type]
     return rows[np.asarray(kept, np.int64).reshape(-1)][: rule.max_per_class]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinypose_torch.losses.boxes import giou, pairwise_iou
+from tinypose_torch.geometry.boxes import box_centers, giou, pairwise_iou
 from tinypose_torch.losses.classification import varifocal_loss
 
 _INSIDE = 1e-9
@@ -85,7 +85,7 @@ def assign_atss(
     half = anchors.strides * (anchor_size / 2)
     squares = torch.cat([anchors.points - half, anchors.points + half], dim=1)
     overlaps = pairwise_iou(targets.boxes, squares)
-    centers = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
+    centers = box_centers(targets.boxes)
     distances = (centers[:, :, None] - anchors.points).norm(dim=-1)
     candidates = _nearest(distances, anchors.per_level, nearest)
     chosen = overlaps.gather(2, candidates)
@@ -145,7 +145,7 @@ def assign_simota(
         radius: Of the region around a box's centre, strides.
     """
     inside = _inside(targets.boxes, anchors.points, 0.0) & targets.valid[..., None]
-    centers = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2
+    centers = box_centers(targets.boxes)
     reach = anchors.strides * radius
     central = ((anchors.points - centers[:, :, None]).abs() < reach).all(dim=-1) & targets.valid[..., None]
     candidate = (inside | central).any(dim=1, keepdim=True) & targets.valid[..., None]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tinypose_torch.geometry.boxes import giou, iou
 from tinypose_torch.losses.assigners import (
     Anchors,
     Assignment,
@@ -16,7 +17,7 @@ from tinypose_torch.losses.assigners import (
     assign_simota,
     assign_task_aligned,
 )
-from tinypose_torch.losses.boxes import distribution_focal_loss, giou, iou
+from tinypose_torch.losses.boxes import distribution_focal_loss
 from tinypose_torch.losses.classification import varifocal_loss, varifocal_loss_with_logits
 from tinypose_torch.models.picodet.detector import STRIDES, decode_levels
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput

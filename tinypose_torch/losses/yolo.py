@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tinypose_torch.geometry.boxes import iou, pairwise_iou
 from tinypose_torch.losses.assigners import Targets
-from tinypose_torch.losses.boxes import iou, pairwise_iou
 from tinypose_torch.models.ppyolov2 import ANCHORS, CENTRE_SCALE, PER_CELL, STRIDES, level_boxes, split_level
 
 _IGNORE_IOU = 0.7  # IoU above which an unmatched prediction is ignored by the objectness loss
@@ -70,6 +70,7 @@ def assign_to_anchors(
     for image, row in targets.valid.nonzero().tolist():
         x1, y1, x2, y2 = targets.boxes[image, row].tolist()
         sides = targets.boxes.new_tensor([x2 - x1, y2 - y1])
+        # IoU of the shapes alone, as if all boxes had one centre.
         shared = torch.minimum(sides, anchors).prod(dim=1)
         best = int((shared / (sides.prod() + anchors.prod(dim=1) - shared)).argmax())
         level, anchor = divmod(best, PER_CELL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ def load_runner(
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
-    task: str | None = None,
+    task: str | Sequence[str] | None = None,
     usage: str = "model=NAME",
 ) -> Runner:
     """A model, ready to run.
@@ -37,8 +38,8 @@ def load_runner(
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
         threads: Inference threads; the backend's own default unless given. PyTorch and ExecuTorch have one number of
             threads for the whole process.
-        task: ``"pose"``, ``"bottom-up pose"`` or ``"detection"``: what the model must be for, and which network of a
-            file that holds two; the model's unless given.
+        task: What the model must be for, and which network of a file that holds two: ``"pose"``, ``"bottom-up pose"``,
+            ``"detection"``, or several, of which the first decides the default; the model's unless given.
         usage: How the caller spells the model's name, for error messages.
 
     Raises:
@@ -49,15 +50,14 @@ def load_runner(
     check_backend(backend)
     check_device(device)
     check_threads(threads)
-    tasks = (task,) if task is not None else ()
+    tasks = (task,) if isinstance(task, str) else tuple(task or ())
     needed = backend_of(Path(weights)) if weights is not None else None
     if needed is not None:
         assert weights is not None
         if backend not in ("auto", needed):
             raise ValueError(f"{weights} is run by backend {needed!r}, not {backend!r}")
-        if task is None and model not in (None, AUTO):
-            task = get_config(str(model)).task
-        runner = open_exported(Path(weights), needed, device, threads, task)
+        wanted = get_config(str(model)).task if not tasks and model not in (None, AUTO) else next(iter(tasks), None)
+        runner = open_exported(Path(weights), needed, device, threads, wanted)
         found = runner.metadata.config.name
         check_task(ModelSource(found, Path(weights)), tasks)
         check_same_model(found, model, Path(weights), usage)

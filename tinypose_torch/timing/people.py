@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tinypose_torch.estimators.top_down import PoseEstimator, crop_people, resize_for_detector
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.preprocessing import crop_people, resize_for_detector
 from tinypose_torch.timing.processes import Run
 
 SIZE = (480, 640)

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 
 from tinypose_torch.data.coco import DEFAULT_SIGMA
-from tinypose_torch.estimators.bottom_up import BottomUpEstimator
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Detections, Poses
-from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.evaluation.coco import KeypointPrediction, oks_nms, rescore
+from tinypose_torch.geometry.boxes import box_area, boxes_of_points, expand_boxes
 from tinypose_torch.tracking import kalman_filter
 from tinypose_torch.tracking.smoothing import (
     KeypointSmoother,
@@ -27,7 +27,6 @@ _BOX_MARGIN = 0.15  # fraction of the keypoints' extent on every side, since hea
 _MIN_FOUND_SHARE = 0.25  # minimum fraction of keypoints found for tracking without detection
 _DUPLICATE_OKS = 0.5  # object keypoint similarity above which two poses belong to one person
 _MIN_AREA, _MAX_ASPECT = 200, 1.6  # square pixels, width / height: PaddleDetection's filter of FairMOT's tracks
-_MIN_BOTTOM_UP_SCORE = 0.2  # mean keypoint score from which a bottom-up pose starts a track
 
 
 class PoseTracker:
@@ -47,14 +46,14 @@ class PoseTracker:
 
     def __init__(
         self,
-        estimator: PoseEstimator | BottomUpEstimator,
+        estimator: PoseEstimator,
         detect_every: int = 1,
         tracking: TrackerSettings | None = None,
         smoothing: Smoothing | PaddleDetectionSmoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
     ) -> None:
         if detect_every < 1:
             raise ValueError(f"detect_every={detect_every}; at least 1 is needed")
-        if detect_every > 1 and not _has_detector(estimator):
+        if detect_every > 1 and estimator.detector is None:
             raise ValueError(f"detect_every={detect_every}: this {type(estimator).__name__} has no detector")
         self.estimator, self.detect_every, self.smoothing = estimator, detect_every, smoothing
         self._tracking = tracking or _thresholds_of(estimator)
@@ -79,7 +78,7 @@ class PoseTracker:
         """
         estimator = self.estimator
         tracker = self._tracker
-        if isinstance(estimator, BottomUpEstimator) or not _has_detector(estimator):
+        if estimator.detector is None:
             poses = estimator(image)
             tracker.update(poses.boxes, poses.scores)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
@@ -153,30 +152,22 @@ def _own_poses(poses: Poses) -> set[int]:
     if not len(poses):
         return set()
     triples = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
-    areas = (poses.boxes[:, 2:] - poses.boxes[:, :2]).prod(axis=1)
+    areas = box_area(poses.boxes)
     people = [KeypointPrediction(0, one, 1.0, float(area)) for one, area in zip(triples, areas, strict=True)]
     sigmas = poses.skeleton.sigmas or (DEFAULT_SIGMA,) * len(poses.skeleton)
     scores = np.array([rescore(person) for person in people])
     return set(oks_nms(people, scores, np.asarray(sigmas), _DUPLICATE_OKS))
 
 
-def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
-    if isinstance(estimator, BottomUpEstimator):
-        threshold = _MIN_BOTTOM_UP_SCORE
-    elif estimator.detector_config is None:
+def _thresholds_of(estimator: PoseEstimator) -> TrackerSettings:
+    threshold = estimator.track_threshold
+    if threshold is None:
         return BYTETRACK_SETTINGS
-    else:
-        assert estimator.detection_threshold is not None
-        threshold = estimator.detection_threshold
-        if estimator.detector_config.embeddings:
-            return TrackerSettings(high_thresh=threshold, low_thresh=threshold)
+    if estimator.detector is not None and estimator.detector.config.embeddings:
+        return TrackerSettings(high_thresh=threshold, low_thresh=threshold)
     return dataclasses.replace(
         BYTETRACK_SETTINGS, high_thresh=threshold, low_thresh=min(BYTETRACK_SETTINGS.low_thresh, threshold)
     )
-
-
-def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
-    return isinstance(estimator, PoseEstimator) and estimator.detector_config is not None
 
 
 def _upright(box: Array) -> bool:
@@ -197,8 +188,7 @@ def boxes_around(keypoints: Array, found: Array) -> tuple[Array, Array]:
         keypoints were found.
     """
     shown = found.mean(axis=1) >= _MIN_FOUND_SHARE
-    low = np.where(found[..., None], keypoints, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(found[..., None], keypoints, -np.inf).max(axis=1, initial=-np.inf)
-    low[~shown], high[~shown] = 0, 1
-    margin = _BOX_MARGIN * (high - low).max(axis=1, keepdims=True)
-    return np.concatenate([low - margin, high + margin], axis=1).astype(np.float32), shown
+    boxes = boxes_of_points(keypoints, found)
+    boxes[~shown] = (0, 0, 1, 1)
+    margin = _BOX_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    return expand_boxes(boxes, margin).astype(np.float32), shown

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.geometry.boxes import pairwise_iou
 from tinypose_torch.geometry.linear_assignment import linear_assignment
 from tinypose_torch.tracking import kalman_filter
 from tinypose_torch.tracking.kalman_filter import KalmanState
@@ -225,12 +226,7 @@ def iou_distances(tracks: Sequence[Track], boxes: Array) -> Array:
     """1 - IoU of tracks and boxes, ``(N, M)``; boxes include their last pixel."""
     if not tracks or not len(boxes):
         return np.zeros((len(tracks), len(boxes)))
-    own = np.stack([track.box for track in tracks])
-    low = np.maximum(own[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(own[:, None, 2:], boxes[None, :, 2:])
-    overlap = np.clip(high - low + 1, 0, None).prod(axis=2)
-    areas = [(some[:, 2:] - some[:, :2] + 1).prod(axis=1) for some in (own, boxes)]
-    return 1 - overlap / (areas[0][:, None] + areas[1][None] - overlap)
+    return 1 - pairwise_iou(np.stack([track.box for track in tracks]), boxes, last_pixel=1, epsilon=0)
 
 
 def _joined(tracks: Sequence[Track]) -> KalmanState:

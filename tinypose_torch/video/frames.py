@@ -6,7 +6,8 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Frame:
     """One image of a stream.
 
     Attributes:
-        source: The file or camera that it came from.
+        source: The file or camera that it came from; ``image N`` for the N-th of given frames, from 0.
         image: ``(H, W, 3)`` uint8 RGB.
         index: Number of the frame in its video, from 0; ``None`` for a photo.
         time: Presentation time, seconds from the start of the video; see `VideoReader`. ``None`` for a photo.
@@ -43,20 +44,25 @@ class Frame:
 
 
 def read_frames(
-    sources: str | Iterable[str], on_error: Callable[[str, Exception], None] | None = None
+    sources: str | os.PathLike[str] | Iterable[Any], on_error: Callable[[str, Exception], None] | None = None
 ) -> Iterator[Frame]:
     """Yield every photo and every video frame in order, one at a time.
 
     Args:
-        sources: Files, folders, glob patterns, ``webcam`` or ``webcam:NUMBER``.
+        sources: Files, folders, glob patterns, ``webcam`` or ``webcam:NUMBER``; or frames: arrays ``(H, W, 3)`` uint8 RGB
+            or PIL images, from any iterable such as a generator, which are taken one at a time.
         on_error: Called with a source that cannot be read and the reason, after which the next one follows. Without
             it the reason is raised.
 
     Raises:
         ImageError, VideoError, FileNotFoundError: See `load_image` and `VideoReader`.
     """
-    items = [sources] if isinstance(sources, str) else list(sources)
-    found, missing = find_sources(items)
+    items = iter([sources] if isinstance(sources, (str, os.PathLike)) else sources)
+    first = list(islice(items, 1))
+    if first and not isinstance(first[0], (str, os.PathLike)):
+        yield from _given_frames(chain(first, items), on_error)
+        return
+    found, missing = find_sources(map(os.fspath, chain(first, items)))
     for item in missing:
         _fail(item, FileNotFoundError(f"{item}: {why_nothing(item)}"), on_error)
     for source in found:
@@ -67,7 +73,7 @@ def read_frames(
 
 
 def map_frames(
-    sources: str | Iterable[str],
+    sources: str | os.PathLike[str] | Iterable[Any],
     function: Callable[[np.ndarray], Result],
     on_error: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
@@ -95,6 +101,17 @@ def find_sources(items: Iterable[str]) -> tuple[list[str], list[str]]:
     items = list(items)
     files, missing = find_inputs(item for item in items if not is_camera(item))
     return files + list(dict.fromkeys(item for item in items if is_camera(item))), missing
+
+
+def _given_frames(images: Iterable[Any], on_error: Callable[[str, Exception], None] | None) -> Iterator[Frame]:
+    for index, image in enumerate(images):
+        source = f"image {index}"
+        try:
+            frame = Frame(source, load_image(image))
+        except (ValueError, OSError) as error:
+            _fail(source, ImageError(f"{source}: {error}"), on_error)
+            continue
+        yield frame
 
 
 def _frames_of(source: str) -> Iterator[Frame]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Detections, Poses
-from tinypose_torch.estimators.top_down import PoseEstimator
 
 
 @dataclass(frozen=True)

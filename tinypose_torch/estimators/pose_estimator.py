@@ -1,0 +1,261 @@
+"""Images in, poses out: `PoseEstimator`, for top-down and bottom-up networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinypose_torch.estimators.base import Estimator, PoseMethod
+from tinypose_torch.estimators.bottom_up import BottomUp
+from tinypose_torch.estimators.detection import PersonDetector
+from tinypose_torch.estimators.results import Detections, Poses
+from tinypose_torch.estimators.top_down import TopDown
+from tinypose_torch.geometry.crops import Crops
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
+from tinypose_torch.runtime import Runner, load_runner
+from tinypose_torch.utils import defaults
+from tinypose_torch.utils.images import image_errors, load_image
+
+Array = np.ndarray
+Weights = str | os.PathLike[str] | None
+
+
+class PoseEstimator(Estimator):
+    """Finds people and their keypoints.
+
+    The pose network decides how: a top-down network estimates the pose of each person whom a detector found, a bottom-up
+    network finds all keypoints at once and needs no detector. Arguments that have no effect on the network are refused.
+    With its defaults it gives the answers of PaddleDetection's deployed pipeline.
+
+    Args:
+        detector: Catalogue name of the person detector; ``None`` for none, when images without given boxes are
+            one person's; ``"auto"`` for the model
+            that ``detector_weights`` say they hold, and for ``defaults.DETECTOR`` without weights.
+        pose: Catalogue name of the pose network, top-down or bottom-up, or ``"auto"``, likewise (``defaults.POSE``).
+        detector_weights, pose_weights: Weight files, exported files, or tags of releases such as ``"2021"``; the
+            official weights unless given. See `tinypose_torch.checkpoints.identity.resolve_model`.
+        backend: ``"auto"`` runs exported files with what they were made for, weights eagerly; or ``"eager"``,
+            ``"torchscript"``, ``"executorch"``, ``"onnx"``.
+        device: For example ``"cpu"`` or ``"cuda"``.
+        detection_threshold: Score from which a detected person is kept; the detector's own (0.5) unless given.
+        crop: How persons are cut out: ``"deploy"`` (default), ``"evaluation"`` or ``"consistent"``; see
+            `tinypose_torch.geometry.crops`.
+        decoding: ``"dark"`` (default) or ``"plain"``. Deployment always uses DARK; evaluation what the entry says.
+        flip: Average with the mirrored image, which takes twice the time; for bottom-up networks, where it is the default,
+            as in PaddleDetection.
+        batch_size: Maximum number of images that the detector gets at once, and of people that the pose network gets at
+            once. On a CPU larger batches than the default of 8 are not faster.
+        threads: Inference threads; see `load_runner`.
+        person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
+        resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
+            on every machine; see `tinypose_torch.geometry.portable`. For top-down networks.
+
+    Raises:
+        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
+        ValueError: A threshold outside [0, 1], an unknown backend, device, crop, decoding, class or resize, or an
+            argument that has no effect on the pose network.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = (TopDownConfig.task, BottomUpConfig.task)
+
+    def __init__(
+        self,
+        detector: str | None = defaults.AUTO,
+        pose: str = defaults.AUTO,
+        detector_weights: Weights = None,
+        pose_weights: Weights = None,
+        backend: str = "auto",
+        device: str = "cpu",
+        *,
+        detection_threshold: float | None = None,
+        crop: str | None = None,
+        decoding: str | None = None,
+        flip: bool | None = None,
+        batch_size: int = defaults.BATCH_SIZE,
+        threads: int | None = None,
+        person_class: str | None = None,
+        resize: str | None = None,
+    ) -> None:
+        options = _Options(
+            detector, detector_weights, detection_threshold, person_class, crop, decoding, flip, resize, batch_size
+        )
+        self.batch_size = batch_size
+
+        def load(model: str, weights: Weights, tasks: Sequence[str], usage: str) -> Runner:
+            return load_runner(model, weights, backend, device, threads, tasks, usage)
+
+        runner = load(pose, pose_weights, self.tasks, "pose=NAME")
+        self._method = _BUILD[runner.metadata.config.task](runner, options, load)
+
+    @property
+    def pose_runner(self) -> Runner:
+        """The pose network."""
+        return self._method.runner
+
+    @property
+    def pose_config(self) -> KeypointConfig:
+        """The pose network's config."""
+        return self._method.config
+
+    @property
+    def detector(self) -> PersonDetector | None:
+        """The person detector; ``None`` without one, as with every bottom-up network."""
+        return self._method.detector
+
+    @property
+    def detector_runner(self) -> Runner | None:
+        """The detection network; ``None`` without a detector."""
+        return None if self.detector is None else self.detector.runner
+
+    @property
+    def detector_config(self) -> DetectorConfig | None:
+        """The detection network's config; ``None`` without a detector."""
+        return None if self.detector is None else self.detector.config
+
+    @property
+    def detection_threshold(self) -> float | None:
+        """Score from which a detected person is kept; ``None`` without a detector."""
+        return None if self.detector is None else self.detector.threshold
+
+    @property
+    def track_threshold(self) -> float | None:
+        """Score from which a person starts a track; ``None`` for the tracker's default."""
+        return self._method.track_threshold
+
+    @image_errors()
+    def detect(self, image: Any) -> Detections:
+        """All detections in an image, of every class, before the person threshold.
+
+        Raises:
+            ValueError: The estimator has no detector.
+        """
+        return self._needed_detector().detect([load_image(image)])[0]
+
+    @image_errors()
+    def detect_people(self, image: Array, threshold: float | None = None) -> Detections:
+        """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
+
+        Raises:
+            ValueError: The estimator has no detector.
+        """
+        return self._needed_detector().detect_people([image], threshold)[0]
+
+    @image_errors()
+    def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
+        """Keypoints of the people in the given boxes of an RGB image.
+
+        Raises:
+            ValueError: The pose network is a bottom-up network.
+        """
+        return self._method.estimate_keypoints(image, boxes, scores)
+
+    def make_crops(self, image: Array, boxes: Array) -> Crops:
+        """How the given boxes are cut out of an RGB image.
+
+        Raises:
+            ValueError: The pose network is a bottom-up network.
+        """
+        return self._method.make_crops(image, boxes)
+
+    def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
+        return self._method.estimate(images, boxes)
+
+    def _needed_detector(self) -> PersonDetector:
+        if self.detector is None:
+            raise ValueError(f"this {type(self).__name__} has no detector; build it with one")
+        return self.detector
+
+
+class BottomUpEstimator(PoseEstimator):
+    """A `PoseEstimator` that takes bottom-up networks only.
+
+    Args:
+        pose: Catalogue name of a bottom-up network; ``"auto"`` for the model that the weights say they hold, and for
+            ``defaults.BOTTOM_UP`` without weights.
+        weights: Weight file, exported file, or tag of a release; the official weights unless given.
+        backend, device, flip, threads: See `PoseEstimator`.
+
+    Raises:
+        UnknownModelError, CheckpointError, DownloadError: See `create_model`.
+        ValueError: Another kind of network, or an unknown device.
+    """
+
+    tasks = (BottomUpConfig.task,)
+
+    def __init__(
+        self,
+        pose: str = defaults.AUTO,
+        weights: Weights = None,
+        backend: str = "auto",
+        device: str = "cpu",
+        *,
+        flip: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(None, pose, None, weights, backend, device, flip=flip, threads=threads)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Arguments of `PoseEstimator` for one kind of network or the other; ``None`` where they were not given."""
+
+    detector: str | None
+    detector_weights: Weights
+    detection_threshold: float | None
+    person_class: str | None
+    crop: str | None
+    decoding: str | None
+    flip: bool | None
+    resize: str | None
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.detection_threshold is not None and not 0 <= self.detection_threshold <= 1:
+            raise ValueError(f"detection_threshold={self.detection_threshold}; expected 0 to 1")
+        if self.crop not in (None, *defaults.CROP_RULES):
+            raise ValueError(f"unknown crop rule {self.crop!r}; choose one of {', '.join(defaults.CROP_RULES)}")
+        if self.decoding not in (None, "dark", "plain"):
+            raise ValueError(f"unknown decoding {self.decoding!r}; choose 'dark' or 'plain'")
+        if self.resize not in (None, *defaults.RESIZES):
+            raise ValueError(f"unknown resize {self.resize!r}; choose one of {', '.join(defaults.RESIZES)}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size}; at least 1 is needed")
+
+    def refuse(self, names: Sequence[str], config: ModelConfig) -> None:
+        """Refuse arguments that were given but have no effect on a network."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                raise ValueError(f"{name}={value!r} has no effect on {config.name}, {config.kind}; leave it out")
+
+
+Load = Callable[[str, Weights, Sequence[str], str], Runner]
+
+
+def _build_top_down(runner: Runner, options: _Options, load: Load) -> PoseMethod:
+    options.refuse(("flip",), runner.metadata.config)
+    detector, resize = None, options.resize or defaults.RESIZES[0]
+    if options.detector is not None:
+        detection = load(options.detector, options.detector_weights, (DetectorConfig.task,), "detector=NAME")
+        detector = PersonDetector(detection, options.detection_threshold, options.person_class, resize)
+    return TopDown(
+        runner,
+        detector,
+        crop=options.crop or defaults.CROP_RULES[0],
+        decoding=options.decoding or "dark",
+        batch_size=options.batch_size,
+        resize=resize,
+    )
+
+
+def _build_bottom_up(runner: Runner, options: _Options, load: Load) -> PoseMethod:
+    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize")
+    options.refuse(names if options.detector == defaults.AUTO else ("detector", *names), runner.metadata.config)
+    return BottomUp(runner, flip=options.flip is not False)
+
+
+_BUILD = {TopDownConfig.task: _build_top_down, BottomUpConfig.task: _build_bottom_up}
