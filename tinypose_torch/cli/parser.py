@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinypose_torch import __version__
+from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.collection import collection_paused
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_evaluate(commands)
     _add_export(commands)
+    add_annotation_commands(commands)
     _add_benchmark(commands)
     return parser
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     with collection_paused():
-        command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
+        command = importlib.import_module(f"tinypose_torch.cli.{options.command.replace('-', '_')}")
     status: int = command.run(options)
     return status
 

@@ -15,10 +15,16 @@ from typing import Any, ClassVar, TypeVar
 from tinypose_torch.data.ai_challenger import convert_ai_challenger
 from tinypose_torch.data.coco import read_json
 from tinypose_torch.data.errors import DatasetError, malformation
+from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations, to_coco
+from tinypose_torch.data.formats.cvat import is_cvat, read_cvat, write_cvat
+from tinypose_torch.data.formats.label_studio import is_label_studio, read_label_studio, write_label_studio
+from tinypose_torch.data.formats.yolo_pose import is_yolo, read_yolo, write_yolo
 from tinypose_torch.data.mpii import load_mpii_annotations
 from tinypose_torch.data.pose_annotations import PoseAnnotations
+from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.plugins import Registry
+from tinypose_torch.utils.provenance import SOFTWARE
 
 METRICS = ("AP", "PCKh")
 _START = 1 << 16  # bytes
@@ -54,6 +60,17 @@ class AnnotationFormat(ABC):
         Raises:
             DatasetError, KeyError, TypeError, ValueError: Not such a file.
         """
+
+    def write(self, images: list[ImageAnnotations], category: Category, path: Path) -> list[str]:
+        """Write annotations, for `tinypose convert-annotations --to`.
+
+        Returns:
+            What the format cannot express of these annotations, in words.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        raise NotImplementedError(f"format {self.name} cannot be written")
 
     def read_people(self, path: Path) -> PoseAnnotations:
         """The people in the order of MPII's ``gt_valid.mat``; for the metric ``"PCKh"``.
@@ -136,6 +153,11 @@ def read_annotations(
         raise DatasetError(f"{path}: not an annotation file of format {found.name}: {reason}") from None
 
 
+def list_annotation_formats() -> list[AnnotationFormat]:
+    """All formats, those of plug-ins included."""
+    return list(_FORMATS)
+
+
 def _text(start: bytes) -> str:
     """The beginning of a JSON file as text."""
     return start.decode(json.detect_encoding(start), "ignore").lstrip()
@@ -152,6 +174,12 @@ class CocoFormat(AnnotationFormat):
 
     def read(self, path: Path, images: Path) -> dict[str, Any]:
         return read_json(path)
+
+    def write(self, images: list[ImageAnnotations], category: Category, path: Path) -> list[str]:
+        content = {"info": {"software": SOFTWARE}, **to_coco(images, category)}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        return []
 
 
 @register_annotation_format
@@ -182,3 +210,51 @@ class MpiiFormat(AnnotationFormat):
 
     def read_people(self, path: Path) -> PoseAnnotations:
         return load_mpii_annotations(path)
+
+
+@register_annotation_format
+class YoloPoseFormat(AnnotationFormat):
+    """Ultralytics' folder of labels; see `tinypose_torch.data.formats.yolo_pose`."""
+
+    name = "yolo"
+
+    def recognises(self, path: Path, start: bytes) -> bool:
+        return is_yolo(path)
+
+    def read(self, path: Path, images: Path) -> dict[str, Any]:
+        return read_yolo(path, images)
+
+    def write(self, images: list[ImageAnnotations], category: Category, path: Path) -> list[str]:
+        return write_yolo(images, category, path)
+
+
+@register_annotation_format
+class CvatFormat(AnnotationFormat):
+    """CVAT's XML for images; see `tinypose_torch.data.formats.cvat`."""
+
+    name = "cvat"
+
+    def recognises(self, path: Path, start: bytes) -> bool:
+        return is_cvat(start)
+
+    def read(self, path: Path, images: Path) -> dict[str, Any]:
+        return read_cvat(path)
+
+    def write(self, images: list[ImageAnnotations], category: Category, path: Path) -> list[str]:
+        return write_cvat(images, category, path)
+
+
+@register_annotation_format
+class LabelStudioFormat(AnnotationFormat):
+    """Label Studio's JSON list of tasks; see `tinypose_torch.data.formats.label_studio`."""
+
+    name = "label_studio"
+
+    def recognises(self, path: Path, start: bytes) -> bool:
+        return is_label_studio(_text(start))
+
+    def read(self, path: Path, images: Path) -> dict[str, Any]:
+        return read_label_studio(path)
+
+    def write(self, images: list[ImageAnnotations], category: Category, path: Path) -> list[str]:
+        return write_label_studio(images, category, path)

@@ -73,11 +73,18 @@ def read_coco(
     return CocoFile(path, images, annotations, category_id, skeleton)
 
 
-def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]], sigmas: list[float]) -> Skeleton:
-    """A skeleton whose flip pairs follow from its names, see `find_flip_pairs`.
+def skeleton_of_names(
+    name: str,
+    names: list[str],
+    links: list[tuple[int, int]],
+    sigmas: list[float],
+    flip_pairs: list[tuple[int, int]] | None = None,
+) -> Skeleton:
+    """A skeleton of named keypoints.
 
     Args:
         sigmas: Empty for COCO's where the names are COCO's, and `DEFAULT_SIGMA` elsewhere.
+        flip_pairs: Left and right keypoints; they follow from the names unless given, see `find_flip_pairs`.
 
     Raises:
         ValueError: A name twice, or links or sigmas that do not fit.
@@ -89,7 +96,8 @@ def skeleton_of_names(name: str, names: list[str], links: list[tuple[int, int]],
     known = dict(zip(COCO17.keypoint_names, COCO17.sigmas, strict=True))
     if not sigmas:
         sigmas = [known.get(keypoint, DEFAULT_SIGMA) for keypoint in names]
-    return Skeleton(name, tuple(names), find_flip_pairs(names).pairs, tuple(links), tuple(sigmas))
+    pairs = find_flip_pairs(names).pairs if flip_pairs is None else tuple(flip_pairs)
+    return Skeleton(name, tuple(names), pairs, tuple(links), tuple(sigmas))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -163,7 +171,9 @@ def _find_category(path: Path, categories: Any, default: Skeleton | None) -> tup
             raise TypeError(f"keypoints {reprlib.repr(names)}; expected a list of names")
         if not all(0 < sigma <= MAX_NUMBER for sigma in sigmas):
             raise ValueError(f"sigmas {reprlib.repr(sigmas)}; expected numbers above 0")
-        return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas)
+        flips = category.get("flip_pairs")  # not COCO's own; other formats know them
+        pairs = None if flips is None else [(int(a), int(b)) for a, b in flips]
+        return category["id"], skeleton_of_names(str(category.get("name", "custom")), names, links, sigmas, pairs)
     except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: the category's keypoints, skeleton or sigmas: {escaped(str(error))}") from None
 

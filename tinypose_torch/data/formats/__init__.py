@@ -1,0 +1,1 @@
+"""Readers and writers of annotation formats, as the content of COCO files."""
