@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+    from tinypose_torch.hub import ModelCard
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
     from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
     from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
@@ -41,6 +42,7 @@ _MODULES = {
     "DownloadError": "checkpoints.download",
     "ExportOptions": "export.api",
     "ImageError": "utils.images",
+    "ModelCard": "hub",
     "OutputError": "utils.atomic",
     "PoseEstimator": "estimators.top_down",
     "PoseTracker": "tracking.pose_tracker",
@@ -71,6 +73,7 @@ __all__ = [
     "DownloadError",
     "ExportOptions",
     "ImageError",
+    "ModelCard",
     "OutputError",
     "PoseEstimator",
     "PoseTracker",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from tinypose_torch.checkpoints.hub import separate_address
 from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
 from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
@@ -30,7 +31,7 @@ def load_runner(
     """A model, ready to run.
 
     Args:
-        model: Name in the catalogue; ``"auto"`` for the model that the weights say they hold, and for the default of
+        model: Name in the catalogue, or an address such as ``"hf-hub:OWNER/NAME"``; ``"auto"`` for the model that the weights say they hold, and for the default of
             the task without weights. See `resolve_model`.
         weights: Weight file, exported file, or tag of a release; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
@@ -49,6 +50,7 @@ def load_runner(
         raise ValueError(f"unknown backend {backend!r}; choose one of {', '.join(BACKENDS)}")
     check_device(device)
     check_threads(threads)
+    model, weights = separate_address(model, weights)
     tasks = (task,) if task is not None else ()
     needed = backend_of(Path(weights)) if weights is not None else None
     if threads is not None and needed in (None, "torchscript"):
