@@ -22,6 +22,7 @@ from tinypose_torch import cli, create_model, list_models
 from tinypose_torch.data import annotation_formats
 from tinypose_torch.models import registry
 from tinypose_torch.runtime import formats as export_formats
+from tinypose_torch.utils.addresses import is_address
 from tinypose_torch.utils.images import save_png
 from train.config import load_config
 
@@ -194,7 +195,7 @@ def check_models(options):
     """Models that a command names are in the catalogue."""
     for key in ("detector", "pose", "model", "with_model"):
         name = getattr(options, key, None)
-        names = name if isinstance(name, list) else [name]
+        names = [one for one in (name if isinstance(name, list) else [name]) if not is_address(one)]
         assert set(names) - {None, "NAME", "auto", "none"} <= set(list_models()), names
 
 

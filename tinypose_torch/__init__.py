@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
+    from tinypose_torch.hub import ModelCard
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
     from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
     from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
@@ -48,6 +49,7 @@ _MODULES = {
     "ExportOptions": "export.api",
     "FileRunner": "runtime.base",
     "ImageError": "utils.images",
+    "ModelCard": "hub",
     "OutputError": "utils.atomic",
     "PoseEstimator": "estimators.pose_estimator",
     "PoseTracker": "tracking.pose_tracker",
@@ -84,6 +86,7 @@ __all__ = [
     "ExportOptions",
     "FileRunner",
     "ImageError",
+    "ModelCard",
     "OutputError",
     "PoseEstimator",
     "PoseTracker",

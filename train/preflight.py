@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tinypose_torch.utils.addresses import is_address
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.provenance import is_own_output
 from train.config import Config, ConfigError, flat_items
@@ -60,7 +61,7 @@ def check_inputs(config: Config) -> None:
         if path is not None and not Path(path).is_dir():
             raise ConfigError(f"data.{key}: no image folder {path!r}")
     for key, path in (("weights", config.weights), ("distillation.weights", config.distillation.weights)):
-        if path is not None and Path(path).suffix and not Path(path).exists():
+        if path is not None and not is_address(path) and Path(path).suffix and not Path(path).exists():
             raise ConfigError(f"{key}: no weight file {path!r}")
 
 

@@ -19,6 +19,7 @@ from tinypose_torch.checkpoints.files import (
     read_metadata,
 )
 from tinypose_torch.checkpoints.fitting import ARCHITECTURES, fitting_models
+from tinypose_torch.checkpoints.hub import read_description, separate_address
 from tinypose_torch.checkpoints.limits import MAX_MATCHING_RECEIPT_BYTES, MAX_RECEIPT_BYTES, MAX_RECEIPTS, read_file
 from tinypose_torch.models.registry import UnknownModelError, get_config, model_configs
 from tinypose_torch.utils import defaults
@@ -65,8 +66,9 @@ def resolve_model(
     unless their tensors fit one model alone. Without weights, the default of the task is meant.
 
     Args:
-        name: Name in the catalogue; ``None`` or ``"auto"`` if it was not given.
-        weights: Weight file, deployed model, exported file, or tag of a release of official weights. A file or folder
+        name: Name in the catalogue, or an address such as ``"hf-hub:OWNER/NAME"``, see `weights_at`; ``None`` or
+            ``"auto"`` if it was not given.
+        weights: Address, weight file, deployed model, exported file, or tag of a release of official weights. A file or folder
             of that name comes before a tag.
         tasks: What the model may be for, any of ``"pose"``, ``"bottom-up pose"`` and ``"detection"``; all unless given.
             The first one decides the default.
@@ -75,11 +77,12 @@ def resolve_model(
     Raises:
         UnknownModelError: No such model.
         FileNotFoundError: Neither a file nor a release.
+        DownloadError: Nothing could be fetched from the address.
         WrongModelError: The weights are of another model, or of one that cannot be told.
         CheckpointError: The file is damaged, or of another kind.
         ValueError: A model for another task; neither name nor weights nor a default.
     """
-    name = None if name in (None, defaults.AUTO) else name
+    name, weights = separate_address(None if name == defaults.AUTO else name, weights)
     if name is not None:
         get_config(name)
     if weights is None:
@@ -148,6 +151,8 @@ def _source_of_file(name: str | None, path: Path, tasks: Sequence[str], usage: s
     if is_deployed(path):
         return _source_of_deployed(name, path, tasks, usage)
     metadata = read_metadata(path)
+    if "model" not in metadata:
+        metadata = read_description(path)
     stated = metadata.get("model") or _model_of_receipt(path)
     if stated is not None:
         check_same_model(_known(stated, path), name, path, usage)

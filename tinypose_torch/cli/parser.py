@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinypose_torch import __version__
+from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
+    fetch_addresses(options)
     with collection_paused():
         command = importlib.import_module(f"tinypose_torch.cli.{options.command.replace('-', '_')}")
     status: int = command.run(options)
@@ -68,7 +70,8 @@ def _add_predict(commands: Any) -> None:
     add("--pose", default=defaults.AUTO, metavar="NAME", help=f"pose network ({named_by} {defaults.POSE})")
     kinds = (
         ".pdparams, .safetensors, .pt, a deployed Paddle model (folder, .tar, .zip), an exported file, or a release of "
-        f"the official weights, which {command_line('tinypose models')} lists (default: the newest release)"
+        f"the official weights, which {command_line('tinypose models')} lists (default: the newest release); or a model of "
+        "the Hugging Face Hub, hf-hub:OWNER/NAME"
     )
     add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from tinypose_torch.checkpoints.hub import separate_address
 from tinypose_torch.checkpoints.identity import ModelSource, check_same_model, check_task, resolve_model
 from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
@@ -32,7 +33,7 @@ def load_runner(
     """A model, ready to run.
 
     Args:
-        model: Name in the catalogue; ``"auto"`` for the model that the weights say they hold, and for the default of
+        model: Name in the catalogue, or an address such as ``"hf-hub:OWNER/NAME"``; ``"auto"`` for the model that the weights say they hold, and for the default of
             the task without weights. See `resolve_model`.
         weights: Weight file, exported file, or tag of a release; the official weights unless given.
         backend: ``"auto"`` runs exported files with what they were made for, everything else eagerly.
@@ -51,6 +52,7 @@ def load_runner(
     check_device(device)
     check_threads(threads)
     tasks = (task,) if isinstance(task, str) else tuple(task or ())
+    model, weights = separate_address(model, weights)
     needed = backend_of(Path(weights)) if weights is not None else None
     if needed is not None:
         assert weights is not None
