@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinypose_torch import __version__
+from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.collection import collection_paused
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_evaluate(commands)
     _add_export(commands)
+    add_batch(commands)
     _add_benchmark(commands)
     return parser
 
