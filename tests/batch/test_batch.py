@@ -35,9 +35,9 @@ def batch(output, *arguments):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Four photos of several sizes, and two files that are none."""
+    """Two photos of different sizes, and two files that are none."""
     folder = tmp_path_factory.mktemp("photos")
-    for number, image in enumerate(photos_of_people(4)):
+    for number, image in enumerate(photos_of_people(2)):
         Image.fromarray(image[: len(image) - 7 * number]).save(folder / f"{number}.png")
     (folder / "4_cut.png").write_bytes((folder / "0.png").read_bytes()[:2000])
     (folder / "5_empty.jpg").write_bytes(b"")
@@ -56,22 +56,22 @@ def test_rows_are_those_of_the_estimator(photos, results):
     rows = list(read(results))
     assert [row.key for row in rows] == sorted(map(str, photos.iterdir()))
     people = 0
-    for row in rows[:4]:
+    for row in rows[:2]:
         expected = estimator(row.key)
         assert row.error is None
         assert row.image_size == np.asarray(Image.open(row.key)).shape[:2]
         for name in ("boxes", "scores", "keypoints", "keypoint_scores"):
             np.testing.assert_allclose(getattr(row.poses, name), getattr(expected, name), atol=1e-3)
         people += len(row.poses)
-    assert people >= 3
-    assert "damaged image" in rows[4].error
-    assert rows[5].error == "empty file"
-    assert all(len(row.poses) == 0 and row.image_size is None for row in rows[4:])
+    assert people >= 2
+    assert "damaged image" in rows[2].error
+    assert rows[3].error == "empty file"
+    assert all(len(row.poses) == 0 and row.image_size is None for row in rows[2:])
 
 
 def test_other_programs_read_it(results):
     table = pq.read_table(results)  # the folder, as any Parquet data set
-    assert table.num_rows == len(read(results)) == 6
+    assert table.num_rows == len(read(results)) == 4
     assert table.column_names == [
         "key", "frame", "time", "height", "width", "boxes", "scores", "keypoints", "keypoint_scores", "ids", "weights", "error"
     ]  # fmt: skip
@@ -85,7 +85,7 @@ def test_coco(results, tmp_path):
     from tinypose_torch.data.coco import read_coco
 
     coco = read(results).to_coco()
-    assert len(coco["images"]) == 4
+    assert len(coco["images"]) == 2
     assert len(coco["annotations"]) == sum(len(row.poses) for row in read(results)) > 0
     (tmp_path / "poses.json").write_text(json.dumps(coco))
     assert read_coco(tmp_path / "poses.json")
@@ -98,13 +98,14 @@ def test_continued(photos, tmp_path, capsys):
     assert batch(output, photos / "0.png") == 0
     before = {path.name: path.read_bytes() for path in output.glob("part-*")}
     assert batch(output, photos) == 0
-    assert "5 images and videos processed, 2 with errors, 1 done before" in capsys.readouterr().out
+    assert "3 images and videos processed, 2 with errors, 1 done before" in capsys.readouterr().out
     assert batch(output, photos) == 0
-    assert "0 images and videos processed, 6 done before" in capsys.readouterr().out
+    assert "0 images and videos processed, 4 done before" in capsys.readouterr().out
     assert [row.key for row in read(output)] == sorted(map(str, photos.iterdir()))
     assert all((output / name).read_bytes() == content for name, content in before.items())
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused(photos, tmp_path, capsys):
     output = tmp_path / "dataset"
     assert batch(output, photos / "0.png") == 0
@@ -124,20 +125,20 @@ def test_one_run_at_a_time(tmp_path):
 
 def test_sources(photos, tmp_path):
     """Lists, archives, Parquet files and remote addresses give the images of the folder."""
-    expected = [np.asarray(Image.open(photos / f"{number}.png")) for number in range(4)]
-    (tmp_path / "list.txt").write_text(f"{photos}/0.png\n\n{photos}/[123].png\n")
+    expected = [np.asarray(Image.open(photos / f"{number}.png")) for number in range(2)]
+    (tmp_path / "list.txt").write_text(f"{photos}/0.png\n\n{photos}/[12].png\n")
     with tarfile.open(tmp_path / "shard.tar", "w") as archive:
-        for number in range(4):
+        for number in range(2):
             archive.add(photos / f"{number}.png", f"{number}.png")
         archive.addfile(tarfile.TarInfo("0.json"), io.BytesIO())
-    files = [f"{photos}/{number}.png" for number in range(4)]
+    files = [f"{photos}/{number}.png" for number in range(2)]
     contents = [{"bytes": Path(file).read_bytes(), "path": None} for file in files]
-    pq.write_table(pa.table({"label": [1] * 4, "path": files}), tmp_path / "paths.parquet", row_group_size=3)
-    pq.write_table(pa.table({"image": contents}), tmp_path / "images.parquet", row_group_size=3)
+    pq.write_table(pa.table({"label": [1] * 2, "path": files}), tmp_path / "paths.parquet", row_group_size=1)
+    pq.write_table(pa.table({"image": contents}), tmp_path / "images.parquet", row_group_size=1)
     for source in ("list.txt", "shard.tar", "paths.parquet", "images.parquet"):
         items, missing = find_items([str(tmp_path / source)])
         assert missing == []
-        assert len({item.key for item in items}) == 4
+        assert len({item.key for item in items}) == 2
         for item, image in zip(items, expected, strict=True):
             np.testing.assert_array_equal(item.load(), image)
     fsspec = pytest.importorskip("fsspec")
