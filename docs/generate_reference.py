@@ -12,7 +12,16 @@ PAGE = ROOT / "docs/reference/cli.md"
 COMMANDS = {
     **{
         f"tinypose {name}": ["tinypose_torch.cli", name]
-        for name in ("predict", "models", "evaluate", "export", "convert-annotations", "prelabel", "benchmark")
+        for name in (
+            "predict",
+            "models",
+            "batch",
+            "evaluate",
+            "export",
+            "convert-annotations",
+            "prelabel",
+            "benchmark",
+        )
     },
     **{f"python -m {module}": [module] for module in ("train", "train.synthetic", "train.merge", "convert")},
 }

@@ -10,6 +10,7 @@ from typing import Any
 from tinypose_torch import __version__
 from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
+from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.collection import collection_paused
@@ -29,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_export(commands)
     add_annotation_commands(commands)
+    add_batch(commands)
     _add_benchmark(commands)
     return parser
 

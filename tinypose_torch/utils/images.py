@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import logging
 import os
 import warnings
@@ -76,28 +77,44 @@ def load_image(source: Any) -> np.ndarray:
         if path.exists():
             raise ImageError(f"{path}: not a regular file")
         raise FileNotFoundError(f"no image {str(path)!r}")
+    return _decode(path, str(path), path.stat().st_size)
+
+
+@image_errors()
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """An encoded image as `load_image` reads it from a file.
+
+    Args:
+        data: Contents of an image file.
+        name: What errors call it.
+
+    Raises:
+        ImageError: Not an image, damaged, cut short or too large.
+    """
+    return _decode(io.BytesIO(data), name, len(data))
+
+
+def _decode(file: Path | io.BytesIO, name: str, size: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's own warnings about sizes and odd metadata
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 if image.format == "EPS":
                     raise ImageError("EPS is not supported; convert it to PNG")  # Pillow would run Ghostscript
                 ImageOps.exif_transpose(_checked_size(image), in_place=True)
                 return _convert(image)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        raise ImageError(
-            f"{path}: {'empty file' if path.stat().st_size == 0 else 'not an image that can be read'}"
-        ) from None
+        raise ImageError(f"{name}: {'not an image that can be read' if size else 'empty file'}") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{path}: larger than {MAX_PIXELS} pixels") from None
+        raise ImageError(f"{name}: larger than {MAX_PIXELS} pixels") from None
     except MemoryError:
-        raise ImageError(f"{path}: not enough memory for this image") from None
+        raise ImageError(f"{name}: not enough memory for this image") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if isinstance(error, OSError) and error.strerror:  # of the system, not of the decoder
-            raise ImageError(f"{path}: {error.strerror}") from None
-        raise ImageError(f"{path}: damaged image: {error}") from None
+            raise ImageError(f"{name}: {error.strerror}") from None
+        raise ImageError(f"{name}: damaged image: {error}") from None
 
 
 def find_inputs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,5 @@
+"""Poses of very many images: `tinypose batch`, and what reads its Parquet data sets."""
+
+from tinypose_torch.batch.dataset import BatchResults, Row, read
+
+__all__ = ["BatchResults", "Row", "read"]

@@ -1,0 +1,51 @@
+"""The options of `tinypose batch`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinypose_torch.utils import defaults
+
+
+def add_batch(commands: Any) -> None:
+    """Add the command to the parser of `tinypose`."""
+    parser = commands.add_parser(
+        "batch",
+        help="find poses in very many images",
+        description="Find the poses in very many images and videos. The result is a Parquet data set: a row per image or "
+        "frame with its key, size, boxes, scores and keypoints, or the error of an image that cannot be used. The same "
+        "command continues a run that was stopped.",
+        epilog="Exit status: 0; 1 if a source matches nothing or an output cannot be written; 2 for wrong arguments or "
+        "weights, or if a process was killed. Images that cannot be used are rows, not failures.",
+    )
+    add = parser.add_argument
+    sources = (
+        "image, video, folder, glob pattern, .txt with a source per line, .tar (WebDataset), .parquet or a folder of them, "
+        "or an address that fsspec opens (s3://, gs://, hf://)"
+    )
+    add("sources", nargs="+", metavar="SOURCE", help=sources)
+    add("--output", required=True, metavar="DATASET", help="folder of the data set")
+    add(
+        "--column", metavar="NAME", help="column of .parquet files with paths or images (default: path, image or bytes)"
+    )
+    add("--workers", type=int, metavar="N", help="processes (default: as many as cores; 1 on a GPU)")
+    add(
+        "--batch-size", type=int, default=16, metavar="N", help="images read at once per process (default: %(default)s)"
+    )
+    add("--track", action="store_true", help="follow the people of videos: ids, and steady keypoints")
+    _add_networks(parser)
+    parser.set_defaults(detect_every=1, resize=None)
+
+
+def _add_networks(parser: Any) -> None:
+    add = parser.add_argument
+    add("--detector", metavar="NAME", help="person detector; none: the whole image is one person's box")
+    add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
+    add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
+    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
+    add("--person-class", metavar="NAME", help="class whose boxes get poses (default: person)")
+    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
+    add("--backend", choices=defaults.BACKENDS, help="what runs the networks (default: as for tinypose predict)")
+    add("--threads", type=int, metavar="N", help="threads of every process (default: cores / workers)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
