@@ -10,7 +10,6 @@ from typing import Any
 from tinypose_torch import __version__
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
-from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
 
 
@@ -41,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
-    with collection_paused():
-        command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
+    command = importlib.import_module(f"tinypose_torch.cli.{options.command}")
     status: int = command.run(options)
     return status
 

@@ -25,7 +25,6 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import ModelConfig, config_of
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
-from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.utils.hints import install_hint
 
@@ -200,7 +199,7 @@ def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata
 def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
     """The temporary file to export into."""
     try:
-        with collection_paused(), replacing(Path(output)) as temporary:
+        with replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; {install_hint('export')}") from None

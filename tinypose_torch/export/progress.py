@@ -20,8 +20,8 @@ TRACE, LOWER, WRITE, COMPARE = "trace", "lower", "write", "compare"
 _NETWORK_SECONDS = {PREPARE: 0.3}
 _INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
 _FILE_SECONDS = {
-    "executorch": {TRACE: 5.0, LOWER: 15.0, WRITE: 3.0},
-    "onnx": {TRACE: 9.0, WRITE: 0.5},
+    "executorch": {TRACE: 5.0, LOWER: 25.0, WRITE: 3.0},
+    "onnx": {TRACE: 12.5, WRITE: 0.5},
     "torchscript": {TRACE: 3.0, WRITE: 0.3},
 }
 _COMPARE_SECONDS = 3.0
