@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -28,7 +27,6 @@ from tinypose_torch.utils.outputs import check_output_folder, check_outputs
 from tinypose_torch.utils.table import format_table
 
 DEFAULT_FOLDER = Path("weights")
-DEFAULT_TOLERANCE = 2e-3
 _FAILED = "FAILED"
 
 
@@ -62,13 +60,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--reference", type=Path, metavar="DIR", help="recorded activations: manifest.json and io.npz")
     add("--images", type=Path, metavar="DIR", help="photos to run PaddleDetection on (default: seeded noise)")
     add(
-        "--tolerance",
-        type=float,
-        default=DEFAULT_TOLERANCE,
-        metavar="T",
-        help="relative difference per layer that counts as equal (default: %(default)s)",
-    )
-    add(
         "--receipt", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder for receipts (default: %(default)s)"
     )
     return parser
@@ -101,9 +92,9 @@ def convert_file(options: argparse.Namespace) -> int:
     report = load_weights(network, source.checkpoint or source.path)
     verifications: list[Verification] = []
     if options.paddle_model:
-        verifications.append(verify_against_export(network, options.paddle_model, options.tolerance, options.images))
+        verifications.append(verify_against_export(network, options.paddle_model, options.images))
     if options.reference:
-        verifications.append(verify_against_recording(network, options.reference, options.tolerance))
+        verifications.append(verify_against_recording(network, options.reference))
     save_safetensors(network, output, {**describe_changes(config_of(network)), "source": options.file.name})
     receipt = make_receipt(source.name, options.file, output, report, verifications)
     print(format_receipt(receipt))
@@ -166,8 +157,6 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         if options.file or options.model or options.verify:
             parser.error("--all takes no FILE, --model or --verify")
         return
-    if not 0 < options.tolerance < math.inf:
-        parser.error(f"--tolerance {options.tolerance}; expected a finite number above 0")
     if options.file is None:
         parser.error("FILE is needed (or --all)")
     if options.verify and not (options.paddle_model or options.reference):

@@ -28,6 +28,9 @@ from tinypose_torch.utils.defaults import VISIBLE
 
 SEED = 20261120
 
+# Relative difference per layer up to which port and PaddleDetection count as equal.
+TOLERANCE = 2e-3
+
 
 @dataclass
 class LayerDifference:
@@ -58,22 +61,20 @@ class Verification:
         input: What both were given.
         layers: In PaddleDetection's order of execution.
         pixels: Differences of the final answers, each with its unit in the name.
-        tolerance: Relative difference per layer up to which port and PaddleDetection count as equal.
         versions: Of what ran PaddleDetection.
     """
 
     against: str
     input: str
     layers: list[LayerDifference]
-    tolerance: float
     pixels: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def first_difference(self) -> LayerDifference | None:
-        """The first layer that differs by more than the tolerance."""
+        """The first layer that differs by more than `TOLERANCE`."""
         # "not <=" so that a NaN counts as a difference.
-        return next((layer for layer in self.layers if not layer.relative <= self.tolerance), None)
+        return next((layer for layer in self.layers if not layer.relative <= TOLERANCE), None)
 
     @property
     def equal(self) -> bool:
@@ -81,9 +82,7 @@ class Verification:
         return bool(self.layers) and self.first_difference is None
 
 
-def verify_against_export(
-    network: Network, exported: Path, tolerance: float, images: Path | None = None
-) -> Verification:
+def verify_against_export(network: Network, exported: Path, images: Path | None = None) -> Verification:
     """Compare with an exported Paddle model, run by PaddlePaddle on the same input.
 
     Args:
@@ -111,13 +110,12 @@ def verify_against_export(
         against=f"exported model {program_file.parent.name}/{program_file.name}",
         input=description,
         layers=[_difference(name, ported[name], expected[name]) for name in names],
-        tolerance=tolerance,
         pixels=_answer_differences(network, ported, expected),
         versions={"paddlepaddle": original.version},
     )
 
 
-def verify_against_recording(network: Network, folder: Path, tolerance: float) -> Verification:
+def verify_against_recording(network: Network, folder: Path) -> Verification:
     """Compare with recorded activations of PaddleDetection: a folder with ``manifest.json`` and ``io.npz``.
 
     The network must hold the weights that the recording was made with.
@@ -127,12 +125,12 @@ def verify_against_recording(network: Network, folder: Path, tolerance: float) -
         ValueError: The folder holds no recording of this network.
     """
     try:
-        return _compare_with_recording(network, folder, tolerance)
+        return _compare_with_recording(network, folder)
     except (KeyError, TypeError, AttributeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder}: no recording of this network: {malformation(error)}") from None
 
 
-def _compare_with_recording(network: Network, folder: Path, tolerance: float) -> Verification:
+def _compare_with_recording(network: Network, folder: Path) -> Verification:
     manifest = json.loads((folder / "manifest.json").read_text())
     if not (folder / "io.npz").is_file():
         raise FileNotFoundError(f"{folder} has no io.npz: nothing was recorded of this model")
@@ -160,7 +158,7 @@ def _compare_with_recording(network: Network, folder: Path, tolerance: float) ->
     elif "boxes_input_pixels" in recorded:
         boxes = network.decode(outputs[""])[1].numpy()
         pixels["box, pixels"] = float(np.abs(boxes - recorded["boxes_input_pixels"]).max())
-    return Verification(f"recording {folder.name}", "the recorded input", layers, tolerance, pixels)
+    return Verification(f"recording {folder.name}", "the recorded input", layers, pixels)
 
 
 def recorded_input(spec: dict[str, Any]) -> np.ndarray:

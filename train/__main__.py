@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.utils.arguments import ERRORS, ArgumentParser, fail, run_program, say_last
 from tinypose_torch.utils.atomic import OutputError, as_disc_full
-from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line, install_hint, print_next
 
 try:
@@ -100,8 +99,8 @@ def _check(config: Config, arguments: Sequence[str]) -> int:
 def _prepare(config: Config, lock: OutputLock) -> Run:
     checkpoint = find_checkpoint(config)  # again, since another run may have ended before the folder was locked
     check_output(config, RUN_FILES)
-    with collection_paused():
-        from train.trainer import configure_lightning_logging, prepare
+    from train.trainer import configure_lightning_logging, prepare
+
     configure_lightning_logging()
     return prepare(config, checkpoint, lock)
 

@@ -148,10 +148,6 @@ convert a.pdparams --output ''
 convert a.pdparams --receipt ''
 convert a.pdparams --model ''
 convert a.pdparams --num-keypoints many
-convert a.pdparams --tolerance small
-convert a.pdparams --tolerance nan
-convert a.pdparams --tolerance -1
-convert a.pdparams --tolerance inf
 convert a.pdparams --{esc}
 train
 train ''
@@ -272,7 +268,6 @@ tinypose evaluate --annotations ann.json --images photos --pose picodet_s_192_pe
 tinypose evaluate --annotations ann.json --images photos --limit 0
 tinypose evaluate --annotations ann.json --images photos --limit -1
 tinypose evaluate --annotations ann.json --images photos --max-people 0
-tinypose evaluate --annotations ann.json --images photos --no-shift
 tinypose evaluate --annotations ann.json --images photos --detector-weights gone.pt
 tinypose evaluate --annotations ann.json --images photos --person-class dog
 tinypose evaluate --annotations ann.json --images photos --detection-threshold 0.5

@@ -46,6 +46,6 @@ def _add_networks(parser: Any) -> None:
     add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
     add("--person-class", metavar="NAME", help="class whose boxes get poses (default: person)")
     add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
-    add("--backend", choices=defaults.BACKENDS, help="what runs the networks (default: as for tinypose predict)")
+    add("--backend", metavar="NAME", help="what runs the networks (default: as for tinypose predict)")
     add("--threads", type=int, metavar="N", help="threads of every process (default: cores / workers)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")

@@ -13,7 +13,6 @@ from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
-from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.hints import command_line
 
 
@@ -47,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     fetch_addresses(options)
-    with collection_paused():
-        command = importlib.import_module(f"tinypose_torch.cli.{options.command.replace('-', '_')}")
+    command = importlib.import_module(f"tinypose_torch.cli.{options.command.replace('-', '_')}")
     status: int = command.run(options)
     return status
 
@@ -181,7 +179,6 @@ def _add_evaluate(commands: Any) -> None:
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
-    add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
         "--decoding",
         choices=("dark", "plain"),

@@ -25,7 +25,6 @@ from tinypose_torch.models.config import DetectorConfig, ModelConfig, TopDownCon
 from tinypose_torch.runtime.formats import Method, export_formats, find_export_format
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
-from tinypose_torch.utils.collection import collection_paused
 from tinypose_torch.utils.defaults import PRECISIONS
 
 
@@ -197,7 +196,7 @@ def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata
 def _written(output: str | os.PathLike[str], format_name: str) -> Iterator[Path]:
     """The temporary file to export into."""
     try:
-        with collection_paused(), replacing(Path(output)) as temporary:
+        with replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; {find_export_format(format_name).install_hint()}") from None

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from tinypose_torch.export.idle_passes import skip_idle_passes
 from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
-from tinypose_torch.export.quick import (
-    quick_decompositions,
-    quick_graphs,
-    quick_lowering,
-    quick_rewriting,
-    quick_signatures,
-)
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
-from tinypose_torch.export.xnnpack import fewer_moves, half_weights
+from tinypose_torch.export.xnnpack import half_weights
 from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
 from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.formats import Method
@@ -45,7 +39,7 @@ def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> 
     metadata = method.metadata
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
     progress(TRACE, 0)
-    with ignore_exporter_warnings(), quick_graphs(), quick_rewriting():
+    with ignore_exporter_warnings():
         program = torch.onnx.export(
             method.graph, (method.example,), dynamo=True, dynamic_shapes=dynamic, input_names=["input"], verbose=False
         )
@@ -69,11 +63,10 @@ def write_executorch_methods(
     Returns:
         What XNNPACK took of each, for the receipt.
     """
-    with quick_graphs():
-        program = lower(methods, progress)
-        facts = {name: delegation(program, name) for name in methods}
-        progress(WRITE, 0)
-        path.write_bytes(seal(program.to_executorch().buffer))
+    program = lower(methods, progress)
+    facts = {name: delegation(program, name) for name in methods}
+    progress(WRITE, 0)
+    path.write_bytes(seal(program.to_executorch().buffer))
     return facts
 
 
@@ -92,17 +85,14 @@ def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
         described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
         with (
-            quick_decompositions(),
-            quick_lowering(),
-            quick_signatures(),
-            fewer_moves(),
+            skip_idle_passes(),
             half_weights() if halves else contextlib.nullcontext(),
         ):
             return to_edge_transform_and_lower(
                 programs,
                 partitioner={name: [XnnpackPartitioner()] for name in methods},
                 constant_methods={EXECUTORCH_METHOD: described},
-                # or the graph would be run ten times on the way, to see whether it is still one
+                # ExecuTorch's check refuses the aten._to_copy of uint8 images
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
 

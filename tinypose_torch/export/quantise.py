@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from tinypose_torch.export.graphs import Graph
 from tinypose_torch.export.progress import CALIBRATE, MEASURE, QUANTISE, Progress, no_progress
-from tinypose_torch.export.quick import quick_graphs
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 
 # Root of the sum of squared relative errors of the outputs that quantisation may cause.
@@ -93,13 +92,12 @@ def quantised(
         budget: See `ERROR_BUDGET`.
         progress: See `tinypose_torch.export.progress`.
     """
-    with quick_graphs():
-        program = exported_program(graph, example)
-        looked_at = images[:MAX_IMAGES]
-        layers = measure_layers(graph, program, looked_at, progress)
-        plan = choose_layers(layers, budget, len(looked_at))
-        progress(QUANTISE, 0)
-        return _quantise(program, example, plan), plan
+    program = exported_program(graph, example)
+    looked_at = images[:MAX_IMAGES]
+    layers = measure_layers(graph, program, looked_at, progress)
+    plan = choose_layers(layers, budget, len(looked_at))
+    progress(QUANTISE, 0)
+    return _quantise(program, example, plan), plan
 
 
 def exported_program(graph: nn.Module, example: Tensor) -> torch.fx.GraphModule:

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from tinypose_torch.checkpoints.torch_files import open_archive, read_member
 from tinypose_torch.runtime.base import FileRunner
 from tinypose_torch.runtime.checksums import read_sealed, unsealed
 from tinypose_torch.runtime.eager import check_device, check_fork
+from tinypose_torch.runtime.executorch_import import import_runtime
 from tinypose_torch.runtime.formats import export_formats, find_export_format
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 from tinypose_torch.utils.hints import install_hint
@@ -73,15 +73,14 @@ class ExecuTorchRunner(FileRunner):
         content = unsealed(path)
         with _quiet():
             try:
-                with _exporter_left_out():
-                    from executorch.extension.pybindings import portable_lib
-                    from executorch.runtime import Runtime, Verification
+                portable_lib, executorch = import_runtime()
             except ImportError as error:
                 raise CheckpointError(f"{path}: ExecuTorch is needed; {install_hint('export')} ({error})") from None
             if threads is not None:
                 portable_lib._unsafe_reset_threadpool(threads)
             try:
-                program = Runtime.get().load_program(content, verification=Verification.InternalConsistency)
+                consistency = executorch.Verification.InternalConsistency
+                program = executorch.Runtime.get().load_program(content, verification=consistency)
                 described = program.load_method(EXECUTORCH_METHOD)
                 if described is None:
                     raise CheckpointError(f"{path}: {NO_DESCRIPTION}")
@@ -210,24 +209,6 @@ def _first_line(error: Exception) -> str:
 def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:
     """The method that does a task; the first one where none does, whose own description then says what it is."""
     return next((name for name, metadata in methods.items() if metadata.config.task == task), next(iter(methods)))
-
-
-@contextmanager
-def _exporter_left_out() -> Iterator[None]:
-    """While open, ExecuTorch's runtime can be imported without its exporter, which takes 3 s to import.
-
-    Made for executorch 1.5.1, whose runtime imports the exporter's package for the class of one warning.
-    """
-    package, warning = "executorch.exir", "executorch.exir._warnings"
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package], sys.modules[warning] = ModuleType(package), ModuleType(warning)
-    sys.modules[warning].__dict__["ExperimentalWarning"] = DeprecationWarning
-    try:
-        yield
-    finally:
-        del sys.modules[package], sys.modules[warning]
 
 
 @contextmanager

@@ -186,7 +186,7 @@ class ExecuTorchFormat(ExportFormat):
     precisions = ("fp32", "fp16", "int8")
     fixed_batch = "XNNPACK does not take varying shapes"
     several_networks = mobile = True
-    stages = {"trace": 5.0, "lower": 15.0, "write": 3.0}  # noqa: RUF012
+    stages = {"trace": 5.0, "lower": 25.0, "write": 3.0}  # noqa: RUF012
 
     def write(self, method: Method, path: Path, progress: Progress) -> dict[str, Any]:
         return self.write_methods({"forward": method}, path, progress)["forward"]
@@ -214,7 +214,7 @@ class OnnxFormat(ExportFormat):
     name, suffix = "onnx", ".onnx"
     packages, extra = ("onnx", "onnxscript"), "export"
     precisions = ("fp32", "fp16")
-    stages = {"trace": 9.0, "write": 0.5}  # noqa: RUF012
+    stages = {"trace": 12.5, "write": 0.5}  # noqa: RUF012
 
     def write(self, method: Method, path: Path, progress: Progress) -> dict[str, Any]:
         from tinypose_torch.export.formats import write_onnx

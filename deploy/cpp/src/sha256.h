@@ -1,4 +1,5 @@
-// SHA-256 (FIPS 180-4). OpenCV, ExecuTorch and LibTorch export none, and Android has no OpenSSL for native code.
+// SHA-256 (FIPS 180-4). OpenCV, ExecuTorch and LibTorch export none, Android's NDK has no OpenSSL, and a library that
+// CMake fetches would need a network at build time.
 #pragma once
 
 #include <array>
