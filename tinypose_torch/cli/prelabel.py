@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from tinypose_torch.cli.annotations import check_target, target_format, write_annotations
 from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations, Person
-from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.results import Poses
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.images import find_inputs, image_errors, load_image
 from tinypose_torch.utils.messages import escaped, one_line
