@@ -7,9 +7,12 @@ import argparse
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.addresses import is_address
 
+_PAIR = (("detector", "detector_weights"), ("pose", "pose_weights"))
 # Options of every command that name a model, and its weights.
 _OPTIONS = {
-    "predict": (("detector", "detector_weights"), ("pose", "pose_weights")),
+    "predict": _PAIR,
+    "batch": _PAIR,
+    "prelabel": _PAIR,
     "evaluate": (("detector", "weights"), ("pose", "weights"), ("with_detector", "detector_weights")),
     "export": (("model", "weights"), ("with_model", "with_weights"), ("detector", "detector_weights")),
 }

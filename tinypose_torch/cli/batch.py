@@ -81,7 +81,7 @@ def _prepare(
 def _identity(options: argparse.Namespace) -> dict[str, Any]:
     """What decides the results."""
     detector = None
-    if options.detector != defaults.NO_DETECTOR and get_config(options.pose).task == "pose":
+    if options.detector != defaults.NO_DETECTOR and get_config(options.pose).takes_boxes:
         detector = resolve_model(options.detector, options.detector_weights, ("detection",), "--detector NAME").name
     return {
         "detector": detector,
