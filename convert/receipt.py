@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from convert.verify import TOLERANCE, Verification
+from convert.verify import Verification
 from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.matching import LoadReport
 from tinypose_torch.utils.atomic import replacing
@@ -72,7 +72,7 @@ def _verification(verification: Verification) -> dict[str, Any]:
         "against": verification.against,
         "input": verification.input,
         "equal": verification.equal,
-        "tolerance": TOLERANCE,
+        "tolerance": verification.tolerance,
         "first_difference": first.name if first else None,
         "answers": verification.pixels,
         "layers": [

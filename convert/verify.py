@@ -27,9 +27,7 @@ from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of, 
 from tinypose_torch.utils.defaults import VISIBLE
 
 SEED = 20261120
-
-# Relative difference per layer up to which port and PaddleDetection count as equal.
-TOLERANCE = 2e-3
+TOLERANCE = 2e-3  # relative difference per layer
 
 
 @dataclass
@@ -61,20 +59,22 @@ class Verification:
         input: What both were given.
         layers: In PaddleDetection's order of execution.
         pixels: Differences of the final answers, each with its unit in the name.
+        tolerance: Relative difference per layer up to which port and PaddleDetection count as equal.
         versions: Of what ran PaddleDetection.
     """
 
     against: str
     input: str
     layers: list[LayerDifference]
+    tolerance: float
     pixels: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def first_difference(self) -> LayerDifference | None:
-        """The first layer that differs by more than `TOLERANCE`."""
+        """The first layer that differs by more than the tolerance."""
         # "not <=" so that a NaN counts as a difference.
-        return next((layer for layer in self.layers if not layer.relative <= TOLERANCE), None)
+        return next((layer for layer in self.layers if not layer.relative <= self.tolerance), None)
 
     @property
     def equal(self) -> bool:
@@ -82,7 +82,9 @@ class Verification:
         return bool(self.layers) and self.first_difference is None
 
 
-def verify_against_export(network: Network, exported: Path, images: Path | None = None) -> Verification:
+def verify_against_export(
+    network: Network, exported: Path, images: Path | None = None, tolerance: float = TOLERANCE
+) -> Verification:
     """Compare with an exported Paddle model, run by PaddlePaddle on the same input.
 
     Args:
@@ -110,12 +112,13 @@ def verify_against_export(network: Network, exported: Path, images: Path | None 
         against=f"exported model {program_file.parent.name}/{program_file.name}",
         input=description,
         layers=[_difference(name, ported[name], expected[name]) for name in names],
+        tolerance=tolerance,
         pixels=_answer_differences(network, ported, expected),
         versions={"paddlepaddle": original.version},
     )
 
 
-def verify_against_recording(network: Network, folder: Path) -> Verification:
+def verify_against_recording(network: Network, folder: Path, tolerance: float = TOLERANCE) -> Verification:
     """Compare with recorded activations of PaddleDetection: a folder with ``manifest.json`` and ``io.npz``.
 
     The network must hold the weights that the recording was made with.
@@ -125,12 +128,12 @@ def verify_against_recording(network: Network, folder: Path) -> Verification:
         ValueError: The folder holds no recording of this network.
     """
     try:
-        return _compare_with_recording(network, folder)
+        return _compare_with_recording(network, folder, tolerance)
     except (KeyError, TypeError, AttributeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{folder}: no recording of this network: {malformation(error)}") from None
 
 
-def _compare_with_recording(network: Network, folder: Path) -> Verification:
+def _compare_with_recording(network: Network, folder: Path, tolerance: float) -> Verification:
     manifest = json.loads((folder / "manifest.json").read_text())
     if not (folder / "io.npz").is_file():
         raise FileNotFoundError(f"{folder} has no io.npz: nothing was recorded of this model")
@@ -158,7 +161,7 @@ def _compare_with_recording(network: Network, folder: Path) -> Verification:
     elif "boxes_input_pixels" in recorded:
         boxes = network.decode(outputs[""])[1].numpy()
         pixels["box, pixels"] = float(np.abs(boxes - recorded["boxes_input_pixels"]).max())
-    return Verification(f"recording {folder.name}", "the recorded input", layers, pixels)
+    return Verification(f"recording {folder.name}", "the recorded input", layers, tolerance, pixels)
 
 
 def recorded_input(spec: dict[str, Any]) -> np.ndarray:
