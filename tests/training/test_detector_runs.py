@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, recording
+from conftest import REAL
 from PIL import Image
+from recordings import read_json
 
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
@@ -141,7 +142,7 @@ def test_rates(recipe, per_epoch):
 
     from train.schedule import rate_factor
 
-    tables = json.loads(recording("training/lr_schedules.json").read_text())
+    tables = read_json("training/lr_schedules.json")
     (table,) = [t for t in tables if t["config"].endswith(f"/{recipe}.yml") and t["steps_per_epoch"] == per_epoch]
     config = load_config(recipe, [])
     assert (config.batch_size, config.epochs) == (table["batch_size"], table["epochs"])
