@@ -148,9 +148,10 @@ def test_distribution_of_half_body(person):
 def test_half_body_wants_more_than_eight(person):
     import dataclasses
 
-    few = dataclasses.replace(person, visible=np.float32([1] * 8 + [0] * 9))
-    for params in drawn_params(RandomHalfBody(UPPER), few, IMAGE, 200):
-        assert params is None or params["chosen"] is None
+    for count, expected in ((8, False), (9, True)):
+        few = dataclasses.replace(person, visible=np.float32([1] * count + [0] * (17 - count)))
+        found = drawn_params(RandomHalfBody(UPPER), few, IMAGE, 200)
+        assert any(params and params["chosen"] is not None for params in found) == expected
 
 
 def test_distribution_of_scale_and_rotation(person):
