@@ -42,6 +42,7 @@ class Networks:
     threads: int | None
 
     def build(self) -> PoseEstimator:
+        """Estimator with the chosen networks and weights."""
         return PoseEstimator(
             self.detector,
             self.pose,
