@@ -23,7 +23,7 @@ def check_accuracy(output, name):
 
 
 def test_finds_rendered_people(tmp_path, monkeypatch, capsys):
-    """Also where ExecuTorch is not installed. Fewer pictures than the command draws: `test_exports_and_compares` is it."""
+    """Also where ExecuTorch is not installed."""
 
     def no_export(*_):
         raise ExportError("not here")
@@ -48,7 +48,6 @@ def test_exports_and_compares(tmp_path, capsys):
     assert (tmp_path / "demo.pte").stat().st_size > 1_000_000
     (apart,) = re.findall(r"the two agree within ([0-9.]+) pixel", output)
     assert float(apart) < 0.01
-    assert counts(output, "PyTorch")[1] > 10, "people in 12 pictures"
 
 
 class Found:
