@@ -35,6 +35,8 @@ USED = {
     "training/tinypose_*": ("joints_xyv", "target*", "cold64.*", "warm64.delta_step1.*", "grad64.*", "bn1_64.*"),
     "training/picodet_*": ("gt_bbox_*", "*_f64.grad*", "*_f64.delta_step[12].*", "ep0_f64.ema_applied.*"),
     "training/micro.npz": ("bn_*", "ema_threshold_*"),
+    "deployment/tensors_192.npz": ("*_heatmaps", "*_det_raw_reg_*", "*_det_scores", "*_det_boxes_px"),
+    "deployment/tensors_320.npz": ("*_det_scores", "*_det_boxes_px"),
     "transforms/picodet_reader_*": ("s?_in_*", "s?_crop_*", "s?_flip_*", "s?_distort_*", "s?_resize_*"),
 }
 # Read by the functions under test, from their path.
@@ -75,7 +77,20 @@ def main(arguments: list[str]) -> int:
             else:
                 with np.load(path) as arrays:
                     write_arrays({key: form for key in arrays for key, form in forms(name, key, arrays[key])}, name)
+    write_deployment(source / "real/expected")
     return 0
+
+
+def write_deployment(source: Path) -> None:
+    """Write what the deployed pipeline found in photos: its answers, and of two photos the numbers on the way."""
+    (RECORDINGS / "deployment").mkdir(exist_ok=True)
+    pairs = {folder.name: sorted(folder.glob("*.json")) for folder in sorted(source.glob("picodet*"))}
+    answers = {pair: [json.loads(path.read_bytes()) for path in paths] for pair, paths in pairs.items()}
+    write_json(answers, "deployment/answers.json")
+    for size in (192, 320):
+        name = f"deployment/tensors_{size}.npz"
+        with np.load(source / Path(name).name) as arrays:
+            write_arrays({key: arrays[key] for key in arrays if matches(name, USED, key)}, name)
 
 
 def matches(name: str, table: dict[str, tuple[str, ...]], key: str) -> bool | None:

@@ -22,12 +22,12 @@ from tinypose_torch.models.registry import get_config
 SLOW_HRNETS = ("dark_hrnet", "hrnet_w32_384x288", "hrnet_w32_256x256_mpii", "higherhrnet_hrnet_w32_512_swahr")
 ACTIVATION_TOLERANCES = {
     "lite_hrnet_30": 1.3e-4,
-    "lite_hrnet_18": 5e-5,
+    "lite_hrnet_18": 7e-5,
     "picodet": 5e-5,
-    ("tinypose", "wider_naive"): 3e-6,
-    "fairmot": 3.5e-6,
-    "ppyolov2": 1.8e-6,
-    ("hrnet", "dark_hrnet", "higherhrnet"): 1.8e-6,
+    ("tinypose", "wider_naive"): 4e-6,
+    "fairmot": 5e-6,
+    "ppyolov2": 2.5e-6,
+    ("hrnet", "dark_hrnet", "higherhrnet"): 2e-6,
 }
 
 

@@ -128,7 +128,6 @@ def test_classes_are_taken_over_by_name(name):
     assert torch.equal(own[2:], other[1:]), "box distributions"
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("generation", ["lcnet", "esnet"])
 def test_decay_exceptions(generation, filler):
     from .test_detector_steps import Reference
