@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TINYPOSE_SHARED", ROOT.parent / "shared"))
 REFERENCE = SHARED / "reference"
 REAL = REFERENCE / "real"
-RECORDINGS = ROOT / "tests/reference"
 
 REAL_PAIRS = {
     "picodet192_tinypose128x96": ("picodet_s_192_lcnet_pedestrian", "tinypose_128x96"),
@@ -67,6 +65,17 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_threads() -> Iterator[None]:
+    """A test's number of PyTorch threads does not outlast it: more threads than cores wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def filler() -> ModuleType:
     """The seeded weights of the recorded networks."""
@@ -98,38 +107,6 @@ def app_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
             arguments = ["--weights", files[0], "--with", detector, "--with-weights", files[1]]
             assert main(["export", pose, *arguments, "--output", str(folder / "app.pte")]) == 0
     return folder
-
-
-def recording(name: str) -> Path:
-    """A recording of PaddleDetection: one of the whole set beside the checkout, or of the part in tests/reference."""
-    for folder in (REFERENCE, RECORDINGS):
-        if (folder / name).exists():
-            return folder / name
-    if os.environ.get("CI"):
-        raise FileNotFoundError(f"no recording {name} in {RECORDINGS} or {REFERENCE}")
-    pytest.skip(f"the recording {name} is not in {REFERENCE}")
-
-
-def catalogue_name(folder: str) -> str:
-    """The catalogue's name of a folder in reference/models."""
-    folder = folder.replace("higherhrnet_hrnet_", "higherhrnet_")
-    renamed = {"ppyolov2_r50vd_dcn_365e_coco": "ppyolov2_r50vd_dcn", "fairmot_dla34_30e_1088x608": "fairmot_dla34"}
-    folder = renamed.get(folder, folder)
-    keep = folder.startswith(("picodet", "tinypose"))
-    return folder if keep else folder.removesuffix("_coco")
-
-
-def reference_models(*, recorded: bool) -> list[str]:
-    """Folders in reference/models whose models are in the catalogue."""
-    from tinypose_torch import list_models
-
-    wanted = "io.npz" if recorded else "manifest.json"
-    found = {file.parent.name for folder in (RECORDINGS, REFERENCE) for file in folder.glob(f"models/*/{wanted}")}
-    return sorted(name for name in found if catalogue_name(name) in list_models())
-
-
-def read_manifest(folder: str) -> dict[str, Any]:
-    return json.loads(recording(f"models/{folder}/manifest.json").read_text())
 
 
 def trained_weights(name: str) -> Path | None:

@@ -1,5 +1,6 @@
 """timm's ImageNet backbones in this project's networks."""
 
+import functools
 import re
 import sys
 
@@ -18,6 +19,7 @@ from tinypose_torch.checkpoints.imagenet import imagenet_backbone, load_imagenet
 from tinypose_torch.utils.hints import install_hint
 
 
+@functools.cache
 def untrained(name):
     """timm's model with batch statistics that are not all alike."""
     torch.manual_seed(1)
@@ -47,7 +49,7 @@ def timm_features(model, x):
     ("model", "theirs"),
     [
         ("hrnet_w32_256x192", "hrnet_w32"),
-        ("higherhrnet_w32_512", "hrnet_w32"),
+        pytest.param("higherhrnet_w32_512", "hrnet_w32", marks=pytest.mark.slow),
         ("ppyolov2_r50vd_dcn", "resnet50d"),
         ("picodet_s_320_lcnet_pedestrian", "lcnet_075"),
         ("picodet_s_416_coco_lcnet", "lcnet_075"),

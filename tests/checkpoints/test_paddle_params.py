@@ -32,7 +32,6 @@ def test_plain_form(protocol, kind):
     assert_same(read_paddle_params(pickle.dumps(data, protocol=min(protocol, 4))))
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_files_of_the_reference_tool(protocol, filler, tmp_path):
     filler.save_pdparams(WEIGHTS, tmp_path / "x.pdparams", protocol=protocol, chunk_bytes=40)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.geometry.crops import evaluation_crops
@@ -10,7 +10,7 @@ from tinypose_torch.geometry.crops import evaluation_crops
 @pytest.mark.parametrize("method", ["dark", "plain"])
 def test_recorded_cases(size, method):
     """All joints, the badly conditioned ones too: the float32 intermediates are PaddleDetection's."""
-    recorded = np.load(recording("postprocess/dark_decode.npz"))
+    recorded = Recording("postprocess/dark_decode.npz")
     heatmaps = recorded[f"{size}.heatmaps"]
     coordinates, scores = decode_heatmaps(heatmaps, method)
     assert np.abs(coordinates - recorded[f"{size}.{method}.coords_heatmap"]).max() < 1e-4

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, read_manifest, recording
+from conftest import REAL
+from recordings import read_manifest, unpack_network
 
 from convert.__main__ import main
 from convert.run_paddledetection import PaddleError, run_paddledetection
@@ -41,9 +42,9 @@ def test_converts_a_checkpoint(in_a_folder):
     assert not (in_a_folder / "weights").exists(), "no receipt unless asked"
 
 
-def test_receipt_against_the_recording(filler, capsys):
+def test_receipt_against_the_recording(filler, capsys, tmp_path):
     filler.save_pdparams(filler.build(read_manifest(NAME)), "seeded.pdparams")
-    folder_of_recording = recording(f"models/{NAME}/io.npz").parent
+    folder_of_recording = unpack_network(NAME, tmp_path / "recorded")
     assert main(["seeded.pdparams", "--model", NAME, "--verify", "--reference", str(folder_of_recording)]) == 0
     receipt = read_receipt(NAME)
     assert receipt["tensors_mapped"] == len(receipt["names"]) == 1342
@@ -56,11 +57,11 @@ def test_receipt_against_the_recording(filler, capsys):
     assert f"wrote weights/{NAME}.receipt.json" in capsys.readouterr().out
 
 
-def test_says_where_a_difference_starts(filler, capsys):
+def test_says_where_a_difference_starts(filler, capsys, tmp_path):
     weights = filler.build(read_manifest(NAME))
     weights["backbone.stage1.0.layers.0.0.branch2.1.conv.weight"] *= 1.1
     filler.save_pdparams(weights, "altered.pdparams")
-    folder_of_recording = recording(f"models/{NAME}/io.npz").parent
+    folder_of_recording = unpack_network(NAME, tmp_path / "recorded")
     assert main(["altered.pdparams", "--model", NAME, "--verify", "--reference", str(folder_of_recording)]) == 1
     assert read_receipt(NAME)["verifications"][0]["first_difference"] == "backbone.stage1.0.0"
     assert "DIFFERENT, from layer backbone.stage1.0.0 on" in capsys.readouterr().out

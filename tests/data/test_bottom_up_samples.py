@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import Recording, read_json, recording
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
 from tinypose_torch.data.bottom_up_samples import BottomUpSample, load_bottom_up_annotations
@@ -24,8 +24,8 @@ def sample_of(joints):
 
 @pytest.mark.parametrize("number", range(8))
 def test_recorded_draws(number):
-    case = json.loads(recording("transforms/bottomup_cases.json").read_text())[number]
-    arrays = np.load(recording("transforms/" + case["file"]))
+    case = read_json("transforms/bottomup_cases.json")[number]
+    arrays = Recording("transforms/" + case["file"])
     image, size = arrays["in_image"], case["trainsize"]
     height, width = image.shape[:2]
     center = (width / 2 + case["dx"], height / 2 + case["dy"])
@@ -38,30 +38,29 @@ def test_recorded_draws(number):
         expected = arrays[f"affine_joints{index}"]
         np.testing.assert_allclose(people.joints / stride, expected[..., :2], atol=1e-4)
         np.testing.assert_array_equal(people.visible, np.minimum(expected[..., 2], 1))
-    np.testing.assert_array_equal(shown, arrays["affine_image"])
+    assert arrays.equals("affine_image", shown)
     if case["flip"]:
         shown, people = flip.apply(shown), flip.apply_to_sample(people, shape=shown.shape)
-    np.testing.assert_array_equal(shown, arrays["flip_image"])
+    assert arrays.equals("flip_image", shown)
     for level, (stride, name) in enumerate(((4, "1x"), (2, "2x"))):
         places = people.joints / np.float32(stride)
         np.testing.assert_allclose(places, arrays[f"flip_joints{level}"][..., :2], atol=1e-4)
         maps = encode_joint_heatmaps(places, people.visible, size // stride)
-        expected = arrays[f"heatmap_gt{name}"]
-        np.testing.assert_allclose(maps, expected, atol=1e-6)
-        np.testing.assert_array_equal(maps > 0, expected > 0)
+        assert arrays.difference(f"heatmap_gt{name}", maps) <= 1e-6
+        assert arrays.equally_positive(f"heatmap_gt{name}", maps)
         if arrays["in_mask"].all():  # PaddleDetection's own datasets have no other
-            np.testing.assert_array_equal(people.masks[level], arrays[f"mask_{name}"] > 0)
+            assert arrays.equally_positive(f"mask_{name}", people.masks[level])
     cells = tag_places(people.joints / np.float32(4), people.visible, size // 4)
     kind, row, column, there = np.moveaxis(arrays["tagmap"][: len(cells)], -1, 0)
     np.testing.assert_array_equal(cells, np.where(there > 0, row * (size // 4) + column, MISSING))
     assert (kind[there > 0] == np.nonzero(there > 0)[1]).all()
-    if "normalized_chw" in arrays:
+    if arrays.has("normalized_chw"):
         found = normalize(shown[None], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))[0]
-        np.testing.assert_allclose(found, arrays["normalized_chw"], atol=1e-6)
+        assert arrays.difference("normalized_chw", found) <= 1e-6
 
 
 def test_recorded_images():
-    expected = json.loads(recording("transforms/bottomup_records_expected.json").read_text())
+    expected = read_json("transforms/bottomup_records_expected.json")
     coco = read_coco(recording("transforms/dataset_records_coco.json"), COCO17)
     for testing in (False, True):
         images = load_bottom_up_annotations(coco, keep_empty=testing)

@@ -1,10 +1,8 @@
 """Annotations to people, against PaddleDetection's records."""
 
-import json
-
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import read_json, recording
 
 from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.mpii import load_mpii_annotations
@@ -13,7 +11,7 @@ from tinypose_torch.geometry.skeletons import COCO17
 
 
 def expected_records():
-    return json.loads(recording("transforms/dataset_records_expected.json").read_text())
+    return read_json("transforms/dataset_records_expected.json")
 
 
 @pytest.mark.parametrize("case", expected_records(), ids=lambda case: f"{case['trainsize_wh']}-{case['mode']}")
@@ -49,7 +47,7 @@ def test_skipped_are_counted():
 
 def test_mpii_records():
     people = load_mpii_annotations(recording("transforms/mpii_records_anno.json"))
-    expected = json.loads(recording("transforms/mpii_records_expected.json").read_text())
+    expected = read_json("transforms/mpii_records_expected.json")
     assert len(people) == len(expected)
     for record, wanted in zip(people.items, expected, strict=True):
         assert record.image_id == wanted["im_id"]

@@ -115,4 +115,6 @@ def test_drawing_survives_absurd_coordinates():
     poses = some_poses(1)
     poses.keypoints[0, 0] = [1e9, -1e9]
     poses.boxes[0] = [-1e9, -1e9, 1e9, 1e9]
-    poses.draw(gradient_image())
+    drawn = poses.draw(gradient_image())
+    assert drawn.shape == gradient_image().shape
+    assert (drawn != gradient_image()).any(), "the other keypoints are drawn"

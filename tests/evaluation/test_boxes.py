@@ -2,16 +2,16 @@
 
 import json
 
-import numpy as np
 import pytest
-from conftest import REAL, recording
+from conftest import REAL
+from recordings import Recording, read_json, recording
 
 from tinypose_torch.cli import main
 from tinypose_torch.evaluation.boxes import STATISTICS, box_accuracy, box_results
 
 
 def recorded_results():
-    arrays = np.load(recording("evaluation/bbox_predictions.npz"))
+    arrays = Recording("evaluation/bbox_predictions.npz")
     records, start = [], 0
     for image_id, count in zip(arrays["image_id"], arrays["bbox_num"], strict=True):
         rows = arrays["bbox"][start : start + count]
@@ -22,10 +22,10 @@ def recorded_results():
 
 
 def test_recorded():
-    expected = json.loads(recording("evaluation/expected.json").read_text())["bbox"]
+    expected = read_json("evaluation/expected.json")["bbox"]
     records = recorded_results()
     assert len(records) == expected["num_results"]
-    first = json.loads(recording("evaluation/bbox_results_first20.json").read_text())
+    first = read_json("evaluation/bbox_results_first20.json")
     for own, theirs in zip(records, first, strict=False):
         assert own["image_id"] == theirs["image_id"]
         assert own["bbox"] == pytest.approx(theirs["bbox"], rel=1e-6)

@@ -1,10 +1,8 @@
 """The recorded evaluation: which people remain, their scores, and the ten numbers."""
 
-import json
-
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import Recording, read_json, recording
 
 pytest.importorskip("pycocotools")
 
@@ -20,7 +18,7 @@ VARIANTS = {"default": ({}, None), "score1": ({}, 1.0), "vis0.5_oks0.6": ({"visi
 
 
 def predictions(box_score=None):
-    recorded = np.load(recording("evaluation/topdown_predictions.npz"))
+    recorded = Recording("evaluation/topdown_predictions.npz")
     return [
         KeypointPrediction(int(image), keypoints, float(score) if box_score is None else box_score, float(area))
         for image, keypoints, score, area in zip(
@@ -37,14 +35,14 @@ def predictions(box_score=None):
 def test_recorded_results(variant):
     options, box_score = VARIANTS[variant]
     records = keypoint_results(predictions(box_score), **options)
-    expected = json.loads(recording(f"evaluation/keypoints_results_{variant}.json").read_text())
+    expected = read_json(f"evaluation/keypoints_results_{variant}.json")
     assert len(records) == len(expected)
     for one, two in zip(records, expected, strict=True):
         assert one["image_id"] == two["image_id"]
         assert one["score"] == pytest.approx(two["score"], rel=1e-6)
         assert np.allclose(one["keypoints"], two["keypoints"], rtol=1e-6)
     found = keypoint_accuracy(recording("evaluation/coco_gt.json"), records)
-    stats = json.loads(recording("evaluation/expected.json").read_text())[f"topdown_{variant}"]["stats"]
+    stats = read_json("evaluation/expected.json")[f"topdown_{variant}"]["stats"]
     assert np.allclose([found[name] for name in STATISTICS], stats, atol=1e-6)
 
 

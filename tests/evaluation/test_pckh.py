@@ -1,10 +1,8 @@
 """PCKh against PaddleDetection's evaluator."""
 
-import json
-
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import Recording, read_json
 
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.evaluation.coco import KeypointPrediction
@@ -13,14 +11,14 @@ from tinypose_torch.evaluation.mpii import MpiiTruth, pckh, pckh_of_predictions,
 
 @pytest.fixture
 def recorded():
-    arrays = np.load(recording("evaluation/mpii.npz"))
+    arrays = Recording("evaluation/mpii.npz")
     truth = MpiiTruth.from_arrays(arrays["pos_gt_src"], arrays["jnt_missing"], arrays["headboxes_src"])
     return arrays, truth
 
 
 def test_recorded(recorded):
     arrays, truth = recorded
-    expected = json.loads(recording("evaluation/expected.json").read_text())["mpii"]["result"]
+    expected = read_json("evaluation/expected.json")["mpii"]["result"]
     found = pckh(arrays["preds"], truth)
     assert found.keys() == expected.keys()
     for name, value in expected.items():

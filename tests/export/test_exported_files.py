@@ -87,12 +87,15 @@ def test_the_pipeline_runs_exported_files(format_name, exported):
         f"{role}_weights": REAL / f"weights/{n}.pdparams" for role, n in (("detector", DETECTOR), ("pose", POSE))
     }
     eager = PoseEstimator(DETECTOR, POSE, **weights)
+    people = 0
     for file in sorted((REAL / "images").glob("*.jpg")):
         one, two = estimator(file), eager(file)
         assert len(one) == len(two)
+        people += len(two)
         assert np.abs(one.boxes - two.boxes).max(initial=0) < 0.01
         visible = two.keypoint_scores > 0.2
         assert np.abs(one.keypoints - two.keypoints)[visible].max(initial=0) < 0.02
+    assert people > 10
 
 
 def test_metadata_there_and_back():

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 from torch import nn
 
 from tinypose_torch import create_model
@@ -193,7 +193,7 @@ def test_box_decoding_in_the_graph(name):
 @pytest.mark.parametrize("size", [(32, 24), (64, 48)])
 def test_dark_in_the_graph_on_the_recorded_cases(size):
     """In float32 throughout, where PaddleDetection blurs in float64: a hundredth of a cell on well-conditioned joints."""
-    recorded = np.load(recording("postprocess/dark_decode.npz"))
+    recorded = Recording("postprocess/dark_decode.npz")
     key = f"{size[0]}x{size[1]}"
     heatmaps = recorded[f"{key}.heatmaps"]
     found = DarkDecoding(size)(torch.from_numpy(heatmaps)).numpy()

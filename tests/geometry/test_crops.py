@@ -1,9 +1,7 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
-from conftest import REAL, recording
+from recordings import Recording, read_json
 
 from tinypose_torch.geometry.crops import center_and_scale, deploy_regions, evaluation_crops, make_crops
 
@@ -18,7 +16,7 @@ def warp(image, crops, size):
 @pytest.mark.parametrize("kind", ["udp", "std"])
 def test_recorded_evaluation_warps(size, kind):
     """Bit for bit: the matrices carry PaddleDetection's float32 rounding."""
-    recorded = np.load(recording("transforms/eval_affine.npz"))
+    recorded = Recording("transforms/eval_affine.npz")
     count = 0
     while f"box{count}" in recorded:
         key = f"box{count}_{size[0]}x{size[1]}"
@@ -30,14 +28,14 @@ def test_recorded_evaluation_warps(size, kind):
         heatmap = (size[0] // 4, size[1] // 4)
         crops = evaluation_crops(centers, scales, image.shape[:2], size, heatmap, kind == "udp")
         assert np.abs(crops.matrices[0] - recorded[f"{key}_{kind}_matrix"]).max() < 2e-5
-        assert np.array_equal(warp(image, crops, size), recorded[f"{key}_{kind}_image"])
+        assert recorded.equals(f"{key}_{kind}_image", warp(image, crops, size))
         count += 1
     assert count >= 4
 
 
 def test_recorded_whole_image_warps():
     """Without boxes the image itself is the crop, cut as the deployment does it."""
-    recorded = np.load(recording("transforms/eval_affine.npz"))
+    recorded = Recording("transforms/eval_affine.npz")
     images = [key for key in recorded if key.startswith("img") and "_" not in key]
     assert len(images) >= 3
     for key in images:
@@ -47,16 +45,13 @@ def test_recorded_whole_image_warps():
             scale = np.array([[width, height]], np.float32) / 200
             center = np.array([[width, height]], np.float32) / 2
             crops = evaluation_crops(center, scale, (height, width), size, (8, 8), udp=False)
-            expected = recorded[f"{key}_{size[0]}x{size[1]}_std_image"]
-            assert np.array_equal(warp(image, crops, size), expected)
+            assert recorded.equals(f"{key}_{size[0]}x{size[1]}_std_image", warp(image, crops, size))
 
 
-@pytest.mark.needs_reference
 @pytest.mark.parametrize("pair", ["picodet192_tinypose128x96", "picodet320_tinypose256x192"])
 def test_recorded_deploy_crops(pair):
     count = 0
-    for file in (REAL / "expected" / pair).glob("*.json"):
-        facts = json.loads(file.read_text())
+    for facts in read_json("deployment/answers.json")[pair]:
         for person in facts["persons"] + facts.get("gt_box_persons", []):
             regions = deploy_regions(np.array([person["box_int"]], float), (facts["height"], facts["width"]))
             assert regions[0].tolist() == person["crop_xyxy"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.models.fairmot import FairMOTMaps, decode_centres
@@ -14,7 +14,7 @@ from tinypose_torch.models.registry import get_config
 
 @pytest.fixture(scope="module")
 def recorded():
-    return np.load(recording("postprocess/fairmot_decode.npz"))
+    return Recording("postprocess/fairmot_decode.npz")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig, in_image, matrix_nms
 from tinypose_torch.models.ppyolov2 import decode_yolo, object_scores, split_level
@@ -31,7 +31,7 @@ def assert_same_rows(chosen, expected, tolerance=1e-3):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_recorded_settings(name, block, monkeypatch):
     monkeypatch.setattr("tinypose_torch.geometry.matrix_nms._BLOCK", block)
-    recorded = np.load(recording("postprocess/matrix_nms.npz"))
+    recorded = Recording("postprocess/matrix_nms.npz")
     facts = json.loads(str(recorded[f"settings.{name}"]))
     scores = recorded["scores"][0].T.copy()
     if facts["background_label"] >= 0:
@@ -48,7 +48,7 @@ def test_recorded_settings(name, block, monkeypatch):
 
 
 def test_decoding_and_detections_of_recorded_heads():
-    recorded = np.load(recording("postprocess/ppyolo_decode.npz"))
+    recorded = Recording("postprocess/ppyolo_decode.npz")
     levels = [torch.from_numpy(recorded[f"head_raw.{level}"]) for level in range(3)]
     for level, raw in enumerate(levels):
         iou, prediction = split_level(raw)

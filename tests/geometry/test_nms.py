@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.geometry.nms import GRAPH_NMS, NUMPY_NMS, NMSConfig, multiclass_nms
 from tinypose_torch.models.picodet import LevelOutput, decode_levels
@@ -50,7 +50,7 @@ def unmatched(found, expected):
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_recorded_cases(image):
-    recorded = np.load(recording("postprocess/picodet_nms.npz"))
+    recorded = Recording("postprocess/picodet_nms.npz")
     scores, boxes, sizes = decoded(recorded, image)
     assert np.abs(boxes - recorded[f"{image}.boxes_input_pixels"][0]).max() < 1e-3
     cases = [key for key in recorded if key.startswith((f"{image}.nms.", f"{image}.numpy_postprocess."))]

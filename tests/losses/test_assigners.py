@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.geometry.boxes import giou, pairwise_iou
 from tinypose_torch.losses.assigners import Anchors, Targets, assign_atss, assign_simota, assign_task_aligned
@@ -16,7 +16,7 @@ LEVELS = (1600, 400, 100, 25)
 
 @pytest.fixture(scope="module")
 def arrays():
-    return dict(np.load(recording("training/assigners_and_losses.npz")))
+    return dict(Recording("training/assigners_and_losses.npz"))
 
 
 def anchors_of(arrays):

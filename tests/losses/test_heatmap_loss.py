@@ -1,11 +1,9 @@
 """The loss alone; its values and gradients on TinyPose are compared in tests/training."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording, read_json
 
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 
@@ -40,8 +38,8 @@ def test_none_of_the_keypoints():
 @pytest.mark.parametrize("scale", [1, 0.5])
 @pytest.mark.parametrize("weighted", [True, False])
 def test_recorded(scale, weighted):
-    arrays = np.load(recording("training/other_losses.npz"))
-    facts = json.loads(recording("training/other_losses.json").read_text())
+    arrays = Recording("training/other_losses.npz")
+    facts = read_json("training/other_losses.json")
     name = f"scale{scale}_weight{int(weighted)}"
     prediction = torch.from_numpy(arrays["mse.pred"]).requires_grad_()
     targets = torch.from_numpy(arrays["mse.target"])

@@ -1,11 +1,8 @@
 """The losses of PP-YOLOv2 and FairMOT: recorded values, gradients and targets."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording, read_json
 
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.fairmot import UNKNOWN_ID, fairmot_loss, point_targets
@@ -16,12 +13,12 @@ from tinypose_torch.models.fairmot import FairMOTMaps
 
 @pytest.fixture(scope="module")
 def arrays():
-    return np.load(recording("training/other_losses.npz"))
+    return Recording("training/other_losses.npz")
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return json.loads(recording("training/other_losses.json").read_text())
+    return read_json("training/other_losses.json")
 
 
 def corners(boxes):

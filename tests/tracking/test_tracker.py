@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import recording
+from recordings import Recording
 
 from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker, TrackerSettings
 from tinypose_torch.utils.hints import install_hint
@@ -14,7 +14,7 @@ from tinypose_torch.utils.hints import install_hint
 
 @pytest.mark.parametrize("sequence", ["seq0", "seq1"])
 def test_recorded_sequences(sequence):
-    arrays = np.load(recording("postprocess/jde_tracker.npz"))
+    arrays = Recording("postprocess/jde_tracker.npz")
     track_buffer = json.loads(str(arrays[f"{sequence}.settings"]))["max_time_lost"]
     tracker = Tracker(TrackerSettings(track_buffer=track_buffer))
     for frame in range(20):

@@ -5,7 +5,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 from torch import nn
 
 from train.batch_norm import use_training_batch_norm
@@ -87,7 +87,7 @@ def test_shared_between_processes(tmp_path):
 
 
 def test_recorded():
-    arrays = np.load(recording("training/micro.npz"))
+    arrays = Recording("training/micro.npz")
     norm = nn.BatchNorm2d(4)
     use_training_batch_norm(norm, biased=True, shared=False)
     with torch.no_grad():

@@ -90,7 +90,7 @@ def test_what_is_not_used(people, tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluated_kept_and_resumed(arguments, people, tmp_path, capsys):
+def test_kept_and_resumed(arguments, people, tmp_path):
     common = [*arguments, f"data.val={people / 'val.json'}", "optimisation.warmup_steps=0", "checkpoint_every=2"]
     assert main([*common, "max_steps=2"]) == 0
     assert main([*common, "max_steps=4", "resume=true"]) == 0
@@ -100,33 +100,32 @@ def test_evaluated_kept_and_resumed(arguments, people, tmp_path, capsys):
     before = bottom_up_job(load_config(common[0], common[1:])).network.state_dict()
     after = safetensors.torch.load_file(run / "weights.safetensors")
     assert differing(after, before) == list(after), "every tensor learns"
-    evaluate = ["evaluate", "--pose", SMALL, "--weights", run / "weights.safetensors", "--annotations"]
-    evaluate += [people / "val.json", "--images", people / "images", "--json", tmp_path / "accuracy.json"]
-    code = tinypose([str(part) for part in evaluate])
-    if code == 0:
-        measured = json.loads((tmp_path / "accuracy.json").read_text())["AP"]
-        assert measured == pytest.approx(receipt["accuracy"]["AP"], abs=1e-6)
-    else:
-        assert "no people were found" in capsys.readouterr().err, "and the run counted 0"
 
 
 @pytest.mark.slow
-def test_learns(arguments, people, tmp_path):
-    """A run on the same two pictures without augmentation: the loss of the heatmaps falls (to 0.86 when written)."""
+def test_learns_by_heart(arguments, people, tmp_path):
+    """A picture without augmentation: the heatmaps' loss falls to a third (0.2 when written), its people are found (AP 0.6),
+    and `tinypose evaluate` measures what the run did."""
     content = json.loads((people / "train.json").read_text())
-    content["images"] = content["images"][:2]
-    (tmp_path / "two.json").write_text(json.dumps(content))
+    one = max(content["annotations"], key=lambda annotation: annotation["area"])["image_id"]
+    content["images"] = [image for image in content["images"] if image["id"] == one]
+    content["annotations"] = [annotation for annotation in content["annotations"] if annotation["image_id"] == one]
+    (tmp_path / "one.json").write_text(json.dumps(content))
     options = ["augmentation.rotation=0", "augmentation.flip=0", "augmentation.bottom_up_scale=[1.0, 1.0001]"]
-    options += ["augmentation.bottom_up_shift=0", "optimisation.warmup_steps=0", "optimisation.learning_rate=0.002"]
-    options += [
-        "optimisation.reference_batch=null",
-        "max_steps=25",
-        "epochs=1000",
-        f"data.train={tmp_path / 'two.json'}",
-    ]
+    options += ["augmentation.bottom_up_shift=0", "optimisation.warmup_steps=10", "optimisation.learning_rate=0.004"]
+    options += ["optimisation.reference_batch=null", "batch_size=1", "max_steps=60", "epochs=1000", "seed=1"]
+    options += ["evaluate_every=1000", f"data.train={tmp_path / 'one.json'}", f"data.val={tmp_path / 'one.json'}"]
     assert main([*arguments, *options]) == 0
-    losses = [row["heatmaps"] for row in read_log(tmp_path / "run") if "heatmaps" in row]
-    assert losses[-1] < 0.9 * losses[0]
+    run = tmp_path / "run"
+    losses = [row["heatmaps"] for row in read_log(run) if "heatmaps" in row]
+    assert losses[-1] < losses[0] / 3
+    accuracy = json.loads((run / "receipt.json").read_text())["accuracy"]
+    assert accuracy["AP"] > 0.5
+    evaluate = ["evaluate", "--pose", SMALL, "--weights", run / "weights.safetensors", "--annotations"]
+    evaluate += [tmp_path / "one.json", "--images", people / "images", "--json", tmp_path / "accuracy.json"]
+    assert tinypose([str(part) for part in evaluate]) == 0
+    measured = json.loads((tmp_path / "accuracy.json").read_text())
+    assert measured["AP"] == pytest.approx(accuracy["AP"], abs=1e-6)
 
 
 def test_check(arguments, tmp_path, capsys):

@@ -29,6 +29,7 @@ def test_finds_rendered_people(tmp_path, monkeypatch, capsys):
         raise ExportError("not here")
 
     monkeypatch.setattr(demo, "export_pair", no_export)
+    monkeypatch.setattr(demo, "_PICTURES", 4)
     assert demo.main(["--output", str(tmp_path), "--seed", "77"]) == 0
     output = capsys.readouterr().out
     assert "no .pte: not here" in output

@@ -63,6 +63,7 @@ def test_shares_of_the_loss(arguments, teacher_file, tmp_path):
 def test_a_perfect_teacher_alone_is_followed(arguments, teacher_file, tmp_path):
     """With all of the loss, a student that starts as its teacher has nothing to learn, whatever the labels say."""
     options = ["max_steps=1", "distillation.teacher=tinypose_256x192", "model=tinypose_256x192", "distillation.share=1"]
+    options += ["batch_size=2"]
     files = [f"distillation.weights={teacher_file}", f"weights={teacher_file}", "freeze=[backbone]"]
     assert main([*arguments, *options, *files]) == 0
     before = create_model("tinypose_256x192", weights=teacher_file).state_dict()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import recording
+from recordings import Recording
 
 from train.ema import average_step
 
@@ -19,7 +19,7 @@ def run(weights, decay, *, zero_start):
 
 
 def test_recorded_updates():
-    recorded = np.load(recording("training/micro.npz"))
+    recorded = Recording("training/micro.npz")
     states = recorded["ema_threshold_state"].astype(np.float64)
     decays = recorded["ema_threshold_decay"].astype(np.float64)[:, None]
     before = np.concatenate([np.zeros((1, 3)), states[:-1]])

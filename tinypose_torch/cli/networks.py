@@ -43,6 +43,7 @@ class Networks:
     resize: str | None
 
     def build(self) -> PoseEstimator:
+        """Estimator with the chosen networks and weights."""
         return PoseEstimator(
             self.detector,
             self.pose,

@@ -26,4 +26,5 @@ class DetectionSample:
 
     @classmethod
     def none(cls) -> DetectionSample:
+        """A sample without boxes."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

@@ -38,6 +38,7 @@ class Range:
     zero_point: int
 
     def round_trip(self, x: Tensor) -> Tensor:
+        """Values after quantisation to eight bits and back."""
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, _LEAST, _GREATEST)
 
 

@@ -35,6 +35,7 @@ class DetectionLoss(NamedTuple):
 
     @property
     def total(self) -> Tensor:
+        """Sum of the parts."""
         return self.vfl + self.bbox + self.dfl
 
 

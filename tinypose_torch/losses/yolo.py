@@ -32,6 +32,7 @@ class YoloLoss(NamedTuple):
 
     @property
     def total(self) -> Tensor:
+        """Sum of the parts."""
         return torch.stack(self).sum()
 
 

@@ -51,6 +51,7 @@ class Backend:
 
     @property
     def version(self) -> str:
+        """Name and version of the distribution."""
         return f"{self.released} {version(self.released)}"
 
     def make(

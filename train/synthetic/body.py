@@ -50,6 +50,7 @@ class Body:
 
     @classmethod
     def sample(cls, generator: np.random.Generator) -> Body:
+        """A body of random proportions."""
         lengths = {name: value * generator.uniform(0.9, 1.1) for name, value in LENGTHS.items()}
         return cls(lengths, generator.uniform(1.0, 1.5))
 

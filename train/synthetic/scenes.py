@@ -129,6 +129,7 @@ class Figure:
 
     @classmethod
     def sample(cls, generator: np.random.Generator) -> Figure:
+        """A person of random body, clothes, pose and place."""
         body, clothes, pose = Body.sample(generator), Clothes.sample(generator), sample_pose(generator)
         ground, distance = generator.uniform(0.82, 1.08), generator.uniform(2.5, 6.0)
         noise = generator.random((24, 24)).astype(np.float32)
