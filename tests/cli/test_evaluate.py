@@ -74,6 +74,7 @@ def test_sigmas_matter(tmp_path):
         (["--detections", "gone.json"], "gone.json"),
         (["--truth", "gone.mat"], "not an MPII annotation file"),
         (["--truth", "gone.mat", "--limit", "1"], "MPII is evaluated on all its people"),
+        (["--no-shift"], "add --flip"),
     ],
 )
 def test_wrong_options(options, message, capsys):
@@ -89,11 +90,12 @@ def test_flip_of_a_file_that_decodes(exported, capsys):  # noqa: F811
     assert "a flip test needs heatmaps" in capsys.readouterr().err
 
 
-def test_decoding_matters(tmp_path):
-    """The photos' own heatmaps: DARK is finer than a quarter of a cell."""
+def test_decoding_and_shift_matter(tmp_path):
+    """The photos' own heatmaps: DARK is finer than a quarter of a cell, and the shift belongs to the flip test."""
     dark, plain = evaluate(tmp_path), evaluate(tmp_path, "--decoding", "plain")
     assert dark["AP"] > plain["AP"]
     assert (dark["decoding"], plain["decoding"]) == ("dark", "plain")
+    assert evaluate(tmp_path, "--flip", "--no-shift")["AP"] != evaluate(tmp_path, "--flip")["AP"]
 
 
 def test_limit_is_of_images(tmp_path):

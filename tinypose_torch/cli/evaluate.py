@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
         "backend": runner.backend,
         "precision": runner.metadata.precision,
         "flip": options.flip,
+        "shift": options.flip and options.shift,
         "decoding": options.decoding or getattr(entry, "decoding", None),
         "annotations": options.annotations,
         "detections": options.detections,
@@ -107,6 +108,8 @@ def _check_options(options: argparse.Namespace) -> None:
             ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
             "COCO files; MPII is evaluated on all its people",
         )
+    if not options.shift and not options.flip:
+        raise ValueError("--no-shift is of the flip test; add --flip")
     if options.with_detector:
         if options.detector:
             raise ValueError("--with-detector is for --pose NAME; --detector NAME evaluates a detector alone")
@@ -155,6 +158,8 @@ def _evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse
     if options.flip:
         _check_flip(entry.skeleton)
     _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} is a bottom-up network")
+    if not options.shift:
+        raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
     return tasks.evaluate_bottom_up(runner, entry, options)
 
 

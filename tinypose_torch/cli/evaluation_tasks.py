@@ -254,7 +254,7 @@ def _predict(
 ) -> list[KeypointPrediction]:
     check_images(people.items, options.images)
     _print_skipped(people.skipped)
-    how = {"flip": options.flip, "decoding": options.decoding, "on_error": failed.add}
+    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding, "on_error": failed.add}
     with tqdm(total=len(people), unit="person", disable=None) as bar:
         predictions = list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
     failed.check(people.items)

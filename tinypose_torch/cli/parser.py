@@ -179,6 +179,7 @@ def _add_evaluate(commands: Any) -> None:
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
+    add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
         "--decoding",
         choices=("dark", "plain"),

@@ -57,17 +57,18 @@ def to_predictions(
     ]
 
 
-def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton) -> Array:
-    """Mean of heatmaps and those of the mirrored images, mirrored back and moved one cell to the right.
-
-    PaddleDetection moves them because a cell's centre lies left of the middle of its pixels, and right of it when mirrored.
+def average_with_flipped(plain: Array, flipped: Array, skeleton: Skeleton, shift: bool = True) -> Array:
+    """Mean of heatmaps and those of the mirrored images, mirrored back.
 
     Args:
         plain, flipped: ``(N, K, h, w)``.
+        shift: Also move the mirrored ones one cell to the right, as PaddleDetection does: a cell's centre lies left of the
+            middle of its pixels, and on the other side when mirrored.
     """
     order = skeleton.mirrored_order()
     back = flipped[:, order, :, ::-1].copy()
-    back[..., 1:] = back[..., :-1].copy()
+    if shift:
+        back[..., 1:] = back[..., :-1].copy()
     return (plain + back) * 0.5
 
 
@@ -79,6 +80,7 @@ def predict_people(
     batch_size: int | None = None,
     progress: Callable[[int], object] | None = None,
     *,
+    shift: bool = True,
     decoding: str | None = None,
     on_error: OnError | None = None,
 ) -> Iterator[KeypointPrediction]:
@@ -88,6 +90,7 @@ def predict_people(
         flip: Average with the mirrored people.
         batch_size: People per batch; ``BATCH_SIZE`` unless given.
         progress: Called with the number of people done since the last call.
+        shift: Of the flip test, see `average_with_flipped`.
         decoding: ``"dark"`` or ``"plain"``; the network's own by default.
         on_error: See `image_failures`; people of images that fail are left out.
 
@@ -110,14 +113,14 @@ def predict_people(
         if crops:
             usable, images = zip(*crops, strict=True)
             with image_failures([record.file_name for record in usable], on_error):
-                coordinates, scores = _locate(runner, np.stack(images), skeleton, decoding or config.decoding)
+                coordinates, scores = _locate(runner, np.stack(images), skeleton, shift, decoding or config.decoding)
                 predictions = to_predictions(coordinates, scores, usable, config)
         yield from predictions
         if progress is not None:
             progress(len(part))
 
 
-def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, decoding: str) -> tuple[Array, Array]:
+def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, shift: bool, decoding: str) -> tuple[Array, Array]:
     """Keypoints ``(N, K, 2)`` of crops, in heatmap cells, and their scores ``(N, K)``.
 
     Args:
@@ -128,5 +131,5 @@ def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, decoding: st
         return output[..., :2] / of_task(runner.metadata.config, TopDownConfig).heatmap_stride, output[..., 2]
     if flipped is not None:
         (mirrored,) = runner(np.ascontiguousarray(crops[:, :, ::-1]))
-        output = average_with_flipped(output, mirrored, flipped)
+        output = average_with_flipped(output, mirrored, flipped, shift)
     return decode_heatmaps(output, decoding)
