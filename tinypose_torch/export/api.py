@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import EXPORT_FORMATS, PRECISIONS
 from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.versions import installed_versions
 
 _PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnx", "onnxscript")}
 
@@ -167,7 +167,8 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
         raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
     decode = options.decode and config.task == "pose"
-    versions = _versions(options.format, options.precision)
+    quantiser = ("torchao",) if options.precision == "int8" else ()
+    versions = installed_versions(("tinypose-torch", "torch", *_PACKAGES[options.format], *quantiser))
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
     rewritten: Network | HalfPrecision = rewrite(network, options.format, options.precision).cpu()
@@ -218,14 +219,3 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
     return torch.randn(count, 3, height, width, generator=generator)
-
-
-def _versions(format_name: str, precision: str) -> dict[str, str]:
-    versions = {}
-    quantiser = ("torchao",) if precision == "int8" else ()
-    for package in ("tinypose-torch", "torch", *_PACKAGES[format_name], *quantiser):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
