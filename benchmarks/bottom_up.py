@@ -56,7 +56,7 @@ def main() -> None:
     add_overwrite(parser)
     options = parser.parse_args()
     files = {"the page": "bottom_up.md", "the plot": "bottom_up.svg"}
-    replaced = options.overwrite or options.output == ROOT / "docs"  # whose pages are made by this program
+    replaced = options.overwrite or options.output == ROOT / "docs/benchmarks"  # whose pages are made by this program
     check_outputs({kind: options.output / name for kind, name in files.items()}, [options.weights], overwrite=replaced)
     with tempfile.TemporaryDirectory() as folder:
         estimators = _estimators(Path(folder), options.weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.matching import LoadReport
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.table import format_table
+from tinypose_torch.utils.versions import installed_versions
 
 WORST_LAYERS = 15
 _PACKAGES = ("tinypose-torch", "torch", "numpy", "opencv-python-headless", "safetensors")
@@ -31,7 +31,7 @@ def make_receipt(
         "dropped": report.dropped,
         "batch_norms_unfolded": report.unfolded,
         "verifications": [_verification(verification) for verification in verifications],
-        "versions": {**_versions(), "python": platform.python_version()},
+        "versions": {**installed_versions(_PACKAGES), "python": platform.python_version()},
     }
 
 
@@ -96,13 +96,3 @@ def _format_verification(verification: dict[str, Any]) -> list[str]:
         "",
         format_table(("layer", "largest", "relative"), rows, right=(1, 2)),
     ]
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

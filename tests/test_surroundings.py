@@ -17,13 +17,14 @@ from conftest import DEMO_WEIGHTS, gradient_image, write_video
 from PIL import Image
 
 from tinypose_torch.checkpoints import download
-from tinypose_torch.checkpoints.download import CacheFolderError, cache_dir, fetch_pretrained
+from tinypose_torch.checkpoints.cache_folder import CacheFolderError, cache_dir
+from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.cli import main, networks
 from tinypose_torch.export import cache as export_cache
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils import threads
 from tinypose_torch.utils.threads import count_cores
-from tinypose_torch.video import VideoError, VideoReader, overlapped
+from tinypose_torch.video import VideoError, VideoReader, codec_process
 
 POSE = str(DEMO_WEIGHTS["tinypose_128x96"])
 PREDICT = ["predict", "photo.jpg", "--detector", "none", "--pose-weights", POSE, "--json", "x.json"]
@@ -229,14 +230,14 @@ def test_cores_of_a_container(quota, cores, tmp_path, monkeypatch):
 
 def test_no_shared_memory(tmp_path, monkeypatch):
     """As without /dev/shm; said to the process that waits for the frames."""
-    monkeypatch.setattr(overlapped, "_SHARED_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(codec_process, "_SHARED_FOLDER", tmp_path / "none")
 
     def fail(*_, **__):
         raise FileNotFoundError(2, "No such file or directory", "/psm_1")
 
-    monkeypatch.setattr(overlapped, "SharedMemory", fail)
+    monkeypatch.setattr(codec_process, "SharedMemory", fail)
     with (
         VideoReader(str(write_video(tmp_path / "x.mp4"))) as video,
         pytest.raises(VideoError, match="no shared memory"),
     ):
-        overlapped._work(None, video, overlapped._Output(None, 0.2, None))
+        codec_process._work(None, video, codec_process.VideoOutput(None, 0.2, None))

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
-import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tinypose_torch.utils.messages import escaped
+from train.config_text import describe_problem, read_yaml, shown, type_of
 
-_MAX_SHOWN = 200  # characters
-_value = reprlib.Repr()
-_value.maxstring = _value.maxother = _value.maxlong = _MAX_SHOWN
 RECIPES = Path(__file__).parent / "recipes"
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
@@ -223,7 +218,7 @@ def load_config(recipe: str, overrides: list[str]) -> Config:
     """
     path = _find_recipe(recipe)
     try:
-        content = _read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path}: not YAML: {escaped(str(error))}") from None
     if not isinstance(content, dict):
@@ -231,12 +226,12 @@ def load_config(recipe: str, overrides: list[str]) -> Config:
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator or not key:
-            raise ConfigError(f"{_shown(override)}: expected key=value, for example max_steps=100")
+            raise ConfigError(f"{shown(override)}: expected key=value, for example max_steps=100")
         _set(content, key, _parse(key, value))
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
+        problems = "; ".join(describe_problem(Config, problem) for problem in error.errors())
         raise ConfigError(f"{path}: {escaped(problems)}") from None
 
 
@@ -270,43 +265,14 @@ def _find_recipe(recipe: str) -> Path:
 
 def _parse(key: str, value: str) -> Any:
     try:
-        parsed = _read_yaml(value) if value else None
+        parsed = read_yaml(value) if value else None
     except ValueError as error:
-        raise ConfigError(f"{_shown(f'{key}={value}')}: not YAML: {escaped(str(error))}") from None
-    if _type_of(key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
+        raise ConfigError(f"{shown(f'{key}={value}')}: not YAML: {escaped(str(error))}") from None
+    if type_of(Config, key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
         return parsed if parsed is None or isinstance(parsed, str) else value
     if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
         return float(parsed)  # YAML takes 1e-3 for text
     return parsed
-
-
-def _read_yaml(text: str) -> Any:
-    """The value of a YAML text, without references to itself.
-
-    Raises:
-        ValueError: Not YAML, nested too deeply, or a number or date that cannot be.
-    """
-    try:
-        parsed = yaml.safe_load(text)
-        repr(parsed)  # fails where it is nested too deeply to be shown
-        json.dumps(parsed, default=str, skipkeys=True)  # refuses references to itself
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(reason[:_MAX_SHOWN] or type(error).__name__) from None
-    return parsed
-
-
-def _shown(text: str) -> str:
-    """A given text, short enough for a message."""
-    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
-
-
-def _type_of(keys: list[str]) -> Any:
-    """Type of a key, given as its sections and its name; ``None`` for an unknown key."""
-    kind: Any = Config
-    for key in keys:
-        kind = getattr(getattr(kind, "model_fields", {}).get(key), "annotation", None)
-    return kind
 
 
 def _set(content: dict[str, Any], key: str, value: Any) -> None:
@@ -314,17 +280,5 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise ConfigError(f"unknown key {_shown(key)}: {_shown(section)} is no section")
+            raise ConfigError(f"unknown key {shown(key)}: {shown(section)} is no section")
     content[last] = value
-
-
-def _describe(problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join(place)
-    if problem["type"] != "extra_forbidden":
-        given = "" if problem["type"] == "missing" else f", got {_value.repr(problem['input'])}"
-        return f"{key}: {problem['msg'].lower()}{given}"
-    kind = _type_of(place[:-1])
-    near = difflib.get_close_matches(place[-1], kind.model_fields, n=1, cutoff=0.4)
-    hint = f"did you mean {'.'.join([*place[:-1], near[0]])!r}?" if near else f"keys: {', '.join(kind.model_fields)}"
-    return f"unknown key {key!r}; {hint}"

@@ -22,15 +22,11 @@ from tinypose_torch.export.rewrites import (
 )
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.layers import channel_shuffle
+from tinypose_torch.models.lite_hrnet.blocks import ShuffleUnit
+from tinypose_torch.models.lite_hrnet.broadcasting import add_upsampled
 from tinypose_torch.models.lite_hrnet.export import broadcast_weighting, hierarchical_fusion
-from tinypose_torch.models.lite_hrnet.network import LiteHRNet, ShuffleUnit
-from tinypose_torch.models.lite_hrnet.nhwc import (
-    InPlaceUnit,
-    UnitPair,
-    add_upsampled,
-    order_after_shuffle,
-    to_nhwc_branches,
-)
+from tinypose_torch.models.lite_hrnet.network import LiteHRNet
+from tinypose_torch.models.lite_hrnet.nhwc import InPlaceUnit, UnitPair, order_after_shuffle, to_nhwc_branches
 from tinypose_torch.models.picodet import decode_levels
 from tinypose_torch.models.picodet.export import BoxDecoding
 

@@ -13,14 +13,13 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from tqdm import tqdm
 
+from tinypose_torch.checkpoints.cache_folder import cache_dir, locked_in_cache
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.files import save_safetensors
 from tinypose_torch.checkpoints.limits import (
@@ -34,37 +33,16 @@ from tinypose_torch.checkpoints.limits import (
 from tinypose_torch.checkpoints.load import load_weights
 from tinypose_torch.models.config import ModelConfig
 from tinypose_torch.models.weights import WeightsFile
-from tinypose_torch.utils.atomic import OutputError, output_errors, reason_of, write_to_disk
+from tinypose_torch.utils.atomic import OutputError, output_errors, write_to_disk
 from tinypose_torch.utils.messages import without_passwords
 
-CACHE_VARIABLE = "TINYPOSE_CACHE"
 MIRROR_VARIABLE = "TINYPOSE_MIRROR"
 ATTEMPTS = 3
 _CHUNK = 1 << 18
 
 
-class CacheFolderError(OutputError):
-    """There is no cache folder, or it cannot be written to. The message says how to choose another one."""
-
-
 class DownloadError(OSError):
     """A checkpoint could not be fetched. The message says which file to put where instead."""
-
-
-def cache_dir() -> Path:
-    """Where converted weights live: ``$TINYPOSE_CACHE``, else the user's cache folder.
-
-    Raises:
-        CacheFolderError: Neither is known.
-    """
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(base).expanduser() / "tinypose_torch"
-    except RuntimeError:  # no HOME, and no config in the user database
-        raise CacheFolderError(f"there is no home folder for the cache; set {CACHE_VARIABLE} to a folder") from None
 
 
 def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
@@ -96,27 +74,6 @@ def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
         if not converted.is_file():
             _fetch_and_convert(config, tag, file, source, converted)
     return converted
-
-
-@contextmanager
-def locked_in_cache(path: Path) -> Iterator[None]:
-    """Make the folder of a file in the cache, and let one process at a time write the file.
-
-    Raises:
-        CacheFolderError: The folder cannot be made or written to.
-    """
-    lock = FileLock(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise CacheFolderError(
-            f"the cache folder {path.parent} cannot be written to: {reason_of(error)}; set {CACHE_VARIABLE} to another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_and_convert(config: ModelConfig, tag: str, file: WeightsFile, source: Path, converted: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
-from tinypose_torch.checkpoints.pickle_reader import Array, Constructor, DType, PickleReader, Symbol
+from tinypose_torch.checkpoints.pickle_reader import Constructor, PickleReader, Symbol
+from tinypose_torch.checkpoints.pickled_arrays import Array, DType
 
 NAME_TABLE = "StructuredToParameterName@@"
 CHUNK_TABLE = "UnpackBigParamInfor@@"  # spelled so in the files

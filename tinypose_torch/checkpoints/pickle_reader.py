@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
-from tinypose_torch.checkpoints.limits import MAX_DIMENSIONS, MAX_INTEGER_KEY, MAX_NESTING, MAX_OPCODES
-
-ARRAY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"))
+from tinypose_torch.checkpoints.limits import MAX_DIMENSIONS, MAX_INTEGER_KEY, MAX_OPCODES
+from tinypose_torch.checkpoints.pickled_arrays import Array, DType, resolve_arrays
 
 _MARK = object()
 _OPCODES = {ord(op.code): op.name for op in pickletools.opcodes}
@@ -63,42 +62,6 @@ class Symbol:
         self.name = name
 
 
-class DType:
-    """A numpy dtype under construction."""
-
-    def __init__(self, code: str) -> None:
-        if len(code) > 3 or code.lstrip("<>|=") not in ARRAY_DTYPES:
-            raise CheckpointError(f"arrays of dtype {shown(code)} are not allowed")
-        self.code = code
-
-    def set_state(self, state: Sequence[Any]) -> None:
-        order = state[1]
-        if not isinstance(order, str) or order not in ("<", ">", "|", "="):
-            raise CheckpointError(f"array dtype with byte order {shown(order)}")
-        self.code = ("<" if order == "=" else order) + self.code.lstrip("<>|=")
-
-    def resolve(self) -> np.dtype[Any]:
-        return np.dtype(self.code)
-
-
-class Array:
-    """A numpy array under construction; `value` is a read-only view of the file's bytes."""
-
-    def __init__(self, reader: PickleReader) -> None:
-        self.reader = reader
-        self.value: np.ndarray | None = None
-
-    def set_state(self, state: Sequence[Any]) -> None:
-        if self.value is not None or len(state) != 5:
-            raise CheckpointError("array with an unexpected state")
-        _, shape, dtype, fortran, raw = state
-        if not isinstance(dtype, DType):
-            raise CheckpointError("array without a dtype")
-        if not isinstance(raw, memoryview):
-            raise CheckpointError("array whose data are not bytes")
-        self.value = self.reader.make_array(raw, dtype.resolve(), shape, bool(fortran))
-
-
 class PickleReader:
     """Interprets one pickle.
 
@@ -132,7 +95,7 @@ class PickleReader:
             CheckpointError: The pickle is damaged, or asks for something that a state dict does not need.
         """
         try:
-            return _resolve(self._run(), {})
+            return resolve_arrays(self._run(), {})
         except CheckpointError as error:
             raise CheckpointError(f"{error} (at byte {self._position})") from None
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, struct.error) as error:
@@ -313,24 +276,3 @@ class PickleReader:
         if not isinstance(target, (Array, DType)) or type(state) is not tuple:
             raise CheckpointError("the file sets the state of something that is not an array")
         target.set_state(state)
-
-
-def _resolve(value: Any, resolved: dict[int, Any], depth: int = 0) -> Any:
-    """Replace arrays under construction by numpy arrays; shared values stay shared."""
-    if depth > MAX_NESTING:
-        raise CheckpointError(f"containers nested more than {MAX_NESTING} deep")
-    if isinstance(value, Array):
-        if value.value is None:
-            raise CheckpointError("array without data")
-        return value.value
-    if type(value) not in (dict, list, tuple, memoryview):
-        return value
-    if id(value) not in resolved:
-        if type(value) is dict:
-            items = [(key, _resolve(item, resolved, depth + 1)) for key, item in value.items()]
-            resolved[id(value)] = dict(items)
-        elif isinstance(value, memoryview):
-            resolved[id(value)] = bytes(value)
-        else:
-            resolved[id(value)] = type(value)(_resolve(v, resolved, depth + 1) for v in value)
-    return resolved[id(value)]

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from tinypose_torch.runtime.formats import Method, export_formats, find_export_f
 from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import PRECISIONS
+from tinypose_torch.utils.versions import installed_versions
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,9 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
         others = " or ".join(known.name for known in export_formats() if not known.mobile)
         raise ValueError(f"{config.name} is exported as {others}, in fp32: {limitation}")
     decode = options.decode and config.takes_boxes
-    versions = _versions(options.format, options.precision)
+    quantiser = ("torchao",) if options.precision == "int8" else ()
+    packages = ("tinypose-torch", "torch", *find_export_format(options.format).packages, *quantiser)
+    versions = installed_versions(packages)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
     rewritten: Network | HalfPrecision = rewrite(network, options.format, options.precision).cpu()
@@ -215,14 +217,3 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
     return torch.randn(count, 3, height, width, generator=generator)
-
-
-def _versions(format_name: str, precision: str) -> dict[str, str]:
-    versions = {}
-    quantiser = ("torchao",) if precision == "int8" else ()
-    for package in ("tinypose-torch", "torch", *find_export_format(format_name).packages, *quantiser):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

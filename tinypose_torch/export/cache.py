@@ -8,7 +8,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-from tinypose_torch.checkpoints.download import CacheFolderError, cache_dir, fetch_pretrained, locked_in_cache
+from tinypose_torch.checkpoints.cache_folder import CacheFolderError, cache_dir, locked_in_cache
+from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.errors import CheckpointError
 from tinypose_torch.checkpoints.files import hash_weights
 from tinypose_torch.checkpoints.identity import ModelSource, resolve_model

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError, plain, shown
+from tinypose_torch.checkpoints.errors import CheckpointError, named_errors, plain, shown
 from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
 from tinypose_torch.checkpoints.protobuf import as_message, read_fields
 from tinypose_torch.checkpoints.torch_files import open_archive, read_member
@@ -43,7 +43,7 @@ class TorchScriptRunner(FileRunner):
             torch.set_num_threads(threads)
         self.device = check_device(device)
         data = read_sealed(path)
-        with _named(path):
+        with named_errors(path):
             self.metadata = ExportMetadata.from_json(archived_description(data))
         try:
             with warnings.catch_warnings():
@@ -84,7 +84,7 @@ class ExecuTorchRunner(FileRunner):
                 described = program.load_method(EXECUTORCH_METHOD)
                 if described is None:
                     raise CheckpointError(f"{path}: {NO_DESCRIPTION}")
-                with _named(path):
+                with named_errors(path):
                     methods = read_methods(_decoded(bytes(described.execute([])[0].numpy())))
                 name = _method_of_task(methods, task)
                 method = program.load_method(name)
@@ -106,7 +106,7 @@ class OnnxRunner(FileRunner):
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         data = read_sealed(path)
-        with _named(path):
+        with named_errors(path):
             self.metadata = ExportMetadata.from_json(onnx_description(data))
         try:
             import onnxruntime
@@ -159,16 +159,6 @@ def open_exported(
     runner.backend = backend
     runner.reopen = (open_exported, (path.absolute(), backend, device, threads, task))
     return runner
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors name the file."""
-    try:
-        yield
-    except CheckpointError as error:
-        error.args = (f"{path}: {error}",)
-        raise
 
 
 def archived_description(data: bytes) -> str:

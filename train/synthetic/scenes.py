@@ -9,7 +9,8 @@ import numpy as np
 
 from tinypose_torch.geometry.skeletons import COCO17
 from train.synthetic.body import Body, Pose, joints_in_space, sample_pose
-from train.synthetic.painting import HEAD_PART, Canvas, Clothes, Head, Part, body_parts, looks_at_camera
+from train.synthetic.head import HEAD_PART, Head, looks_at_camera
+from train.synthetic.painting import Canvas, Clothes, Part, body_parts
 
 Array = np.ndarray
 NAMES = COCO17.keypoint_names

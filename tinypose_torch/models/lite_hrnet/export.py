@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.models.layers import replace_modules
-from tinypose_torch.models.lite_hrnet.network import CrossResolutionWeighting, Fusion, LiteHRNet
-from tinypose_torch.models.lite_hrnet.nhwc import BroadcastWeighting, to_nhwc_branches
+from tinypose_torch.models.lite_hrnet.blocks import CrossResolutionWeighting
+from tinypose_torch.models.lite_hrnet.broadcasting import BroadcastWeighting
+from tinypose_torch.models.lite_hrnet.network import Fusion, LiteHRNet
+from tinypose_torch.models.lite_hrnet.nhwc import to_nhwc_branches
 
 
 def rewrite_for_export(network: LiteHRNet, format_name: str, precision: str) -> LiteHRNet:
