@@ -23,6 +23,7 @@ from tinypose_torch.models.picodet.detector import STRIDES, decode_levels
 from tinypose_torch.models.picodet.heads import BINS, LevelOutput
 
 _MAX_DISTANCE = BINS - 1 - 0.1  # strides; the largest distance that the bins represent
+ATSS_EPOCHS = 100
 
 
 class DetectionLoss(NamedTuple):
@@ -57,7 +58,7 @@ def task_aligned_loss(
     """Loss of the 2022 generation (LCNet).
 
     Args:
-        use_atss: Assign by ATSS, as in PaddleDetection's first 100 epochs; else task-aligned.
+        use_atss: Assign by ATSS, as in the first `ATSS_EPOCHS` epochs; else task-aligned.
         nearest: ATSS's candidates per level: 9 for input sizes from 320, 4 for 192.
     """
     anchors = make_anchors(levels)

@@ -1,12 +1,14 @@
-"""The loss of PP-YOLOv2: recorded values, gradients and targets."""
+"""The losses of PP-YOLOv2 and FairMOT: recorded values, gradients and targets."""
 
 import pytest
 import torch
 from recordings import Recording, read_json
 
 from tinypose_torch.losses.assigners import Targets
+from tinypose_torch.losses.fairmot import UNKNOWN_ID, fairmot_loss, point_targets
 from tinypose_torch.losses.yolo import LevelTargets, assign_to_anchors, yolo_loss
-from tinypose_torch.models import PPYOLOv2
+from tinypose_torch.models import FairMOT, PPYOLOv2
+from tinypose_torch.models.fairmot import FairMOTMaps
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,51 @@ def test_a_yolo_learns_one_picture():
         optimizer.step()
         totals.append(loss.item())
     assert totals[-1] < 0.7 * totals[0]
+
+
+@pytest.fixture
+def points(arrays):
+    boxes, identities, valid = torch.zeros(2, 8, 4), torch.zeros(2, 8, dtype=torch.long), torch.zeros(2, 8).bool()
+    for image in range(2):
+        given = torch.from_numpy(arrays[f"fm.in_bbox{image}"])
+        boxes[image, : len(given)] = corners(given * torch.tensor([160.0, 96, 160, 96]))
+        identities[image, : len(given)] = torch.from_numpy(arrays[f"fm.in_ide{image}"][:, 0])
+        valid[image, : len(given)] = True
+    return point_targets(boxes, identities, valid, (96, 160))
+
+
+def test_fairmot_targets(arrays, points):
+    recorded = ("heatmap", "index", "size", "offset", "reid", "index_mask")
+    for found, name in zip(points, recorded, strict=True):
+        assert (found.float() - torch.from_numpy(arrays[f"fm.target_{name}"])).abs().max() < 1e-6, name
+
+
+def test_fairmot_loss_and_gradients(arrays, facts, points, filler):
+    network = FairMOT(num_identities=20)
+    with torch.no_grad():
+        network.classifier.weight.copy_(torch.from_numpy(filler.fill("fairmot.classifier.weight", (128, 20))).T)
+        network.classifier.bias.copy_(torch.from_numpy(filler.fill("fairmot.classifier.bias", (20,))))
+    given = [arrays[f"fm.{name}"] for name in ("heatmap", "size", "offset")] + [filler.make_input([2, 128, 24, 40], 23)]
+    maps = FairMOTMaps(*(torch.from_numpy(array).requires_grad_() for array in given))
+    loss = fairmot_loss(network, maps, points)
+    names = ("heatmap_loss", "size_loss", "offset_loss", "det_loss", "reid_loss", "loss")
+    for value, name in zip(loss, names, strict=True):
+        assert value.item() == pytest.approx(facts["fairmot"][name], rel=1e-5), name
+    loss.total.backward()
+    for name in ("heatmap", "size", "offset"):
+        assert relative(getattr(maps, name).grad, arrays[f"fm.grad_{name}"]) < 1e-5
+    assert relative(maps.appearance.grad.reshape(-1)[::127], arrays["fm.grad_embedding@sub127"]) < 1e-5
+    assert network.detection_weight.grad.item() == pytest.approx(facts["fairmot"]["grad_det_weight"], rel=1e-5)
+    assert network.appearance_weight.grad.item() == pytest.approx(facts["fairmot"]["grad_reid_weight"], rel=1e-5)
+
+
+def test_fairmot_loss_without_identities():
+    network = FairMOT(num_identities=4)
+    maps = FairMOTMaps(*(torch.rand(1, channels, 8, 8, requires_grad=True) for channels in (1, 4, 2, 128)))
+    targets = point_targets(
+        torch.tensor([[[0.0, 0, 16, 24]]]), torch.tensor([[UNKNOWN_ID]]), torch.ones(1, 1).bool(), (32, 32)
+    )
+    loss = fairmot_loss(network, maps, targets)
+    assert loss.appearance == 0
+    assert torch.isfinite(loss.total)
+    loss.total.backward()
