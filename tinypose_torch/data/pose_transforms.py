@@ -1,285 +1,373 @@
-"""Augmentation of a person in an image, as albumentations transforms (2.0.8) with PaddleDetection's distributions.
+"""Top-down augmentation: albumentations transforms (2.0.8) with PaddleDetection's distributions.
 
-They take ``image``, ``(H, W, 3)`` uint8 in any colour order, and ``person``, a `PoseSample`:
+They stand in any `albumentations.Compose`, beside albumentations' own transforms:
 
-    transform = PoseCompose([RandomHalfBody(range(11)), RandomScale(), RandomRotation(), RandomFlip(pairs), TopDownAffine((128, 96))])
-    sample = transform(image=image, person=person)
+    transform = A.Compose(
+        [RandomHalfBody(range(11)), RandomFlip(COCO17.flip_pairs), TopDownAffine((256, 192)), A.GaussNoise()],
+        keypoint_params=A.KeypointParams("xy", remove_invisible=False),
+        bbox_params=A.BboxParams("pascal_voc"),
+    )
+    crop = transform(image=image, keypoints=keypoints, bboxes=boxes)
 
-Only `TopDownAffine` resamples, once; everything before it changes where it cuts, mirrors, or blackens pixels. What is drawn
-depends on the image's size at most, so that it can be drawn before the image is there (`PoseCompose.presample`).
-Distributions: PaddleDetection's TinyPose configurations. Information dropping: `tinypose_torch.data.information_dropping`.
+``keypoints`` is ``(K, 3)`` in the skeleton's order: x, y, visibility (0: not labelled). Visibility may also be a label field
+named ``visibility``. ``bboxes`` has one row, the person's box, which is enlarged by 25 % for the crop. Albumentations clips it
+to the image. Instead of it, ``region`` has the four corners of the region to crop, which may reach beyond the image, see
+`region_corners`; it needs ``additional_targets={"region": "keypoints"}``.
+
+Only `TopDownAffine` resamples, once. Information dropping: `tinypose_torch.data.information_dropping`.
 """
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import albumentations as A
+import cv2
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or importing it asks the network for news
-from albumentations import BasicTransform, Compose
+from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD, person_matrix, warp
 
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.geometry.crops import PIXEL_STD, mirrored_inverse, person_matrix, warp
-
-__all__ = [
-    "BasicTransform",
-    "Compose",
-    "PoseCompose",
-    "PoseTransform",
-    "RandomFlip",
-    "RandomHalfBody",
-    "RandomRotation",
-    "RandomScale",
-    "RandomShift",
-    "SampledTransforms",
-    "Shape",
-    "TopDownAffine",
-    "is_mirrored",
-]
+__all__ = ["KeepKeypoints", "PersonTransform", "RandomFlip", "RandomHalfBody", "TopDownAffine", "region_corners"]
 
 Array = np.ndarray
 Shape = tuple[int, ...]
-HALF_BODY_MARGIN = 1.5
+_ROUNDED = 1e-3  # relative difference to the crop's aspect ratio that is left as it is
+_FIRST_FIELD = 5  # columns of albumentations' keypoints: x, y, z, angle, scale, then the caller's
 
 
-class PoseTransform(BasicTransform):
-    """Base class of transforms of an image and one person."""
+def region_corners(center: Sequence[float] | Array, size: Sequence[float] | Array) -> Array:
+    """The target ``region``: corners ``(4, 2)`` of a region, clockwise from the upper left.
 
-    _targets = ()
+    Args:
+        center, size: x, y of its centre, and its width and height, pixels.
+    """
+    (x, y), (width, height) = np.asarray(center, float).tolist(), np.asarray(size, float).tolist()
+    x1, y1, x2, y2 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+
+
+def visible_column(keypoints: Array, processor: Any) -> int | None:
+    """Column of the visibility in albumentations' keypoints; ``None`` where the caller gives none."""
+    fields = list(processor.params.label_fields or ()) if processor is not None else []
+    if fields:
+        return _FIRST_FIELD + fields.index("visibility") if "visibility" in fields else None
+    return _FIRST_FIELD if keypoints.shape[1] > _FIRST_FIELD else None
+
+
+class PersonTransform(A.DualTransform):
+    """Base class of transforms of an image and one person; changes nothing."""
+
+    _declared = False
 
     @property
     def targets(self) -> dict[str, Callable[..., Any]]:
-        return {"image": self.apply, "person": self.apply_to_sample}
+        return {
+            "image": self.apply,
+            "mask": self.apply_to_mask,
+            "keypoints": self.apply_to_keypoints,
+            "bboxes": self.apply_to_bboxes,
+            "region": self.apply_to_region,
+        }
 
-    def presample(self, person: PoseSample, shape: Shape) -> tuple[PoseSample, dict[str, Any] | None]:
-        """Sample the parameters of a call without the image.
-
-        Args:
-            shape: ``(height, width, 3)`` of the image.
-
-        Returns:
-            The transformed person, and the parameters of `apply`; ``None`` if the transform is skipped.
-        """
-        if not self.should_apply():
-            return person, None
-        params = {"shape": shape, **self.get_params()}
-        params.update(self.get_params_dependent_on_data(params, {"person": person}))
-        return self.apply_to_sample(person, **params), params
-
-    def apply_with_params(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Albumentations' own looks at every key that there may be, which costs more than most of these transforms."""
-        image, person = self.apply(kwargs["image"], **params), self.apply_to_sample(kwargs["person"], **params)
-        return {**kwargs, "image": image, "person": person}
+    def add_targets(self, additional_targets: dict[str, str]) -> None:
+        self._declared = self._declared or additional_targets.get("region") == "keypoints"
+        super().add_targets({name: kind for name, kind in additional_targets.items() if name != "region"})
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return img
 
-    def apply_to_sample(self, person: PoseSample, **params: Any) -> PoseSample:
-        """Return the transformed person; ``params`` are the sampled parameters."""
-        return person
+    def apply_to_mask(self, mask: Array, *args: Any, **params: Any) -> Array:
+        return mask
 
+    def apply_to_keypoints(self, keypoints: Array, *args: Any, **params: Any) -> Array:
+        return keypoints
 
-@dataclass(frozen=True, slots=True)
-class SampledTransforms:
-    """Sampled parameters of a composition; the image is not transformed yet.
+    def apply_to_bboxes(self, bboxes: Array, *args: Any, **params: Any) -> Array:
+        return bboxes
 
-    Attributes:
-        person: The person in the crop's coordinates.
-        steps: Transforms of pixels with their sampled parameters.
-    """
+    def apply_to_region(self, region: Array, *args: Any, **params: Any) -> Array:
+        """Return the transformed corners ``(4, 2 or more)``."""
+        return region
 
-    person: PoseSample
-    steps: list[tuple[PoseTransform, dict[str, Any]]]
+    def labelled(self, data: dict[str, Any]) -> list[int]:
+        """Indices of the labelled keypoints."""
+        keypoints = data["keypoints"]
+        column = visible_column(keypoints, self.get_processor("keypoints"))
+        if column is None:
+            return list(range(len(keypoints)))
+        return [index for index, visible in enumerate(keypoints[:, column].tolist()) if visible > 0]
 
-    def apply(self, image: Array) -> Array:
-        """Apply the transforms to an image of the size that they were sampled for."""
-        for transform, params in self.steps:
-            image = transform.apply(image, **params)
-        return image
+    def center_and_size(self, data: dict[str, Any]) -> tuple[Array, Array]:
+        """Centre (x, y) and size (width, height) of the region to crop, pixels.
 
+        Of a region that other transforms have turned: of the box around the ellipse that fills it.
 
-class PoseCompose(Compose):
-    """Transforms of a person, one after the other: called as every composition, or in two steps.
-
-    Raises:
-        TypeError: A transform is none of a person; those of colours belong to the crop.
-    """
-
-    def __init__(self, transforms: Sequence[PoseTransform]) -> None:
-        for transform in transforms:
-            if not isinstance(transform, PoseTransform):
-                raise TypeError(f"{type(transform).__name__} is no PoseTransform; apply it to the crop")
-        super().__init__(list(transforms))
-        self._of_pixels = [type(transform).apply is not PoseTransform.apply for transform in transforms]
-
-    def presample(self, person: PoseSample, shape: Shape) -> SampledTransforms:
-        """Sample the parameters of all transforms without the image; `SampledTransforms.apply` applies them.
-
-        Args:
-            shape: ``(height, width, 3)`` of the image.
+        Raises:
+            ValueError: The call has no box, several boxes, or a ``region`` that the composition does not transform.
         """
-        self.py_random.random()  # whether to do anything at all, which a call draws first
-        steps = []
-        for transform, of_pixels in zip(self.transforms, self._of_pixels, strict=True):
-            person, params = transform.presample(person, shape)
-            if of_pixels and params is not None:
-                steps.append((transform, params))
-        return SampledTransforms(person, steps)
+        sides = self._corners(data).T.tolist()  # plain numbers take a tenth of the time of small arrays
+        center = np.array([sum(values) / 4 for values in sides])
+        return center, np.array([math.hypot(b + c - a - d, c + d - a - b) / 2 for a, b, c, d in sides])
+
+    def _corners(self, data: dict[str, Any]) -> Array:
+        name, boxes = type(self).__name__, data.get("bboxes")
+        if "region" in data:
+            if not self._declared:
+                raise ValueError(f"{name}: region needs A.Compose(..., additional_targets={{'region': 'keypoints'}})")
+            return data["region"][:, :2]
+        if boxes is None:
+            raise ValueError(f"{name} needs the person's box: pass bboxes with one row, or region")
+        if len(boxes) > 1:
+            raise ValueError(f"{name} transforms one person: pass one box, not {len(boxes)}")
+        box = boxes[0] if len(boxes) else np.array([0.0, 0.0, 1.0, 1.0])  # other transforms moved it out of the image
+        sides = np.array(data["image"].shape[1::-1])
+        return region_corners((box[:2] + box[2:4]) / 2 * sides, (box[2:4] - box[:2]) * sides * EVALUATION_MARGIN)
 
 
-class RandomHalfBody(PoseTransform):
-    """Cut out the upper or the lower half of a body of which enough keypoints are labelled.
+class RandomHalfBody(PersonTransform):
+    """Replace the region by that of the upper or the lower half of a body of which enough keypoints are labelled.
 
     The upper half is preferred if a standard normal draw falls below 0.5, that is in 69 of 100 cases; either needs more
-    than two labelled keypoints.
+    than two labelled keypoints. The region is centred at the mean of the half's keypoints.
 
     Args:
-        upper: Indices of the upper body's keypoints; the others are the lower body's.
-        aspect: Width by height of the network's input.
+        upper_body: Indices of the upper body's keypoints; the others are the lower body's.
         min_keypoints: Labelled keypoints that a person needs.
+        margin: Size of the region relative to the extent of its keypoints.
     """
 
-    def __init__(self, upper: Sequence[int], aspect: float = 0.75, min_keypoints: int = 9, p: float = 0.3) -> None:
+    def __init__(self, upper_body: Sequence[int], min_keypoints: int = 9, margin: float = 1.5, p: float = 0.3) -> None:
         super().__init__(p=p)
-        self.upper, self.aspect, self.min_keypoints = frozenset(upper), aspect, min_keypoints
+        self.upper_body, self.min_keypoints, self.margin = frozenset(upper_body), min_keypoints, margin
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        labelled = data["person"].labelled
+        labelled = self.labelled(data)
         if len(labelled) < self.min_keypoints:
-            return {"chosen": None}
-        return {"chosen": self.choose(labelled, self.random_generator.standard_normal() < 0.5)}
+            return {"half": None}
+        chosen = self.choose(labelled, self.random_generator.standard_normal() < 0.5)
+        return {"half": None if chosen is None else self.region_of(data["keypoints"][chosen, :2])}
 
     def choose(self, labelled: Sequence[int], prefer_upper: bool) -> list[int] | None:
         """Which of the labelled keypoints are cut out; ``None`` if too few."""
-        above = [index for index in labelled if index in self.upper]
-        below = [index for index in labelled if index not in self.upper]
+        above = [index for index in labelled if index in self.upper_body]
+        below = [index for index in labelled if index not in self.upper_body]
         if prefer_upper and len(above) > 2:
             chosen = above
         else:
             chosen = below if len(below) > 2 else above
         return chosen if len(chosen) >= 2 else None
 
-    def apply_to_sample(self, person: PoseSample, chosen: Sequence[int] | None = None, **params: Any) -> PoseSample:
-        if chosen is None:
-            return person
-        points = person.joints[chosen]
-        # In float32, as PaddleDetection: a warp of large images shows that.
-        width, height = (float(np.float32(max(side) - min(side))) for side in points.T.tolist())
-        width, height = max(width, height * self.aspect), max(height, width / self.aspect)
-        if width == 0:
-            return person  # all chosen keypoints in one place
-        center = np.add.reduce(points) / np.float32(len(points))
-        scale = np.array([width / PIXEL_STD, height / PIXEL_STD], np.float32) * np.float32(HALF_BODY_MARGIN)
-        return person.moved(center=center, scale=scale)
+    def region_of(self, points: Array) -> Array | None:
+        """Corners of the region of some keypoints; ``None`` if all are in one place."""
+        center = np.add.reduce(points) / np.float32(len(points))  # in float32, as PaddleDetection
+        width, height = (self.margin * (max(side) - min(side)) for side in points.T.tolist())
+        return region_corners(center, (width, height)) if width or height else None
+
+    def apply_to_region(self, region: Array, *args: Any, half: Array | None = None, **params: Any) -> Array:
+        return region if half is None else np.concatenate([half, region[:, 2:]], axis=1)
+
+    def apply_to_bboxes(
+        self, bboxes: Array, *args: Any, half: Array | None = None, shape: Shape = (), **params: Any
+    ) -> Array:
+        if half is None or not len(bboxes):
+            return bboxes
+        box = half.mean(axis=0) + (half[[0, 2]] - half.mean(axis=0)) / EVALUATION_MARGIN
+        return np.concatenate([(box / shape[1::-1]).reshape(1, 4), bboxes[:1, 4:]], axis=1)
 
 
-class RandomShift(PoseTransform):
-    """Move the box along both axes by up to ``share`` of its sides, as PaddleDetection does for hands."""
-
-    def __init__(self, share: float = 0.16, p: float = 0.3) -> None:
-        super().__init__(p=p)
-        self.share = share
-
-    def get_params(self) -> dict[str, Any]:
-        return {"shift": self.random_generator.uniform(-1, 1, 2)}
-
-    def apply_to_sample(self, person: PoseSample, shift: Array | None = None, **params: Any) -> PoseSample:
-        assert shift is not None
-        moved = person.center + self.share * PIXEL_STD * person.scale * shift
-        return person.moved(center=moved.astype(np.float32))
-
-
-class RandomScale(PoseTransform):
-    """Scale the box by ``1 + factor * z``, z standard normal, within ``1 - factor`` and ``1 + factor``."""
-
-    def __init__(self, factor: float = 0.25, p: float = 1.0) -> None:
-        super().__init__(p=p)
-        self.factor = factor
-
-    def get_params(self) -> dict[str, Any]:
-        drawn = self.random_generator.standard_normal() * self.factor + 1
-        return {"scale_factor": min(max(drawn, 1 - self.factor), 1 + self.factor)}
-
-    def apply_to_sample(self, person: PoseSample, scale_factor: float = 1.0, **params: Any) -> PoseSample:
-        return person.moved(scale=person.scale * np.float32(scale_factor))
-
-
-class RandomRotation(PoseTransform):
-    """Turn the box by ``degrees * z``, z standard normal, within twice as much."""
-
-    def __init__(self, degrees: float = 30.0, p: float = 0.6) -> None:
-        super().__init__(p=p)
-        self.degrees = degrees
-
-    def get_params(self) -> dict[str, Any]:
-        drawn = self.random_generator.standard_normal() * self.degrees
-        return {"rotation": min(max(drawn, -2 * self.degrees), 2 * self.degrees)}
-
-    def apply_to_sample(self, person: PoseSample, rotation: float = 0.0, **params: Any) -> PoseSample:
-        return person.moved(rotation=rotation)
-
-
-class RandomFlip(PoseTransform):
-    """Mirror the image and swap left and right keypoints. Those not labelled move to (0, 0), as in PaddleDetection.
-
-    The mirrored image is a view of the image: `TopDownAffine` reads it backwards without a copy.
+class RandomFlip(PersonTransform):
+    """Mirror the image horizontally and swap left and right keypoints.
 
     Args:
-        pairs: Indices that swap.
+        flip_pairs: Indices of the keypoints that swap.
     """
 
-    def __init__(self, pairs: Sequence[tuple[int, int]], p: float = 0.5) -> None:
+    def __init__(self, flip_pairs: Sequence[tuple[int, int]], p: float = 0.5) -> None:
         super().__init__(p=p)
-        self.pairs = dict(pairs) | {right: left for left, right in pairs}
+        self.flip_pairs = tuple((int(left), int(right)) for left, right in flip_pairs)
 
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
-        return img[:, ::-1]
+        return cv2.flip(img, 1)
 
-    def apply_to_sample(self, person: PoseSample, shape: Shape = (), **params: Any) -> PoseSample:
-        last = np.float32(shape[1] - 1)
-        order = [self.pairs.get(index, index) for index in range(len(person))]
-        joints, visible, center = person.joints[order], person.visible[order], person.center.copy()
-        joints[:, 0] = last - joints[:, 0]
-        joints *= visible[:, None]
-        center[0] = last - center[0]
-        return person.moved(joints, visible, center)
+    def apply_to_mask(self, mask: Array, *args: Any, **params: Any) -> Array:
+        return cv2.flip(mask, 1)
 
+    def apply_to_keypoints(self, keypoints: Array, *args: Any, shape: Shape = (), **params: Any) -> Array:
+        return _mirrored(keypoints[mirrored_order(self.flip_pairs, len(keypoints))], shape)
 
-def is_mirrored(img: Array) -> bool:
-    """Whether it is the view that `RandomFlip` makes."""
-    return img.strides[1] < 0
+    def apply_to_bboxes(self, bboxes: Array, *args: Any, **params: Any) -> Array:
+        return np.concatenate([1 - bboxes[:, 2:3], bboxes[:, 1:2], 1 - bboxes[:, :1], bboxes[:, 3:]], axis=1)
+
+    def apply_to_region(self, region: Array, *args: Any, shape: Shape = (), **params: Any) -> Array:
+        return _mirrored(region[[1, 0, 3, 2]], shape)
 
 
-class TopDownAffine(PoseTransform):
-    """Cut the person out: the one warp, bilinear, black outside. Joints are then in pixels of the crop.
+def _mirrored(points: Array, shape: Shape) -> Array:
+    """Mirror points in place."""
+    points[:, 0] = np.float32(shape[1] - 1) - points[:, 0]
+    return points
+
+
+def mirrored_order(flip_pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
+    """The order of keypoints in which left and right ones have swapped places."""
+    other = dict(flip_pairs) | {right: left for left, right in flip_pairs}
+    return [other.get(index, index) for index in range(count)]
+
+
+class TopDownAffine(PersonTransform):
+    """Crop the person, scaled, rotated and shifted: one bilinear warp, black outside. Keypoints are then the crop's.
+
+    The region is extended to the crop's aspect ratio.
 
     Args:
-        input_size: (height, width) of the network.
+        size: (height, width) of the crop.
         udp: Unbiased (see `tinypose_torch.geometry.crops`), or the usual transform.
+        scale_factor: The region is scaled by ``1 + scale_factor * z``, z standard normal, within ``1 +- scale_factor``.
+        rotate_factor: It is rotated by ``rotate_factor * z`` degrees, within twice as much.
+        rotate_prob: Probability of the rotation.
+        shift_factor: It is shifted along both axes by up to this share of its sides.
+        shift_prob: Probability of the shift; PaddleDetection's for hands is 0.3.
     """
 
-    def __init__(self, input_size: tuple[int, int], udp: bool = True) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        udp: bool = True,
+        scale_factor: float = 0.25,
+        rotate_factor: float = 30.0,
+        rotate_prob: float = 0.6,
+        shift_factor: float = 0.16,
+        shift_prob: float = 0.0,
+    ) -> None:
         super().__init__(p=1.0)
-        self.input_size, self.udp = input_size, udp
+        self.size, self.udp, self.scale_factor = (int(size[0]), int(size[1])), udp, scale_factor
+        self.rotate_factor, self.rotate_prob = rotate_factor, rotate_prob
+        self.shift_factor, self.shift_prob = shift_factor, shift_prob
+
+    def get_params(self) -> dict[str, Any]:
+        """Sample ``scale``, a factor, ``rotation``, degrees, and ``shift``, in sides of the region, or ``None``."""
+        rotation, shift = 0.0, None
+        if self.py_random.random() < self.shift_prob:
+            shift = self.shift_factor * self.random_generator.uniform(-1, 1, 2)
+        scale = 1 + self.scale_factor * _clipped(self.random_generator.standard_normal(), 1)
+        if self.py_random.random() < self.rotate_prob:
+            rotation = self.rotate_factor * _clipped(self.random_generator.standard_normal(), 2)
+        return {"scale": scale, "rotation": rotation, "shift": shift}
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        person: PoseSample = data["person"]
-        return {"matrix": person_matrix(person.center, person.scale, person.rotation, self.input_size, self.udp)}
+        center, size = self.center_and_size(data)
+        return {"matrix": self.matrix(center, size, params["scale"], params["rotation"], params["shift"])}
 
-    def apply(self, img: Array, *args: Any, matrix: Array | None = None, **params: Any) -> Array:
-        assert matrix is not None
-        if self.udp and is_mirrored(img):
-            inverse = mirrored_inverse(matrix, img.shape[1])
-            return warp(img[:, ::-1], inverse, self.input_size, inverse=True)
-        return warp(np.ascontiguousarray(img), matrix, self.input_size)
+    def matrix(self, center: Array, size: Array, scale: float, rotation: float, shift: Array | None) -> Array:
+        """``(2, 3)`` transform of the image to the crop, for a region and the parameters of `get_params`."""
+        (width, height), aspect = size.tolist(), self.size[1] / self.size[0]
+        if abs(width - height * aspect) > _ROUNDED * width:
+            width, height = max(width, height * aspect), max(height, width / aspect)
+        scales = np.array([width / PIXEL_STD, height / PIXEL_STD], np.float32)
+        center = center if shift is None else center + PIXEL_STD * scales * shift
+        center = center.astype(np.float32)  # as PaddleDetection keeps it
+        return person_matrix(center, scales * np.float32(scale), rotation, self.size, self.udp)
 
-    def apply_to_sample(self, person: PoseSample, matrix: Array | None = None, **params: Any) -> PoseSample:
-        assert matrix is not None
-        moved = (person.joints @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-        if not self.udp:  # PaddleDetection moves only what is labelled
-            moved = np.where(person.visible[:, None] > 0, moved, person.joints)
-        return person.moved(moved)
+    def apply(self, img: Array, *args: Any, matrix: Array, **params: Any) -> Array:
+        return warp(img, matrix, self.size)
+
+    def apply_to_mask(self, mask: Array, *args: Any, matrix: Array, **params: Any) -> Array:
+        return cv2.warpAffine(mask, matrix, self.size[::-1], flags=cv2.INTER_NEAREST)
+
+    def apply_to_keypoints(self, keypoints: Array, *args: Any, matrix: Array, **params: Any) -> Array:
+        keypoints = keypoints.copy()
+        keypoints[:, :2] = keypoints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        return keypoints
+
+    def apply_to_region(self, region: Array, *args: Any, matrix: Array, **params: Any) -> Array:
+        return self.apply_to_keypoints(region, matrix=matrix)
+
+    def apply_to_bboxes(self, bboxes: Array, *args: Any, matrix: Array, shape: Shape, **params: Any) -> Array:
+        bboxes, width, height = bboxes.copy(), shape[1], shape[0]
+        for row in bboxes:
+            corners = row[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2) * (width, height) @ matrix[:, :2].T + matrix[:, 2]
+            row[:4] = np.concatenate([corners.min(axis=0), corners.max(axis=0)]) / np.tile(self.size[::-1], 2)
+        return bboxes
+
+
+def _clipped(drawn: float, limit: float) -> float:
+    return min(max(drawn, -limit), limit)
+
+
+class KeepKeypoints(A.Sequential):
+    """Apply any albumentations transforms to a person, and keep the number, order and sides of the keypoints.
+
+    Keypoints that leave the image, or that a transform removes, become invisible. Where the image was mirrored, left and
+    right keypoints swap.
+
+    Args:
+        flip_pairs: Indices of the keypoints that swap.
+        num_keypoints: Keypoints of each person, where ``keypoints`` has those of several people; default: all.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[A.BasicTransform | A.BaseCompose],
+        flip_pairs: Sequence[tuple[int, int]] = (),
+        num_keypoints: int | None = None,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(list(transforms), p=p)
+        self.flip_pairs, self.num_keypoints = tuple(flip_pairs), num_keypoints
+
+    def __call__(self, *args: Any, **data: Any) -> dict[str, Any]:
+        keypoints, region = data.get("keypoints"), data.get("region")
+        if keypoints is None or not len(keypoints):
+            return super().__call__(*args, **data)
+        boxes = data.get("bboxes")
+        if region is not None and boxes is None:  # for crops around boxes
+            data["bboxes"] = _enclosing_box(region, data["image"].shape)
+        data["keypoints"] = _numbered(keypoints, data["image"].shape)
+        data = super().__call__(*args, **data)
+        if region is not None and boxes is None:
+            del data["bboxes"]
+        data["keypoints"] = self._restored(keypoints, data["keypoints"], data["image"].shape)
+        if region is not None and len(data["region"]) != len(region):  # a transform removed corners outside the image
+            data["region"] = region
+        return data
+
+    def _restored(self, given: Array, found: Array, shape: Shape) -> Array:
+        """The given keypoints at the places where they were found."""
+        keypoints, order = given.copy(), found[:, -1].round().astype(int) - 1
+        inside = (found[:, :2] >= 0).all(axis=1) & (found[:, 0] <= shape[1] - 1) & (found[:, 1] <= shape[0] - 1)
+        column = visible_column(given, self.processors.get("keypoints"))
+        if column is not None:
+            keypoints[:, column] = 0
+            found[~inside, column] = 0
+        own = order < len(given)
+        keypoints[order[own]] = found[own, :-1]
+        if not _is_mirrored(found[~own]):
+            return keypoints
+        count = self.num_keypoints or len(given)
+        people = keypoints.reshape(-1, count, keypoints.shape[1])
+        return people[:, mirrored_order(self.flip_pairs, count)].reshape(keypoints.shape)
+
+
+def _enclosing_box(region: Array, shape: Shape) -> Array:
+    """Box around a region, within the image, as albumentations' transforms get it."""
+    corners = np.clip(region[:, :2] / shape[1::-1], 0, 1)
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])[None]
+
+
+def _numbered(keypoints: Array, shape: Shape) -> Array:
+    """Keypoints with a last column that counts them, and three more in the middle of the image that show mirroring."""
+    corner = np.zeros((3, keypoints.shape[1]), np.float32)
+    x, y = shape[1] // 2, shape[0] // 2
+    corner[:, :2] = [[x, y], [x + 1, y], [x, y + 1]]
+    rows = np.concatenate([keypoints, corner])
+    return np.column_stack([rows, np.arange(1, len(rows) + 1, dtype=np.float32)])
+
+
+def _is_mirrored(corner: Array) -> bool:
+    if len(corner) < 3:
+        return False
+    origin, right, down = corner[corner[:, -1].argsort(), :2]
+    (a, b), (c, d) = right - origin, down - origin
+    return bool(a * d < b * c)
