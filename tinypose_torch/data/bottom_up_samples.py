@@ -36,7 +36,7 @@ class BottomUpSample:
     @classmethod
     def of(cls, keypoints: Array, shape: tuple[int, ...], mask: Array) -> BottomUpSample:
         """A sample of keypoints as `flat` returns them, for joints of the given shape."""
-        keypoints = keypoints.astype(np.float32)
+        keypoints = keypoints.astype(np.float32).reshape(-1, 3)
         return cls(keypoints[:, :2].reshape(shape), keypoints[:, 2].reshape(shape[:2]), (mask,))
 
     def flat(self) -> Array:
