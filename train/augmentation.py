@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tinypose_torch.data.images import read_image
-from tinypose_torch.data.pose_transforms import KeepKeypoints
+from tinypose_torch.data.keypoints import KeepKeypoints
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.utils.messages import one_line
 from train.config import ConfigError

@@ -10,8 +10,8 @@ from conftest import recording
 
 from tinypose_torch.codecs.heatmap import encode_dark, encode_standard, encode_udp
 from tinypose_torch.data.information_dropping import Cutout, Disc, GridMask, HideAndSeek
+from tinypose_torch.data.keypoints import KeepKeypoints
 from tinypose_torch.data.pose_transforms import (
-    KeepKeypoints,
     RandomFlip,
     RandomHalfBody,
     TopDownAffine,
@@ -360,6 +360,15 @@ def test_the_box_of_the_person(options, given, message, person):
     else:
         with pytest.raises(ValueError, match=message):
             transform(**given)
+
+
+def test_keypoints_that_would_be_lost():
+    """Or not be transformed at all."""
+    for options in ({}, {"keypoint_params": A.KeypointParams("xy")}):
+        with pytest.raises(ValueError, match=r"RandomFlip needs all keypoints: pass A.Compose\(..., keypoint_params="):
+            A.Compose([RandomFlip([])], **options)
+    with pytest.raises(ValueError, match="Cutout needs keypoints"):
+        compose(Cutout(96, p=1))(image=IMAGE, bboxes=np.float32([[1, 1, 9, 9]]))
 
 
 def test_half_body_of_a_box_in_bboxes(person):

@@ -27,14 +27,12 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from tinypose_torch.data.keypoints import mirrored_order, visible_column
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD, person_matrix, warp
-
-__all__ = ["KeepKeypoints", "PersonTransform", "RandomFlip", "RandomHalfBody", "TopDownAffine", "region_corners"]
 
 Array = np.ndarray
 Shape = tuple[int, ...]
 _ROUNDED = 1e-3  # relative difference to the crop's aspect ratio that is left as it is
-_FIRST_FIELD = 5  # columns of albumentations' keypoints: x, y, z, angle, scale, then the caller's
 
 
 def region_corners(center: Sequence[float] | Array, size: Sequence[float] | Array) -> Array:
@@ -46,14 +44,6 @@ def region_corners(center: Sequence[float] | Array, size: Sequence[float] | Arra
     (x, y), (width, height) = np.asarray(center, float).tolist(), np.asarray(size, float).tolist()
     x1, y1, x2, y2 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
-
-
-def visible_column(keypoints: Array, processor: Any) -> int | None:
-    """Column of the visibility in albumentations' keypoints; ``None`` where the caller gives none."""
-    fields = list(processor.params.label_fields or ()) if processor is not None else []
-    if fields:
-        return _FIRST_FIELD + fields.index("visibility") if "visibility" in fields else None
-    return _FIRST_FIELD if keypoints.shape[1] > _FIRST_FIELD else None
 
 
 class PersonTransform(A.DualTransform):
@@ -75,6 +65,13 @@ class PersonTransform(A.DualTransform):
         self._declared = self._declared or additional_targets.get("region") == "keypoints"
         super().add_targets({name: kind for name, kind in additional_targets.items() if name != "region"})
 
+    def set_processors(self, processors: dict[str, Any]) -> None:
+        keypoints = processors.get("keypoints")
+        if keypoints is None or keypoints.params.remove_invisible:  # the index of a keypoint is its meaning
+            remedy = "A.Compose(..., keypoint_params=A.KeypointParams('xy', remove_invisible=False))"
+            raise ValueError(f"{type(self).__name__} needs all keypoints: pass {remedy}")
+        super().set_processors(processors)
+
     def apply(self, img: Array, *args: Any, **params: Any) -> Array:
         return img
 
@@ -93,7 +90,9 @@ class PersonTransform(A.DualTransform):
 
     def labelled(self, data: dict[str, Any]) -> list[int]:
         """Indices of the labelled keypoints."""
-        keypoints = data["keypoints"]
+        keypoints = data.get("keypoints")
+        if keypoints is None:
+            raise ValueError(f"{type(self).__name__} needs keypoints")
         column = visible_column(keypoints, self.get_processor("keypoints"))
         if column is None:
             return list(range(len(keypoints)))
@@ -143,6 +142,7 @@ class RandomHalfBody(PersonTransform):
         self.upper_body, self.min_keypoints, self.margin = frozenset(upper_body), min_keypoints, margin
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        self._corners(data)  # fails without the person's box
         labelled = self.labelled(data)
         if len(labelled) < self.min_keypoints:
             return {"half": None}
@@ -208,12 +208,6 @@ def _mirrored(points: Array, shape: Shape) -> Array:
     """Mirror points in place."""
     points[:, 0] = np.float32(shape[1] - 1) - points[:, 0]
     return points
-
-
-def mirrored_order(flip_pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
-    """The order of keypoints in which left and right ones have swapped places."""
-    other = dict(flip_pairs) | {right: left for left, right in flip_pairs}
-    return [other.get(index, index) for index in range(count)]
 
 
 class TopDownAffine(PersonTransform):
@@ -294,80 +288,3 @@ class TopDownAffine(PersonTransform):
 
 def _clipped(drawn: float, limit: float) -> float:
     return min(max(drawn, -limit), limit)
-
-
-class KeepKeypoints(A.Sequential):
-    """Apply any albumentations transforms to a person, and keep the number, order and sides of the keypoints.
-
-    Keypoints that leave the image, or that a transform removes, become invisible. Where the image was mirrored, left and
-    right keypoints swap.
-
-    Args:
-        flip_pairs: Indices of the keypoints that swap.
-        num_keypoints: Keypoints of each person, where ``keypoints`` has those of several people; default: all.
-    """
-
-    def __init__(
-        self,
-        transforms: Sequence[A.BasicTransform | A.BaseCompose],
-        flip_pairs: Sequence[tuple[int, int]] = (),
-        num_keypoints: int | None = None,
-        p: float = 1.0,
-    ) -> None:
-        super().__init__(list(transforms), p=p)
-        self.flip_pairs, self.num_keypoints = tuple(flip_pairs), num_keypoints
-
-    def __call__(self, *args: Any, **data: Any) -> dict[str, Any]:
-        keypoints, region = data.get("keypoints"), data.get("region")
-        if keypoints is None or not len(keypoints):
-            return super().__call__(*args, **data)
-        boxes = data.get("bboxes")
-        if region is not None and boxes is None:  # for crops around boxes
-            data["bboxes"] = _enclosing_box(region, data["image"].shape)
-        data["keypoints"] = _numbered(keypoints, data["image"].shape)
-        data = super().__call__(*args, **data)
-        if region is not None and boxes is None:
-            del data["bboxes"]
-        data["keypoints"] = self._restored(keypoints, data["keypoints"], data["image"].shape)
-        if region is not None and len(data["region"]) != len(region):  # a transform removed corners outside the image
-            data["region"] = region
-        return data
-
-    def _restored(self, given: Array, found: Array, shape: Shape) -> Array:
-        """The given keypoints at the places where they were found."""
-        keypoints, order = given.copy(), found[:, -1].round().astype(int) - 1
-        inside = (found[:, :2] >= 0).all(axis=1) & (found[:, 0] <= shape[1] - 1) & (found[:, 1] <= shape[0] - 1)
-        column = visible_column(given, self.processors.get("keypoints"))
-        if column is not None:
-            keypoints[:, column] = 0
-            found[~inside, column] = 0
-        own = order < len(given)
-        keypoints[order[own]] = found[own, :-1]
-        if not _is_mirrored(found[~own]):
-            return keypoints
-        count = self.num_keypoints or len(given)
-        people = keypoints.reshape(-1, count, keypoints.shape[1])
-        return people[:, mirrored_order(self.flip_pairs, count)].reshape(keypoints.shape)
-
-
-def _enclosing_box(region: Array, shape: Shape) -> Array:
-    """Box around a region, within the image, as albumentations' transforms get it."""
-    corners = np.clip(region[:, :2] / shape[1::-1], 0, 1)
-    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])[None]
-
-
-def _numbered(keypoints: Array, shape: Shape) -> Array:
-    """Keypoints with a last column that counts them, and three more in the middle of the image that show mirroring."""
-    corner = np.zeros((3, keypoints.shape[1]), np.float32)
-    x, y = shape[1] // 2, shape[0] // 2
-    corner[:, :2] = [[x, y], [x + 1, y], [x, y + 1]]
-    rows = np.concatenate([keypoints, corner])
-    return np.column_stack([rows, np.arange(1, len(rows) + 1, dtype=np.float32)])
-
-
-def _is_mirrored(corner: Array) -> bool:
-    if len(corner) < 3:
-        return False
-    origin, right, down = corner[corner[:, -1].argsort(), :2]
-    (a, b), (c, d) = right - origin, down - origin
-    return bool(a * d < b * c)
