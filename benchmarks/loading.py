@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.crops import center_and_scale
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.models.registry import get_config

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
-from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
-from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
-from tinypose_torch.data.coco import CocoFile, read_coco
+from tinypose_torch.data.bottom_up.samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
+from tinypose_torch.data.bottom_up.transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
+from tinypose_torch.data.formats.coco import CocoFile, read_coco
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.pose_dataset import Sample, collate
+from tinypose_torch.data.pose.dataset import Sample, collate
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.estimators.bottom_up import group_poses
 from tinypose_torch.evaluation.bottom_up import bottom_up_results

@@ -59,7 +59,7 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Probabilities and ranges; see `tinypose_torch.data.pose_transforms`.
+    """Probabilities and ranges; see `tinypose_torch.data.pose.transforms`.
 
     Attributes:
         upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.data.detection_annotations import (
+from tinypose_torch.data.detection.annotations import (
     DetectionAnnotation,
     DetectionAnnotations,
     load_detection_annotations,
 )
-from tinypose_torch.data.detection_sample import DetectionSample
-from tinypose_torch.data.detection_transforms import (
+from tinypose_torch.data.detection.sample import DetectionSample
+from tinypose_torch.data.detection.transforms import (
     INTERPOLATIONS,
     DetectionRandomFlip,
     PhotometricDistort,
@@ -26,7 +26,7 @@ from tinypose_torch.data.detection_transforms import (
     resize_with_boxes,
 )
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.data.pose.dataset import Sample
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
 from tinypose_torch.evaluation.boxes import box_accuracy, box_results

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tinypose_torch.data.coco import CocoFile
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile
 from tinypose_torch.geometry.skeletons import Skeleton
 from train.config import Augmentation, Config, ConfigError, Data
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.data import pose_transforms as T
-from tinypose_torch.data.coco import CocoFile, read_coco
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile, read_coco
+from tinypose_torch.data.formats.mpii import load_mpii_annotations
 from tinypose_torch.data.images import check_images
-from tinypose_torch.data.information_dropping import Cutout, GridMask, HideAndSeek
-from tinypose_torch.data.mpii import load_mpii_annotations
-from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset, Sample
+from tinypose_torch.data.pose import transforms as T
+from tinypose_torch.data.pose.annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset, Sample
+from tinypose_torch.data.pose.information_dropping import Cutout, GridMask, HideAndSeek
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import MpiiTruth, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.top_down import average_with_flipped, cut_out, to_predictions

@@ -9,9 +9,9 @@ import pytest
 from conftest import recording
 
 from tinypose_torch.codecs.heatmap import encode_dark, encode_standard, encode_udp
-from tinypose_torch.data.information_dropping import Cutout, Disc, GridMask, HideAndSeek
 from tinypose_torch.data.keypoints import KeepKeypoints
-from tinypose_torch.data.pose_transforms import (
+from tinypose_torch.data.pose.information_dropping import Cutout, Disc, GridMask, HideAndSeek
+from tinypose_torch.data.pose.transforms import (
     RandomFlip,
     RandomHalfBody,
     TopDownAffine,

@@ -9,10 +9,10 @@ import pytest
 from conftest import recording
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
-from tinypose_torch.data.bottom_up_samples import BottomUpSample, load_bottom_up_annotations
-from tinypose_torch.data.bottom_up_transforms import BottomUpAffine, BottomUpRandomFlip
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.bottom_up.samples import BottomUpSample, load_bottom_up_annotations
+from tinypose_torch.data.bottom_up.transforms import BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.geometry.crops import square_matrix
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17

@@ -11,10 +11,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import TopDownAffine
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose.sample import PoseSample
+from tinypose_torch.data.pose.transforms import TopDownAffine
 from tinypose_torch.geometry.crops import center_and_scale, person_matrix
 from tinypose_torch.models.registry import get_config
 from train.config import Augmentation

@@ -9,9 +9,9 @@ import albumentations as A
 import numpy as np
 import pytest
 
-from tinypose_torch.data.bottom_up_samples import BottomUpSample
-from tinypose_torch.data.pose_dataset import PoseDataset
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.bottom_up.samples import BottomUpSample
+from tinypose_torch.data.pose.dataset import PoseDataset
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.models.registry import get_config
 from train.augmentation import build_transforms
@@ -217,7 +217,7 @@ def test_transforms_of_several_people():
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_transforms_of_boxes(place, people):
-    from tinypose_torch.data.detection_annotations import load_detection_annotations
+    from tinypose_torch.data.detection.annotations import load_detection_annotations
 
     images, _ = load_detection_annotations(people / "train.json")
     options = load_config(

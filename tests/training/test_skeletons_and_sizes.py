@@ -15,7 +15,7 @@ from tinypose_torch import Skeleton, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.data.keypoints import mirrored_order
-from tinypose_torch.data.pose_transforms import RandomFlip, RandomHalfBody
+from tinypose_torch.data.pose.transforms import RandomFlip, RandomHalfBody
 from train.__main__ import main
 from train.config import ConfigError, load_config
 from train.init_model import build_network, model_config

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.detection_annotations import DetectionAnnotation
+from tinypose_torch.data.detection.annotations import DetectionAnnotation
 from tinypose_torch.estimators.top_down import resize_for_detector, select_detections
 from tinypose_torch.evaluation.images import OnError, predict_images
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from tinypose_torch.data.coco import DEFAULT_SIGMA
+from tinypose_torch.data.formats.coco import DEFAULT_SIGMA
 from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.estimators.top_down import PoseEstimator

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from tinypose_torch.data.detection_sample import DetectionSample
+from tinypose_torch.data.detection.sample import DetectionSample
 
 Array = np.ndarray
 # None: the whole image.

@@ -13,7 +13,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from tinypose_torch.data.bottom_up_samples import BottomUpSample
+from tinypose_torch.data.bottom_up.samples import BottomUpSample
 from tinypose_torch.geometry.crops import square_matrix, warp
 from tinypose_torch.geometry.skeletons import Skeleton
 

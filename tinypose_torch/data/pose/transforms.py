@@ -14,7 +14,7 @@ named ``visibility``. ``bboxes`` has one row, the person's box, which is enlarge
 to the image. Instead of it, ``region`` has the four corners of the region to crop, which may reach beyond the image, see
 `region_corners`; it needs ``additional_targets={"region": "keypoints"}``.
 
-Only `TopDownAffine` resamples, once. Information dropping: `tinypose_torch.data.information_dropping`.
+Only `TopDownAffine` resamples, once. Information dropping: `tinypose_torch.data.pose.information_dropping`.
 """
 
 from __future__ import annotations

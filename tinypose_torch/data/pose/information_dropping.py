@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.data.pose_transforms import PersonTransform
+from tinypose_torch.data.pose.transforms import PersonTransform
 
 Array = np.ndarray
 Shape = tuple[int, ...]

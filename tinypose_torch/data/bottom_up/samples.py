@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile, fit_float32
 from tinypose_torch.geometry.skeletons import Skeleton
 
 Array = np.ndarray

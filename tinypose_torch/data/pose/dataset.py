@@ -19,9 +19,9 @@ from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.heatmap import ENCODERS
 from tinypose_torch.data.images import read_or_next
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import region_corners
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.sample import PoseSample
+from tinypose_torch.data.pose.transforms import region_corners
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.geometry.crops import PIXEL_STD
 from tinypose_torch.geometry.normalize import normalize
@@ -39,7 +39,7 @@ class PoseDataset(Dataset[Sample]):
         folder: Folder of the images.
         config: The network's configuration: input size, normalization, sigma.
         transform: Composition with the targets ``image``, ``keypoints`` and ``region`` of
-            `tinypose_torch.data.pose_transforms`, which returns images of the network's input size.
+            `tinypose_torch.data.pose.transforms`, which returns images of the network's input size.
         seed: Seed of the augmentation.
 
     An item is a dict of ``image``, the augmented crop ``(H, W, 3)`` uint8 RGB, ``person`` in its pixels, and ``index``;

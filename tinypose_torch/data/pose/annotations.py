@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.fields import is_number
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.formats.coco import CocoFile, fit_float32
+from tinypose_torch.data.formats.fields import is_number
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, center_and_scale
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.utils.messages import escaped
