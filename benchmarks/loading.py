@@ -1,4 +1,4 @@
-"""What a training sample costs beside the decoding of its JPEG: one thread, one process, interleaved.
+"""What a training sample costs beside the decoding of its JPEG: CPU time of one thread, interleaved.
 
     PYTHONPATH=. python benchmarks/loading.py --images DIR [--model NAME] [--rounds N]
 
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from tqdm import trange
 
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.crops import center_and_scale
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.models.registry import get_config
@@ -51,12 +51,12 @@ def main() -> None:
         collate = PoseCollate(config)
         decoding, loading = [], []
         for epoch in trange(options.rounds + WARM_UP, desc=name, unit="round", disable=None):
-            started = time.perf_counter()
+            started = time.process_time()
             for file in files:
                 cv2.imread(str(file))
-            decoded = time.perf_counter()
-            collate(dataset.__getitems__([(epoch, index) for index in range(len(files))]))
-            loaded = time.perf_counter()
+            decoded = time.process_time()
+            collate([dataset[epoch, index] for index in range(len(files))])
+            loaded = time.process_time()
             decoding.append((decoded - started) * 1e3 / len(files))
             loading.append((loaded - decoded) * 1e3 / len(files))
         decoding, loading = decoding[WARM_UP:], loading[WARM_UP:]
@@ -84,7 +84,7 @@ def _record(file: Path, config: TopDownConfig) -> PoseAnnotation:
     generator = np.random.default_rng(0)
     joints = generator.uniform(box[:2], box[2:], (len(config.skeleton), 2)).astype(np.float32)
     person = PoseSample(joints, np.ones(len(joints), np.float32), centers[0], scales[0])
-    return PoseAnnotation(file.name, 0, person, box, image_size=(height, width))
+    return PoseAnnotation(file.name, 0, person, box)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from conftest import DEMO_WEIGHTS, ROOT, photos_of_people, write_video
 
 import tinypose_torch.factory
 from tinypose_torch import cli, create_model, list_models
-from tinypose_torch.data import annotation_formats
+from tinypose_torch.data.formats import registry as annotation_formats
 from tinypose_torch.models import registry
 from tinypose_torch.runtime import formats as export_formats
 from tinypose_torch.utils.addresses import is_address

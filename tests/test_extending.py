@@ -18,7 +18,7 @@ from conftest import ROOT
 from tinypose_torch import ExportOptions, PoseEstimator, Skeleton, create_model, list_models
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.data import annotation_formats
+from tinypose_torch.data.formats import registry as annotation_formats
 from tinypose_torch.models import registry
 from tinypose_torch.runtime import formats as export_formats
 from tinypose_torch.runtime import load_runner
@@ -281,7 +281,7 @@ INSIDE = {
 }
 USE = f"""
 from tinypose_torch import create_model
-from tinypose_torch.data.annotation_formats import read_annotations
+from tinypose_torch.data.formats.registry import read_annotations
 from tinypose_torch.export import ExportOptions, export_model
 from tinypose_torch.runtime import load_runner
 assert create_model("{DETECTOR}").config.head_names == ("person",)

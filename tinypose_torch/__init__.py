@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
-    from tinypose_torch.data.annotation_formats import AnnotationFormat, register_annotation_format
+    from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
     from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model

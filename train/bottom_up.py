@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
-from tinypose_torch.data.annotation_formats import read_annotations
-from tinypose_torch.data.bottom_up_samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
-from tinypose_torch.data.bottom_up_transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
-from tinypose_torch.data.coco import CocoFile, read_coco
+from tinypose_torch.data.bottom_up.samples import BottomUpImage, BottomUpSample, load_bottom_up_annotations
+from tinypose_torch.data.bottom_up.transforms import MAP_STRIDES, BottomUpAffine, BottomUpRandomFlip
+from tinypose_torch.data.formats.coco import CocoFile, read_coco
+from tinypose_torch.data.formats.registry import read_annotations
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.pose_dataset import Sample, collate
-from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.pose.dataset import Sample, collate
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.estimators.bottom_up import group_poses
 from tinypose_torch.evaluation.bottom_up import bottom_up_results
@@ -32,9 +32,10 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import BottomUpConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import EagerRunner
+from train.augmentation import build_transforms, check_transforms, image_only, keep_keypoints
 from train.config import Augmentation, Config, ConfigError
 from train.init_model import start_network
-from train.keypoint_config import build_colour, check_same_keypoints, configured_augmentation, configured_skeleton
+from train.keypoint_config import check_same_keypoints, configured_augmentation, configured_skeleton, may_mirror
 from train.lightning_module import Job, Training
 
 
@@ -50,8 +51,8 @@ class BottomUpDataset(Dataset[Sample]):
         self, images: Sequence[BottomUpImage], folder: Path, entry: BottomUpConfig, options: Augmentation, seed: int
     ) -> None:
         self.images, self.folder, self.entry, self.seed = images, folder, entry, seed
-        self.transform, self.colour = build_transform(options, entry), build_colour(options)
-        self.rng = SampleRNG(seed, self.transform, self.colour)
+        self.before, self.transform = build_transform(options, entry)
+        self.rng = SampleRNG(seed, self.before, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,11 +66,12 @@ class BottomUpDataset(Dataset[Sample]):
             image: RGB.
         """
         self.rng.reseed(epoch, index)
+        if len(self.before):
+            mask = np.full(image.shape[:2], 255, np.uint8)
+            moved = self.before(image=image, keypoints=people.flat(), mask=mask)
+            image, people = moved["image"], BottomUpSample.of(moved["keypoints"], people.joints.shape, moved["mask"])
         drawn = self.transform(image=image, people=people)
-        square = drawn["image"]
-        if self.colour is not None:
-            square = self.colour(image=square)["image"]
-        return square, drawn["people"]
+        return drawn["image"], drawn["people"]
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         epoch, index = place
@@ -84,10 +86,23 @@ class BottomUpDataset(Dataset[Sample]):
         return {**sample, "places": torch.from_numpy(places), "index": index}
 
 
-def build_transform(options: Augmentation, entry: BottomUpConfig) -> Compose:
-    """Build the geometric augmentation."""
+def build_transform(options: Augmentation, entry: BottomUpConfig) -> tuple[A.Compose, A.Compose]:
+    """Build the recipe's transforms of the image, and the network's own with those that follow.
+
+    Raises:
+        ConfigError: See `build_transforms`; or one of those that follow moves pixels.
+    """
+    before, after = build_transforms(options.transforms, "BottomUpAffine")
+    for transform in after:
+        if not image_only([transform]):
+            name = type(transform).__name__
+            raise ConfigError(f"augmentation.transforms: {name} moves pixels; write it before {{name: BottomUpAffine}}")
     affine = BottomUpAffine(entry.input_size[0], options.rotation, options.bottom_up_scale, options.bottom_up_shift)
-    return Compose([affine, BottomUpRandomFlip(entry.skeleton, p=options.flip)])
+    keypoints = A.KeypointParams("xy", remove_invisible=False)
+    return (
+        A.Compose(keep_keypoints(before, entry.skeleton), keypoint_params=keypoints if before else None),
+        A.Compose([affine, BottomUpRandomFlip(entry.skeleton, p=options.flip), *after]),
+    )
 
 
 def collate_bottom_up(samples: Sequence[Sample]) -> Sample:
@@ -219,5 +234,8 @@ def bottom_up_job(config: Config, train_file: CocoFile | None = None) -> Job:
     def training(steps_per_epoch: int, total_steps: int) -> BottomUpTraining:
         return BottomUpTraining(network, config, val, truth, category_id, skeleton, steps_per_epoch, total_steps)
 
+    file = Path(data.images) / images.items[0].file_name
+    mirror = may_mirror(config, skeleton)
+    check_transforms(options.transforms, "BottomUpAffine", file, entry.input_size, may_mirror=mirror)
     samples = BottomUpDataset(images.items, Path(data.images), entry, options, config.seed)
     return Job(network, training, samples, len(samples), collate_bottom_up, evaluation, rows, evaluation_batch=1)

@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.data.images import FromFile, read_image
-from tinypose_torch.data.pose_annotations import PoseAnnotations
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose.annotations import PoseAnnotations
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.geometry.boxes import boxes_of_points
 from tinypose_torch.geometry.flip_pairs import LEFT, side_of

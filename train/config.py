@@ -55,7 +55,7 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """Probabilities and ranges; see `tinypose_torch.data.pose_transforms`.
+    """Probabilities and ranges; see `tinypose_torch.data.pose.transforms`.
 
     Attributes:
         upper_body: Names of the upper body's keypoints; those of COCO that the skeleton has, unless given.
@@ -63,9 +63,11 @@ class Augmentation(Section):
             the skeleton's keypoints, and 9 for 16 keypoints and more.
         dropping: Which kind of information dropping (AID).
         shift: How often the box is moved, by up to 16 % of its sides (PaddleDetection: 0.3 for hands).
-        bottom_up_scale, bottom_up_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``colour``: least
+        bottom_up_scale, bottom_up_shift: Of bottom-up networks, which take only these, ``rotation``, ``flip`` and ``transforms``: least
             and greatest side of what is cut out, in shorter sides of the image, and how far it is moved, in its own sides.
-        colour: Albumentations transforms of the crop, for example ``[{name: ColorJitter, p: 0.5}]``.
+        transforms: Further albumentations transforms, for example ``[{name: Rotate, limit: 20, p: 0.5}]``, or of a module of
+            your own: ``{name: my_module.MyTransform}``. They follow the crop; those before ``{name: TopDownAffine}`` in the
+            list (bottom-up: ``BottomUpAffine``, detectors: ``RandomIoUCrop``) get the whole image.
     """
 
     half_body: float = Field(0.3, ge=0, le=1)
@@ -78,7 +80,7 @@ class Augmentation(Section):
     flip: float = Field(0.5, ge=0, le=1)
     dropping: Literal["cutout", "hide_and_seek", "grid_mask", "none"] = "cutout"
     dropping_probability: float = Field(0.5, ge=0, le=1)
-    colour: tuple[dict[str, Any], ...] = ()
+    transforms: tuple[dict[str, Any], ...] = ()
     bottom_up_scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
     bottom_up_shift: float = Field(0.2, ge=0, lt=1)
 

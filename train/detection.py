@@ -6,27 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import albumentations as A
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinypose_torch.data.annotation_formats import read_annotations
-from tinypose_torch.data.detection_annotations import (
+from tinypose_torch.data.detection.annotations import (
     DetectionAnnotation,
     DetectionAnnotations,
     load_detection_annotations,
 )
-from tinypose_torch.data.detection_transforms import (
+from tinypose_torch.data.detection.sample import DetectionSample
+from tinypose_torch.data.detection.transforms import (
     INTERPOLATIONS,
     DetectionRandomFlip,
     PhotometricDistort,
     RandomIoUCrop,
     resize_with_boxes,
 )
+from tinypose_torch.data.formats.registry import read_annotations
 from tinypose_torch.data.images import check_images, read_or_fail, read_or_next
-from tinypose_torch.data.pose_dataset import Sample
-from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.pose.dataset import Sample
 from tinypose_torch.data.sample_rng import SampleRNG
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.estimators.preprocessing import resize_for_detector
@@ -37,10 +38,12 @@ from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.models.base import Detector, Network, implements_loss
 from tinypose_torch.models.config import DetectorConfig, config_of, of_task
 from tinypose_torch.models.registry import get_config
+from train.augmentation import Transform, build_transforms, check_transforms, image_only
 from train.config import Config, ConfigError, Detection
 from train.init_model import model_config, start_network
 from train.lightning_module import Job, Training
 
+Array = np.ndarray
 _DIVISOR = 32
 
 
@@ -51,13 +54,21 @@ class DetectionDataset(Dataset[Sample]):
     An image that cannot be decoded is replaced by the next one, and named in the log.
     """
 
-    def __init__(self, images: Sequence[DetectionAnnotation], folder: Path, options: Detection, seed: int) -> None:
+    def __init__(
+        self,
+        images: Sequence[DetectionAnnotation],
+        folder: Path,
+        options: Detection,
+        seed: int,
+        transforms: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self.images, self.folder, self.seed = images, folder, seed
+        self.before, self.after = map(_with_boxes, build_transforms(transforms, "RandomIoUCrop"))
         steps: list[Any] = [RandomIoUCrop()] if options.crop else []
         steps += [DetectionRandomFlip(p=options.flip)]
         steps += [PhotometricDistort()] if options.distort else []
-        self.transform = Compose(steps)
-        self.rng = SampleRNG(seed, self.transform)
+        self.transform = A.Compose(steps)
+        self.rng = SampleRNG(seed, self.before, self.transform, self.after)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,8 +77,24 @@ class DetectionDataset(Dataset[Sample]):
         epoch, index = place
         found, image = read_or_next(self.images, self.folder, index)
         self.rng.reseed(epoch, index)
-        drawn = self.transform(image=image, objects=self.images[found].objects)
-        return {**drawn, "place": place}
+        image, objects = _apply(self.before, image, self.images[found].objects)
+        drawn = self.transform(image=image, objects=objects)
+        image, objects = _apply(self.after, drawn["image"], drawn["objects"])
+        return {"image": image, "objects": objects, "place": place}
+
+
+def _with_boxes(transforms: Sequence[Transform]) -> A.Compose | None:
+    """Composition of albumentations' transforms for images with boxes; ``None`` of none."""
+    boxes = A.BboxParams("pascal_voc", label_fields=["labels"], clip=True, filter_invalid_bboxes=True)
+    return A.Compose(transforms, None if image_only(transforms) else boxes) if transforms else None
+
+
+def _apply(transform: A.Compose | None, image: Array, objects: DetectionSample) -> tuple[Array, DetectionSample]:
+    if transform is None:
+        return image, objects
+    moved = transform(image=image, bboxes=objects.boxes, labels=objects.labels)
+    boxes, labels = (np.asarray(moved[name]) for name in ("bboxes", "labels"))
+    return moved["image"], DetectionSample(boxes.reshape(-1, 4).astype(np.float32), labels.astype(np.int64))
 
 
 class BatchCollate:
@@ -217,6 +244,8 @@ def detection_job(config: Config) -> Job:
     def training(steps_per_epoch: int, total_steps: int) -> DetectorTraining:
         return DetectorTraining(network, config, val, truth, steps_per_epoch, total_steps)
 
-    samples = DetectionDataset(images.items, Path(data.images), config.detection, config.seed)
+    transforms, folder = config.augmentation.transforms, Path(data.images)
+    check_transforms(transforms, "RandomIoUCrop", folder / images.items[0].file_name, boxes=True)
+    samples = DetectionDataset(images.items, folder, config.detection, config.seed, transforms)
     collate = BatchCollate(config.detection.sizes or (entry.input_size[0],), entry, config.seed)
     return Job(network, training, samples, len(samples), collate, evaluation, rows)

@@ -4,33 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import albumentations as A
-
-from tinypose_torch.data.coco import CocoFile
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.formats.coco import CocoFile
 from tinypose_torch.geometry.skeletons import Skeleton
 from train.config import Augmentation, Config, ConfigError, Data
-
-
-def build_colour(options: Augmentation) -> Compose | None:
-    """Build albumentations' pixel transforms by name.
-
-    Raises:
-        ConfigError: No such transform, or arguments that it does not take.
-    """
-    chosen = []
-    for item in options.colour:
-        arguments = dict(item)
-        name = str(arguments.pop("name", None))
-        kind = getattr(A, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, A.ImageOnlyTransform)):
-            raise ConfigError(f"augmentation.colour: {name!r} is not one of albumentations' pixel transforms")
-        try:
-            chosen.append(kind(**arguments, strict=True))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"augmentation.colour: {name}: {error}") from None
-    return Compose(chosen) if chosen else None
 
 
 def configured_skeleton(skeleton: Skeleton, data: Data) -> Skeleton:
@@ -76,6 +53,11 @@ def configured_augmentation(config: Config, skeleton: Skeleton) -> Augmentation:
     if skeleton.flip_pairs or config.data.flip_pairs is not None:
         return config.augmentation
     return config.augmentation.model_copy(update={"flip": 0.0})
+
+
+def may_mirror(config: Config, skeleton: Skeleton) -> bool:
+    """Whether it is known which keypoints swap when an image is mirrored."""
+    return config.data.flip_pairs is not None or bool(skeleton.flip_pairs and not skeleton.unpaired_names())
 
 
 def check_flip_pairs(config: Config, skeleton: Skeleton) -> None:

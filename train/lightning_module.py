@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.data.pose.dataset import Sample
 from tinypose_torch.models.base import Network
 from train.config import Config
 from train.init_model import keep_frozen_still

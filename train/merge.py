@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.data.ai_challenger import convert_ai_challenger, merge_coco, write_json
-from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.ai_challenger import convert_ai_challenger, merge_coco, write_json
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.outputs import check_outputs

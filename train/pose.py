@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import albumentations as A
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
-from tinypose_torch.data import pose_transforms as T
-from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
-from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
 from tinypose_torch.data.images import check_images
-from tinypose_torch.data.information_dropping import Cutout, GridMask, HideAndSeek
-from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset, Sample
+from tinypose_torch.data.pose import transforms as T
+from tinypose_torch.data.pose.annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset, Sample
+from tinypose_torch.data.pose.information_dropping import Cutout, GridMask, HideAndSeek
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.mpii import pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.top_down import average_with_flipped, cut_out, to_predictions
@@ -30,15 +31,16 @@ from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.losses.heatmaps import HeatmapLoss
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
+from train.augmentation import build_transforms, check_transforms, keep_keypoints
 from train.config import Augmentation, Config, ConfigError, Data
 from train.distillation import Teacher, find_teacher
 from train.init_model import model_config, start_network
 from train.keypoint_config import (
-    build_colour,
     check_flip_pairs,
     check_same_keypoints,
     configured_augmentation,
     configured_skeleton,
+    may_mirror,
 )
 from train.lightning_module import Job, Training
 
@@ -136,7 +138,7 @@ def _load_mpii(data: Data, entry: TopDownConfig) -> People:
 _LOADERS: dict[str, Callable[[Data, TopDownConfig], People]] = {"AP": _load_coco, "PCKh": _load_mpii}
 
 
-def build_transform(options: Augmentation, entry: TopDownConfig) -> T.PoseCompose:
+def build_transform(options: Augmentation, entry: TopDownConfig) -> A.Compose:
     """Build the geometric augmentation.
 
     Raises:
@@ -149,24 +151,35 @@ def build_transform(options: Augmentation, entry: TopDownConfig) -> T.PoseCompos
         raise ConfigError(f"augmentation.upper_body: no keypoint {unknown[0]!r} among {', '.join(names)}")
     half_body = options.half_body if 0 < len(upper) < len(names) else 0.0
     min_keypoints = options.half_body_min_keypoints or min(HALF_BODY_MIN_KEYPOINTS, len(names) // 2 + 1)
-    height, width = entry.input_size
     p = options.dropping_probability
-    dropping: dict[str, list[T.PoseTransform]] = {
-        "cutout": [Cutout(width, p=p, in_place=True)],
+    dropping: dict[str, list[T.PersonTransform]] = {
+        "cutout": [Cutout(entry.input_size[1], p=p, in_place=True)],
         "hide_and_seek": [HideAndSeek(p=p)],
         "grid_mask": [GridMask(p=p)],
         "none": [],
     }
-    return T.PoseCompose(
+    flip = T.RandomFlip(entry.skeleton.flip_pairs, p=options.flip)
+    affine = T.TopDownAffine(
+        entry.input_size,
+        entry.udp,
+        scale_factor=options.scale,
+        rotate_factor=options.rotation,
+        rotate_prob=options.rotation_probability,
+        shift_prob=options.shift,
+    )
+    before, after = build_transforms(options.transforms, "TopDownAffine")
+    return A.Compose(
         [
-            T.RandomHalfBody([names.index(name) for name in upper], width / height, min_keypoints, p=half_body),
-            *([T.RandomShift(p=options.shift)] if options.shift else []),
-            T.RandomScale(options.scale),
-            T.RandomRotation(options.rotation, p=options.rotation_probability),
-            T.RandomFlip(entry.skeleton.flip_pairs, p=options.flip),
+            *keep_keypoints(before, entry.skeleton),
+            T.RandomHalfBody([names.index(name) for name in upper], min_keypoints, p=half_body),
+            *([] if entry.udp else [flip]),
             *dropping[options.dropping],
-            T.TopDownAffine(entry.input_size, entry.udp),
-        ]
+            affine,
+            *([flip] if entry.udp else []),  # the same crop, and fewer pixels to mirror
+            *keep_keypoints(after, entry.skeleton),
+        ],
+        keypoint_params=A.KeypointParams("xy", remove_invisible=False, check_each_transform=False),
+        additional_targets={"region": "keypoints"},
     )
 
 
@@ -174,11 +187,19 @@ def build_dataset(config: Config, people: People, entry: TopDownConfig) -> PoseD
     """Build the training dataset.
 
     Raises:
-        ConfigError: See `configured_augmentation`, `build_transform`, `build_colour`.
+        ConfigError: See `configured_augmentation`, `build_transform`, `check_transforms`.
     """
     options = configured_augmentation(config, entry.skeleton)
-    transform, colour = build_transform(options, entry), build_colour(options)
-    return PoseDataset(people.train.items, people.train_images, entry, transform, colour, config.seed)
+    transform = build_transform(options, entry)
+    check_transforms(
+        options.transforms,
+        "TopDownAffine",
+        people.train_images / people.train.items[0].file_name,
+        entry.input_size,
+        may_mirror=may_mirror(config, entry.skeleton),
+        boxes=True,
+    )
+    return PoseDataset(people.train.items, people.train_images, entry, transform, config.seed)
 
 
 class EvaluationCrops(Dataset[Sample]):

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from tinypose_torch.data.annotation_formats import read_annotations
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.registry import read_annotations
 from tinypose_torch.data.images import read_or_fail
-from tinypose_torch.data.pose_annotations import PoseAnnotation, load_pose_annotations
-from tinypose_torch.data.pose_dataset import PoseDataset, Sample
+from tinypose_torch.data.pose.annotations import PoseAnnotation, load_pose_annotations
+from tinypose_torch.data.pose.dataset import PoseDataset, Sample
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator

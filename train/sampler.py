@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tinypose_torch.data.pose_dataset import Sample, collate
+from tinypose_torch.data.pose.dataset import Sample, collate
 
 
 class BatchSampler(Sampler[list[tuple[int, int]]]):

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from tinypose_torch.checkpoints.files import describe_changes, hash_weights, save_safetensors
-from tinypose_torch.data.pose_dataset import Sample
+from tinypose_torch.data.pose.dataset import Sample
 from tinypose_torch.models.config import ModelConfig, config_of
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils.atomic import replacing

@@ -82,7 +82,7 @@ def test_other_programs_read_it(results):
 
 
 def test_coco(results, tmp_path):
-    from tinypose_torch.data.coco import read_coco
+    from tinypose_torch.data.formats.coco import read_coco
 
     coco = read(results).to_coco()
     assert len(coco["images"]) == 2

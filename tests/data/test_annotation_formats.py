@@ -6,15 +6,15 @@ import json
 import pytest
 from PIL import Image
 
-from tinypose_torch.data import annotation_formats
-from tinypose_torch.data.annotation_formats import (
+from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats import registry as annotation_formats
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.registry import (
     AnnotationFormat,
     find_annotation_format,
     read_annotations,
     register_annotation_format,
 )
-from tinypose_torch.data.coco import read_coco
-from tinypose_torch.data.errors import DatasetError
 
 COCO = {"images": [], "annotations": [], "categories": []}
 AI_CHALLENGER = [

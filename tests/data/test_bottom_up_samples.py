@@ -3,16 +3,16 @@
 import json
 import random
 
+import albumentations as A
 import numpy as np
 import pytest
 from recordings import Recording, read_json, recording
 
 from tinypose_torch.codecs.associative_embedding import MISSING, encode_joint_heatmaps, tag_places
-from tinypose_torch.data.bottom_up_samples import BottomUpSample, load_bottom_up_annotations
-from tinypose_torch.data.bottom_up_transforms import BottomUpAffine, BottomUpRandomFlip
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.bottom_up.samples import BottomUpSample, load_bottom_up_annotations
+from tinypose_torch.data.bottom_up.transforms import BottomUpAffine, BottomUpRandomFlip
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_transforms import Compose
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.geometry.crops import square_matrix
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.geometry.skeletons import COCO17
@@ -97,7 +97,7 @@ def test_draws_are_as_stated():
 def test_the_same_seed_gives_the_same_sample():
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     people = BottomUpSample(np.full((2, 17, 2), 30, np.float32), np.ones((2, 17), np.float32))
-    transform = Compose([BottomUpAffine(64), BottomUpRandomFlip(COCO17)])
+    transform = A.Compose([BottomUpAffine(64), BottomUpRandomFlip(COCO17)])
     results = []
     for _ in range(2):
         transform.set_random_state(np.random.default_rng(3), random.Random(3))

@@ -6,8 +6,8 @@ from recordings import Recording, read_json
 
 pytest.importorskip("albumentations")
 
-from tinypose_torch.data.detection_sample import DetectionSample
-from tinypose_torch.data.detection_transforms import (
+from tinypose_torch.data.detection.sample import DetectionSample
+from tinypose_torch.data.detection.transforms import (
     CROP_OVERLAPS,
     INTERPOLATIONS,
     DetectionRandomFlip,

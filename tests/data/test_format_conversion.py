@@ -7,9 +7,9 @@ from conftest import DEMO_WEIGHTS, photos_of_people
 from PIL import Image
 
 from tinypose_torch.cli import main
-from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
-from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
 
 DETECTOR, POSE = DEMO_WEIGHTS.values()
 # Written by CVAT 2.20 for a label "hand" with three sublabels, shortened.

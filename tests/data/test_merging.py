@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinypose_torch.data.ai_challenger import convert_ai_challenger, merge_coco
-from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_annotations import load_pose_annotations
+from tinypose_torch.data.formats.ai_challenger import convert_ai_challenger, merge_coco
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.pose.annotations import load_pose_annotations
 
 # right shoulder, elbow, wrist, left ..., right hip, knee, ankle, left ..., head top, neck
 JOINTS = [[10 + index, 20 + index, 1 + index % 3] for index in range(14)]

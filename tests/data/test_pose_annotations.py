@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from recordings import read_json, recording
 
-from tinypose_torch.data.coco import read_coco
-from tinypose_torch.data.mpii import load_mpii_annotations
-from tinypose_torch.data.pose_annotations import load_detections, load_pose_annotations
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.mpii import load_mpii_annotations
+from tinypose_torch.data.pose.annotations import load_detections, load_pose_annotations
 from tinypose_torch.geometry.skeletons import COCO17
 
 

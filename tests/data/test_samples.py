@@ -3,29 +3,34 @@
 import dataclasses
 import logging
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-pytest.importorskip("albumentations")
-
 from torch.utils.data import DataLoader
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_dataset import PoseCollate, PoseDataset
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import PoseCompose, RandomScale
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset
+from tinypose_torch.data.pose.sample import PoseSample
+from tinypose_torch.data.pose.transforms import TopDownAffine
+from tinypose_torch.geometry.crops import center_and_scale, person_matrix
 from tinypose_torch.models.registry import get_config
 from train.config import Augmentation
-from train.keypoint_config import build_colour
 from train.pose import build_transform
 
 ENTRY = get_config("tinypose_128x96")
 SIZES = [(120, 90), (90, 131), (200, 150), (77, 77)]
 AUGMENTATION = Augmentation(
-    half_body=0.5, flip=0.5, dropping_probability=0.5, colour=({"name": "RandomBrightnessContrast", "p": 0.9},)
+    half_body=0.5,
+    flip=0.5,
+    dropping_probability=0.5,
+    transforms=(
+        {"name": "Rotate", "limit": 20, "p": 0.9},
+        {"name": "TopDownAffine"},
+        {"name": "RandomBrightnessContrast", "p": 0.9},
+    ),
 )
 
 
@@ -39,18 +44,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def records(sizes=SIZES):
+def records():
     generator = np.random.default_rng(1)
     people = []
-    for index, size in enumerate(sizes):
+    for index in range(len(SIZES)):
         joints = generator.uniform(10, 70, (17, 2)).astype(np.float32)
         person = PoseSample(joints, np.ones(17, np.float32), np.float32([40, 40]), np.float32([0.3, 0.4]))
-        people.append(PoseAnnotation(f"{index}.jpg", index, person, np.array([5, 5, 75, 75]), image_size=size))
+        people.append(PoseAnnotation(f"{index}.jpg", index, person, np.array([5, 5, 75, 75])))
     return people
 
 
 def dataset(people, folder, seed=3):
-    return PoseDataset(people, folder, ENTRY, build_transform(AUGMENTATION, ENTRY), build_colour(AUGMENTATION), seed)
+    return PoseDataset(people, folder, ENTRY, build_transform(AUGMENTATION, ENTRY), seed)
 
 
 def assert_same(samples, others):
@@ -63,22 +68,15 @@ def assert_same(samples, others):
 ORDER = [(epoch, index) for epoch in range(3) for index in (2, 0, 3, 1)]
 
 
-def test_batches_are_the_samples(folder):
-    """One by one in another order, all at once, and without the size of any image."""
-    together = dataset(records(), folder)[ORDER[0]], *dataset(records(), folder).__getitems__(ORDER[1:])
-    single = dataset(records(), folder)
-    backwards = {place: single[place] for place in reversed(ORDER)}
-    assert_same(together, [backwards[place] for place in ORDER])
-    unknown = dataset(records([None] * len(SIZES)), folder)
-    assert_same(together, unknown.__getitems__(ORDER))
-    assert len({sample["image"].tobytes() for sample in together}) == len(ORDER), "epochs repeat each other"
+def test_the_order_does_not_matter(folder):
+    people = dataset(records(), folder)
+    samples = [people[place] for place in ORDER]
+    backwards = {place: people[place] for place in reversed(ORDER)}
+    assert_same(samples, [backwards[place] for place in ORDER])
+    assert_same(samples[:1], [dataset(records(), folder)[ORDER[0]]])
+    assert len({sample["image"].tobytes() for sample in samples}) == len(ORDER), "epochs repeat each other"
     other = dataset(records(), folder, seed=4)
-    assert not np.array_equal(other[ORDER[0]]["image"], together[0]["image"])
-
-
-def test_annotations_that_are_wrong_about_the_size(folder):
-    wrong = dataset(records([(height + 7, width - 3) for height, width in SIZES]), folder)
-    assert_same(wrong.__getitems__(ORDER), dataset(records(), folder).__getitems__(ORDER))
+    assert not np.array_equal(other[ORDER[0]]["image"], samples[0]["image"])
 
 
 def test_the_next_image_for_one_that_cannot_be_decoded(folder, caplog):
@@ -110,6 +108,22 @@ def test_data_loader(workers, folder):
         assert all(torch.equal(batch[key], whole[key]) for key in whole)
 
 
-def test_the_crop_comes_last(folder):
-    with pytest.raises(ValueError, match="ends with RandomScale, not TopDownAffine"):
-        PoseDataset(records(), folder, ENTRY, PoseCompose([RandomScale()]))
+def test_a_composition_without_the_crop(folder):
+    without = A.Compose([A.NoOp()], keypoint_params=A.KeypointParams("xy", remove_invisible=False))
+    with pytest.raises(ValueError, match="return images of 120x90; the network takes 128x96, see TopDownAffine"):
+        PoseDataset(records(), folder, ENTRY, without)[0]
+
+
+def test_the_box_is_the_region_that_is_cropped(folder):
+    """As in the evaluation: its corners are the crop's, to a ten-thousandth of a pixel."""
+    people = records()
+    centers, scales = center_and_scale(np.array([[-20.3, 3.7, 40.1, 61.9]]), ENTRY.input_size)
+    joints = np.full((17, 2), 40, np.float32)
+    person = PoseSample(joints, np.ones(17, np.float32), centers[0], scales[0])
+    people[0] = dataclasses.replace(people[0], person=person)
+    crop = TopDownAffine(ENTRY.input_size, scale_factor=0, rotate_prob=0)
+    keypoints = A.KeypointParams("xy", remove_invisible=False)
+    plain = A.Compose([crop], keypoint_params=keypoints, additional_targets={"region": "keypoints"})
+    sample = PoseDataset(people, folder, ENTRY, plain)[0]
+    matrix = person_matrix(person.center, person.scale, 0.0, ENTRY.input_size, True)
+    np.testing.assert_allclose(sample["person"].joints, joints @ matrix[:, :2].T + matrix[:, 2], atol=1e-4)

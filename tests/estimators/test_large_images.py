@@ -12,10 +12,10 @@ from PIL import Image
 
 from tinypose_torch import PoseEstimator
 from tinypose_torch.cli import main
-from tinypose_torch.data.bottom_up_samples import BottomUpSample
-from tinypose_torch.data.bottom_up_transforms import BORDER, BottomUpAffine
-from tinypose_torch.data.detection_transforms import INTERPOLATIONS, resize_with_boxes
-from tinypose_torch.data.pose_transforms import TopDownAffine
+from tinypose_torch.data.bottom_up.samples import BottomUpSample
+from tinypose_torch.data.bottom_up.transforms import BORDER, BottomUpAffine
+from tinypose_torch.data.detection.transforms import INTERPOLATIONS, resize_with_boxes
+from tinypose_torch.data.pose.transforms import TopDownAffine
 from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.estimators.preprocessing import photos_for_bottom_up, resized_size, whole_image

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from tinypose_torch.cli import main
-from tinypose_torch.data.ai_challenger import coco_category
+from tinypose_torch.data.formats.ai_challenger import coco_category
 from train.synthetic.scenes import render_scene
 
 PEOPLE = (1, 2, 4, 1)  # painted in each image; all of them can be seen

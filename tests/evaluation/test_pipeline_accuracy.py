@@ -8,7 +8,7 @@ from conftest import REAL, REAL_PAIRS
 
 from evaluation.conftest import DETECTOR, POSE
 from tinypose_torch.cli import main
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.evaluation.coco import STATISTICS
 from tinypose_torch.evaluation.images import select_images
 

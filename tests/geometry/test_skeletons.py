@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tinypose_torch.data.coco import skeleton_of_names
+from tinypose_torch.data.formats.coco import skeleton_of_names
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs, side_of
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import strategies as st
 
 from properties.checks import check_refusal, holds, mutated
-from tinypose_torch.data.bottom_up_samples import load_bottom_up_annotations
-from tinypose_torch.data.coco import read_coco
-from tinypose_torch.data.detection_annotations import load_detection_annotations
+from tinypose_torch.data.bottom_up.samples import load_bottom_up_annotations
+from tinypose_torch.data.detection.annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.mpii import load_mpii_annotations
-from tinypose_torch.data.pose_annotations import clean_box, load_detections, load_pose_annotations
+from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.mpii import load_mpii_annotations
+from tinypose_torch.data.pose.annotations import clean_box, load_detections, load_pose_annotations
 from tinypose_torch.evaluation.coco import keypoint_accuracy, keypoint_results
 from tinypose_torch.evaluation.images import select_images
 from tinypose_torch.evaluation.top_down import to_predictions

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from properties.checks import check_refusal, holds, mutated, odd_values
 from tinypose_torch import list_models
 from tinypose_torch.checkpoints.errors import CheckpointError
-from tinypose_torch.data.coco import skeleton_of_names
+from tinypose_torch.data.formats.coco import skeleton_of_names
 from tinypose_torch.models.config import DetectorConfig
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods, read_methods

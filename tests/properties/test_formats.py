@@ -10,9 +10,9 @@ from PIL import Image
 
 from properties.checks import holds
 from tinypose_torch.cli.annotations import target_format
-from tinypose_torch.data.annotation_formats import list_annotation_formats, read_annotations
-from tinypose_torch.data.coco import read_coco
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations, Person, extent, from_coco, people_of
+from tinypose_torch.data.formats.registry import list_annotation_formats, read_annotations
 
 FORMATS = ("coco", "yolo", "cvat", "label_studio")
 WORDS = ["nose", "left_wrist", "right wrist", "R hand", "tête <&>", "'quoted\"", "名", "a,b"]

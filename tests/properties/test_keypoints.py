@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from properties.checks import holds, texts
 from tinypose_torch.codecs.heatmap import ENCODERS, decode_heatmaps
-from tinypose_torch.data.coco import skeleton_of_names
+from tinypose_torch.data.formats.coco import skeleton_of_names
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, MPII16, Skeleton
 

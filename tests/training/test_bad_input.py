@@ -137,9 +137,36 @@ BAD_OPTIONS = {
     "section as a value": (["data.workers.more=1"], "'workers' is no section"),
     "probability over 1": (["augmentation.flip=1.5"], "augmentation.flip: "),
     "unknown dropping": (["augmentation.dropping=mixup"], "augmentation.dropping: "),
-    "unknown colour": (["augmentation.colour=[{name: Rainbow}]"], "'Rainbow' is not one of albumentations'"),
-    "colour that moves pixels": (["augmentation.colour=[{name: Affine}]"], "'Affine' is not one of"),
-    "colour with wrong arguments": (["augmentation.colour=[{name: ColorJitter, speed: 3}]"], "ColorJitter: "),
+    "unknown transform": (
+        ["augmentation.transforms=[{name: Rotat}]"],
+        "augmentation.transforms: no transform 'Rotat' in albumentations; did you mean Rotate or",
+    ),
+    "no name": (["augmentation.transforms=[{limit: 3}]"], "augmentation.transforms: {'limit': 3} has no name"),
+    "wrong argument": (
+        ["augmentation.transforms=[{name: Rotate, limits: 3}]"],
+        "augmentation.transforms: Rotate has no argument 'limits'; did you mean 'limit'?",
+    ),
+    "wrong value": (
+        ["augmentation.transforms=[{name: Rotate, p: 7}]"],
+        "augmentation.transforms: Rotate: p: input should be",
+    ),
+    "no module": (["augmentation.transforms=[{name: gone.Mine}]"], "gone.Mine: No module named 'gone'"),
+    "other size": (
+        ["augmentation.transforms=[{name: RandomCrop, height: 50, width: 40}]"],
+        "augmentation.transforms: RandomCrop changes the crop from 128x96 to 50x40; write it before the crop",
+    ),
+    "other pixels": (
+        ["augmentation.transforms=[{name: Normalize}]"],
+        "Normalize returns float32 of shape (128, 96, 3)",
+    ),
+    "missing target": (
+        ["augmentation.transforms=[{name: MaskDropout}, {name: TopDownAffine}]"],
+        "augmentation.transforms: MaskDropout cannot be applied: ",
+    ),
+    "crop with arguments": (
+        ["augmentation.transforms=[{name: TopDownAffine, udp: true}]"],
+        "marks the place of the crop",
+    ),
     "unknown upper body": (["augmentation.upper_body=[tail]"], "no keypoint 'tail'"),
     "unknown model": (["model=tinypose_128x95"], "did you mean 'tinypose_128x96'"),
     "boxes of others for a bottom-up model": (

@@ -15,7 +15,7 @@ from recordings import read_json
 from tinypose_torch import create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.data.detection_annotations import load_detection_annotations
+from tinypose_torch.data.detection.annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.losses.assigners import Targets
 from tinypose_torch.losses.detection import legacy_loss, task_aligned_loss
@@ -295,7 +295,7 @@ def test_validation_of_another_class_list(content, quick, tmp_path, capsys):
 def test_collated_images_have_their_own_boxes(tmp_path):
     """A white square stays under its box, whatever size and interpolation are drawn."""
     entry = create_model(NAMES[0]).config
-    from tinypose_torch.data.detection_sample import DetectionSample
+    from tinypose_torch.data.detection.sample import DetectionSample
 
     image = np.zeros((120, 200, 3), np.uint8)
     image[30:60, 50:90] = 255

@@ -139,7 +139,7 @@ def test_processes_share_batches():
 
 
 def test_samples_do_not_depend_on_workers(people):
-    from tinypose_torch.data.pose_dataset import PoseCollate
+    from tinypose_torch.data.pose.dataset import PoseCollate
     from tinypose_torch.models.registry import get_config
     from train.config import load_config
     from train.pose import build_dataset, load_annotations

@@ -81,7 +81,7 @@ def test_learns(arguments, tmp_path):
         ["precision=bf16"],
         ["channels_last=true", "optimisation.clip=1"],
         ["ohkm_topk=8", "encoding=udp"],
-        ["augmentation.colour=[{name: ColorJitter, p: 1.0}]", "augmentation.dropping=grid_mask"],
+        ["augmentation.transforms=[{name: ColorJitter, p: 1.0}]", "augmentation.dropping=grid_mask"],
         ["freeze=[backbone]", "augmentation.dropping=hide_and_seek"],
         ["model=lite_hrnet_18_256x192", "encoding=standard"],
     ],

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,8 @@ from conftest import REAL
 from tinypose_torch import Skeleton, create_model
 from tinypose_torch.checkpoints.files import describe_changes, save_safetensors
 from tinypose_torch.cli import main as tinypose
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import RandomHalfBody
+from tinypose_torch.data.keypoints import mirrored_order
+from tinypose_torch.data.pose.transforms import RandomFlip, RandomHalfBody
 from train.__main__ import main
 from train.config import ConfigError, load_config
 from train.init_model import build_network, model_config
@@ -131,12 +132,13 @@ def flip_of(options, *overrides):
     entry = model_config(config)
     people = load_annotations(config, entry)
     dataset = build_dataset(config, people, create_model(config.model, skeleton=people.skeleton).config)
-    (flip,) = [transform for transform in dataset.transform.transforms if hasattr(transform, "pairs")]
+    (flip,) = [transform for transform in dataset.transform.transforms if isinstance(transform, RandomFlip)]
     return flip
 
 
 def swapped(flip):
-    return {own: other for own, other in flip.pairs.items() if own != other}
+    order = mirrored_order(flip.flip_pairs, 17)
+    return {own: other for own, other in enumerate(order) if own != other}
 
 
 def test_weights_say_that_no_keypoints_swap(people, tmp_path):
@@ -205,11 +207,12 @@ def test_half_bodies_of_small_skeletons(names, upper, given, p, least):
 
 def test_half_body_of_few_keypoints_is_cut_out():
     """With 8 keypoints, of which 5 are labelled: never before, as PaddleDetection wants more than 8."""
-    joints = np.stack([np.arange(8), 3 * np.arange(8)], axis=1).astype(np.float32)
-    visible = np.float32([1, 1, 1, 0, 0, 0, 1, 1])
-    person = PoseSample(joints, visible, np.float32([50, 50]), np.float32([1, 1]))
-    image = np.zeros((100, 100, 3), np.uint8)
-    cut = RandomHalfBody(range(4), 0.75, 5, p=1.0)(image=image, person=person)["person"]
-    assert cut.center.tolist() == [1, 3]
-    same = RandomHalfBody(range(4), 0.75, 6, p=1.0)(image=image, person=person)["person"]
-    assert same.center.tolist() == [50, 50]
+    visible = [1, 1, 1, 0, 0, 0, 1, 1]
+    keypoints = np.stack([np.arange(8), 3 * np.arange(8), visible], axis=1).astype(np.float32)
+    for least, box in ((5, [0.2, 0.6, 1.8, 5.4]), (6, [10, 10, 90, 90])):
+        half = RandomHalfBody(range(4), least, margin=1.0, p=1.0)
+        compose = A.Compose([half], A.BboxParams("pascal_voc"), A.KeypointParams("xy", remove_invisible=False))
+        cut = compose(
+            image=np.zeros((100, 100, 3), np.uint8), keypoints=keypoints, bboxes=np.float32([[10, 10, 90, 90]])
+        )
+        np.testing.assert_allclose(cut["bboxes"], [box], atol=1e-4)

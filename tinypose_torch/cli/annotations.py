@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinypose_torch.data.annotation_formats import AnnotationFormat, list_annotation_formats
 from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations
+from tinypose_torch.data.formats.registry import AnnotationFormat, list_annotation_formats
 from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.outputs import check_output_folder, check_outputs
 

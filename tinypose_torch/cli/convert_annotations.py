@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from tinypose_torch.cli.annotations import check_target, target_format, write_annotations
-from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
-from tinypose_torch.data.coco import read_coco
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.data.formats.coco_content import from_coco
+from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
 
 _NEED_IMAGES = ("yolo", "ai_challenger")
 

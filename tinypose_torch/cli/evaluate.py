@@ -11,7 +11,7 @@ from typing import Any
 
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
-from tinypose_torch.data.annotation_formats import find_annotation_format
+from tinypose_torch.data.formats.registry import find_annotation_format
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton

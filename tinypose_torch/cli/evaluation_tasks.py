@@ -12,12 +12,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tinypose_torch.data.annotation_formats import find_annotation_format, read_annotations
-from tinypose_torch.data.coco import CocoFile, read_coco
-from tinypose_torch.data.detection_annotations import load_detection_annotations
+from tinypose_torch.data.detection.annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile, read_coco
+from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
 from tinypose_torch.data.images import FromFile, check_images
-from tinypose_torch.data.pose_annotations import PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.data.pose.annotations import PoseAnnotations, load_detections, load_pose_annotations
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images

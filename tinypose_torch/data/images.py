@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.utils.images import MAX_PIXELS
 
 
 class FromFile(Protocol):
@@ -29,46 +27,15 @@ Array = np.ndarray
 _log = logging.getLogger(__name__)
 
 
-class ImageReader:
-    """Reads images successively into the same memory, which stays in the CPU cache.
-
-    What it gives is valid until it reads the next.
-    """
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-
-    def __call__(self, path: str | os.PathLike[str]) -> Array | None:
-        """See `read_image`."""
-        try:
-            with open(path, "rb", buffering=0) as file:
-                encoded = file.read()
-        except (OSError, MemoryError):
-            return None
-        if simplejpeg.is_jpeg(encoded):
-            try:
-                height, width, _, _ = simplejpeg.decode_jpeg_header(encoded)
-                if height * width <= MAX_PIXELS:  # OpenCV's pixels, sooner
-                    return simplejpeg.decode_jpeg(encoded, "RGB", buffer=self._room_for(3 * height * width))
-            except (ValueError, MemoryError):
-                pass  # damaged, too large, or CMYK, which OpenCV reads
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        try:
-            return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except (cv2.error, MemoryError):  # empty, or larger than OpenCV or the memory takes
-            return None
-
-    def _room_for(self, size: int) -> Array:
-        """Memory at an odd address: libjpeg-turbo writes aligned rows past the caches, which doubles the time of a warp."""
-        if len(self._memory) < size:
-            memory = np.empty(size + 2, np.uint8)
-            self._memory = memory[1 - memory.ctypes.data % 2 :][:size]
-        return self._memory
-
-
 def read_image(path: str | os.PathLike[str]) -> Array | None:
     """An image as ``(H, W, 3)`` uint8 RGB, its EXIF rotation ignored as annotations do; ``None`` if it cannot be decoded."""
-    return ImageReader()(path)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        with open(path, "rb") as file:
+            encoded = file.read()
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except (OSError, MemoryError, cv2.error):  # cv2.error: empty, or larger than OpenCV or the memory takes
+        return None
 
 
 def read_or_fail(item: FromFile, folder: Path) -> Array:
@@ -84,16 +51,8 @@ def read_or_fail(item: FromFile, folder: Path) -> Array:
     return image
 
 
-def read_or_next(
-    items: Sequence[FromFile],
-    folder: str | os.PathLike[str],
-    index: int,
-    read: Callable[[str], Array | None] = read_image,
-) -> tuple[int, Array]:
+def read_or_next(items: Sequence[FromFile], folder: str | os.PathLike[str], index: int) -> tuple[int, Array]:
     """Read the RGB image of an item. If it cannot be decoded, log it and read the next item's image.
-
-    Args:
-        read: `read_image`, or an `ImageReader` of the caller's.
 
     Returns:
         The index of the item whose image it is, and the image.
@@ -104,7 +63,7 @@ def read_or_next(
     for attempt in range(len(items)):
         place = (index + attempt) % len(items)
         path = os.path.join(folder, items[place].file_name)  # 20 times as fast as pathlib
-        image = read(path)
+        image = read_image(path)
         if image is not None:
             return place, image
         _log.warning("cannot decode %s; another image takes its place", path)

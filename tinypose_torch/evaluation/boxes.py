@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.detection_annotations import DetectionAnnotation
+from tinypose_torch.data.detection.annotations import DetectionAnnotation
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.estimators.preprocessing import resize_for_detector
 from tinypose_torch.evaluation.images import OnError, predict_images

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.utils.images import ImageError, image_errors
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError, malformation
-from tinypose_torch.data.pose_annotations import PoseAnnotations
+from tinypose_torch.data.pose.annotations import PoseAnnotations
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.geometry.skeletons import MPII16
 

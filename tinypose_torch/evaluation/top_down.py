@@ -9,7 +9,7 @@ import numpy as np
 
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
-from tinypose_torch.data.pose_annotations import PoseAnnotation
+from tinypose_torch.data.pose.annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
 from tinypose_torch.evaluation.images import OnError, image_failures
 from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinypose_torch.data.coco import index_images, read_json
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.fields import check_fields, is_id, is_number
+from tinypose_torch.data.formats.coco import index_images, read_json
+from tinypose_torch.data.formats.fields import check_fields, is_id, is_number
 from tinypose_torch.utils.hints import install_hint
 
 

@@ -142,26 +142,6 @@ def person_matrix(center: Array, scale: Array, degrees: float, input_size: Size,
     return np.array(matrix, np.float32)
 
 
-def mirrored_inverse(matrix: Array, width: int) -> Array:
-    """The inverse of a transform of the mirrored image, with respect to the unmirrored image.
-
-    OpenCV counts places in 1024ths of a pixel and rounds them to 32nds, upwards from the middle. Upwards is the other way
-    in the mirrored image; a 1024th less makes up for it, so that a warp with this gives the very pixels that one of the
-    mirrored image gives (where a place lies between two 1024ths exactly, it may be a 32nd beside).
-
-    Args:
-        matrix: ``(2, 3)``.
-        width: Of the image, pixels.
-
-    Returns:
-        ``(2, 3)`` float64, for ``cv2.WARP_INVERSE_MAP``.
-    """
-    (a, b, x), (c, d, y) = matrix.astype(np.float64).tolist()
-    factor = 1 / (a * d - b * c)
-    a, b, c, d = d * factor, -b * factor, -c * factor, a * factor
-    return np.array([[-a, -b, a * x + b * y + width - 1 - 1 / 1024], [c, d, -c * x - d * y]])
-
-
 def square_matrix(center: Array, side: float, degrees: float, size: int) -> Array:
     """The ``(2, 3)`` transform of a rotated square of an image to a square of ``size`` pixels; the image rotates clockwise.
 

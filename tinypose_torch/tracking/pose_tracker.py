@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from tinypose_torch.data.coco import DEFAULT_SIGMA
+from tinypose_torch.data.formats.coco import DEFAULT_SIGMA
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.evaluation.coco import KeypointPrediction, oks_nms, rescore

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.data.ai_challenger import coco_category, write_json
+from tinypose_torch.data.formats.ai_challenger import coco_category, write_json
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.atomic import replacing

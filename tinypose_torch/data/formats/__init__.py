@@ -1,1 +1,1 @@
-"""Readers and writers of annotation formats, as the content of COCO files."""
+"""Readers and converters of annotation formats."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import albumentations as A
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from tinypose_torch.data.detection_sample import DetectionSample
-from tinypose_torch.data.pose_transforms import BasicTransform
+from tinypose_torch.data.detection.sample import DetectionSample
 from tinypose_torch.geometry.boxes import box_centers, iou
 
 Array = np.ndarray
@@ -23,7 +23,7 @@ CROP_OVERLAPS: tuple[float | None, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, None)
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
-class DetectionTransform(BasicTransform):
+class DetectionTransform(A.BasicTransform):
     """Base class of transforms of an image and its boxes."""
 
     _targets = ()

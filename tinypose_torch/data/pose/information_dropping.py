@@ -13,11 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import PoseTransform, Shape, is_mirrored
-from tinypose_torch.geometry.crops import PIXEL_STD
+from tinypose_torch.data.pose.transforms import PersonTransform
 
 Array = np.ndarray
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Disc:
         return cls(x, y, radius, slice(*rows), slice(*columns), inside)
 
 
-class Cutout(PoseTransform):
+class Cutout(PersonTransform):
     """Information dropping as in PaddleDetection: erase a disc near one labelled keypoint.
 
     Its place and radius are in pixels of the source image, relative to the network's input and not to the person.
@@ -70,26 +69,21 @@ class Cutout(PoseTransform):
         self.input_width, self.offset, self.radius, self.in_place = input_width, offset, radius, in_place
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        person: PoseSample = data["person"]
-        labelled = person.labelled
+        labelled = self.labelled(data)
         if not labelled:
             return {"disc": None}
-        joint = self.py_random.choice(labelled)
-        (x, y), (dx, dy) = person.joints[joint].tolist(), self.random_generator.standard_normal(2).tolist()
+        (x, y), (dx, dy) = data["keypoints"][self.py_random.choice(labelled), :2], self.random_generator.normal(size=2)
         spread = self.input_width * self.offset
         radius = self.py_random.uniform(*self.radius) * self.input_width
-        return {"disc": Disc.of(x + dx * spread, y + dy * spread, radius, params["shape"])}
+        return {"disc": Disc.of(float(x) + dx * spread, float(y) + dy * spread, radius, params["shape"])}
 
     def apply(self, img: Array, *args: Any, disc: Disc | None = None, **params: Any) -> Array:
         if disc is None:
             return img
         img = img if self.in_place else img.copy()
-        part, inside = img[disc.rows, disc.columns], disc.inside.view(np.uint8)
-        if inside.size:
-            if is_mirrored(part):
-                part, inside = part[:, ::-1], np.ascontiguousarray(inside[:, ::-1])
-            black = np.zeros(part.shape, np.uint8)
-            cv2.copyTo(black, inside, part)  # a tenth of the time of a masked assignment
+        part = img[disc.rows, disc.columns]
+        if part.size:
+            cv2.copyTo(np.zeros_like(part), disc.inside.view(np.uint8), part)  # a tenth of a masked assignment's time
         return img
 
 
@@ -99,17 +93,16 @@ def _within(center: float, radius: float, length: int) -> tuple[int, int]:
     return first, max(min(math.floor(center + radius) + 1, length), first)
 
 
-class _BoxDropping(PoseTransform):
-    """Base class of transforms that erase patches of the person's box, ignoring its rotation."""
+class _BoxDropping(PersonTransform):
+    """Base class of transforms that erase patches of the region that is cropped."""
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        person: PoseSample = data["person"]
-        size = person.scale * PIXEL_STD
-        corner = person.center - size / 2
+        center, size = self.center_and_size(data)
+        corner = center - size / 2
         return {"patches": [(corner + start * size, corner + end * size) for start, end in self.sample_patches()]}
 
     def sample_patches(self) -> list[tuple[Array, Array]]:
-        """Sample the patches' corners (x, y), relative to the box."""
+        """Sample the patches' corners (x, y), relative to the region."""
         raise NotImplementedError
 
     def apply(self, img: Array, *args: Any, patches: Sequence[tuple[Array, Array]] = (), **params: Any) -> Array:
@@ -126,7 +119,7 @@ class HideAndSeek(_BoxDropping):
     """Information dropping after Singh and Lee, "Hide-and-Seek", ICCV 2017: erase random cells of a grid.
 
     Args:
-        cells: Numbers of cells along each side of the person's box; one is sampled.
+        cells: Numbers of cells along each side of the region; one is sampled.
         share: Probability with which each cell is dropped.
     """
 
@@ -144,7 +137,7 @@ class GridMask(_BoxDropping):
     """Information dropping after Chen et al., "GridMask", 2020: a regular grid of squares at a random phase.
 
     Args:
-        cells: Minimum and maximum number of squares along the box.
+        cells: Minimum and maximum number of squares along the region.
         share: Side of a square relative to its period.
     """
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import fit_float32
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.pose_annotations import PoseAnnotation, PoseAnnotations
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.formats.coco import fit_float32
+from tinypose_torch.data.pose.annotations import PoseAnnotation, PoseAnnotations
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, PIXEL_STD
 from tinypose_torch.geometry.skeletons import MPII16
 from tinypose_torch.utils.messages import escaped

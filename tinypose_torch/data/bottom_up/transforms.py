@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import albumentations as A
 import cv2
 import numpy as np
 
-from tinypose_torch.data.bottom_up_samples import BottomUpSample
-from tinypose_torch.data.pose_transforms import BasicTransform
+from tinypose_torch.data.bottom_up.samples import BottomUpSample
 from tinypose_torch.geometry.crops import square_matrix
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.geometry.warp import warp
@@ -23,7 +23,7 @@ BORDER = (114, 114, 114)
 MAP_STRIDES = (4, 2)
 
 
-class BottomUpTransform(BasicTransform):
+class BottomUpTransform(A.BasicTransform):
     """Base class of transforms of an image and its people."""
 
     _targets = ()
@@ -79,7 +79,7 @@ class BottomUpAffine(BottomUpTransform):
         joints = people.joints @ matrix[:, :2].T + matrix[:, 2]
         inside = ((joints >= 0) & (joints <= self.size)).all(axis=2)
         joints = np.where(inside[..., None], joints, 0).astype(np.float32)
-        source = np.full(shape[:2], 255, np.uint8)
+        source = people.masks[0] if people.masks else np.full(shape[:2], 255, np.uint8)
         masks = tuple(_reached(source, matrix / stride, self.size // stride) for stride in MAP_STRIDES)
         return BottomUpSample(joints, people.visible * inside, masks)
 

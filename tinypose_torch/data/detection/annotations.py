@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import check_unique, fit_float32, index_images, read_json
-from tinypose_torch.data.detection_sample import DetectionSample
+from tinypose_torch.data.detection.sample import DetectionSample
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.fields import check_fields, is_id
+from tinypose_torch.data.formats.coco import check_unique, fit_float32, index_images, read_json
+from tinypose_torch.data.formats.fields import check_fields, is_id
 
 _SMALLEST = 1e-5  # pixels
 

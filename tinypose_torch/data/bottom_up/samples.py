@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
+from tinypose_torch.data.formats.coco import CocoFile, fit_float32
 from tinypose_torch.geometry.skeletons import Skeleton
 
 Array = np.ndarray
@@ -22,7 +22,8 @@ class BottomUpSample:
     Attributes:
         joints: ``(P, K, 2)`` float32 x, y, pixels of the image.
         visible: ``(P, K)`` float32, 1 where a keypoint is labelled.
-        masks: ``(h, w)`` bool each, where heatmaps of that size are learned; none before `BottomUpAffine`.
+        masks: ``(h, w)`` bool each, where heatmaps of that size are learned. Before `BottomUpAffine` none, or one uint8 mask,
+            255 where the image has been photographed.
     """
 
     joints: Array
@@ -31,6 +32,16 @@ class BottomUpSample:
 
     def __len__(self) -> int:
         return len(self.joints)
+
+    @classmethod
+    def of(cls, keypoints: Array, shape: tuple[int, ...], mask: Array) -> BottomUpSample:
+        """A sample of keypoints as `flat` returns them, for joints of the given shape."""
+        keypoints = keypoints.astype(np.float32).reshape(-1, 3)
+        return cls(keypoints[:, :2].reshape(shape), keypoints[:, 2].reshape(shape[:2]), (mask,))
+
+    def flat(self) -> Array:
+        """x, y, visibility of all keypoints one after the other, ``(P * K, 3)``: albumentations' ``keypoints``."""
+        return np.concatenate([self.joints, self.visible[..., None]], axis=2).reshape(-1, 3)
 
 
 @dataclass(frozen=True)

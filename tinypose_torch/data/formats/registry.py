@@ -12,15 +12,15 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tinypose_torch.data.ai_challenger import convert_ai_challenger
-from tinypose_torch.data.coco import read_json
 from tinypose_torch.data.errors import DatasetError, malformation
+from tinypose_torch.data.formats.ai_challenger import convert_ai_challenger
+from tinypose_torch.data.formats.coco import read_json
 from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations, to_coco
 from tinypose_torch.data.formats.cvat import is_cvat, read_cvat, write_cvat
 from tinypose_torch.data.formats.label_studio import is_label_studio, read_label_studio, write_label_studio
+from tinypose_torch.data.formats.mpii import load_mpii_annotations
 from tinypose_torch.data.formats.yolo_pose import is_yolo, read_yolo, write_yolo
-from tinypose_torch.data.mpii import load_mpii_annotations
-from tinypose_torch.data.pose_annotations import PoseAnnotations
+from tinypose_torch.data.pose.annotations import PoseAnnotations
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.plugins import Registry
@@ -197,7 +197,7 @@ class AIChallengerFormat(AnnotationFormat):
 
 @register_annotation_format
 class MpiiFormat(AnnotationFormat):
-    """MPII's JSON list of people; see `tinypose_torch.data.mpii`."""
+    """MPII's JSON list of people; see `tinypose_torch.data.formats.mpii`."""
 
     name = "mpii"
     metric = "PCKh"

@@ -1,9 +1,7 @@
 """Dataset of top-down pose training: augmented crops of annotated people, and batches with target heatmaps.
 
-Every sample depends only on (seed, epoch, index), not on the number of workers or on other samples.
-
-The parameters of all samples of a batch are sampled before any image is read, since decoding evicts Python's data from the
-CPU cache and doubles the time of sampling. Normalization and heatmaps are computed for whole batches.
+Every sample depends only on (seed, epoch, index), not on the number of workers or on other samples. Normalization and
+heatmaps are computed for whole batches.
 """
 
 from __future__ import annotations
@@ -13,17 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tinypose_torch.codecs.heatmap import ENCODERS
-from tinypose_torch.data.images import ImageReader, read_or_next
-from tinypose_torch.data.pose_annotations import PoseAnnotation
-from tinypose_torch.data.pose_sample import PoseSample
-from tinypose_torch.data.pose_transforms import Compose, PoseCompose, SampledTransforms, TopDownAffine
+from tinypose_torch.data.images import read_or_next
+from tinypose_torch.data.pose.annotations import PoseAnnotation
+from tinypose_torch.data.pose.sample import PoseSample
+from tinypose_torch.data.pose.transforms import region_corners
 from tinypose_torch.data.sample_rng import SampleRNG
+from tinypose_torch.geometry.crops import PIXEL_STD
 from tinypose_torch.geometry.normalize import normalize
 from tinypose_torch.models.config import TopDownConfig
 
@@ -38,16 +38,13 @@ class PoseDataset(Dataset[Sample]):
         records: The people.
         folder: Folder of the images.
         config: The network's configuration: input size, normalization, sigma.
-        transform: Ends with `TopDownAffine`; see `tinypose_torch.data.pose_transforms`.
-        colour: Albumentations transforms of the crop's pixels.
+        transform: Composition with the targets ``image``, ``keypoints`` and ``region`` of
+            `tinypose_torch.data.pose.transforms`, which returns images of the network's input size.
         seed: Seed of the augmentation.
 
     An item is a dict of ``image``, the augmented crop ``(H, W, 3)`` uint8 RGB, ``person`` in its pixels, and ``index``;
     `PoseCollate` makes batches of them. A person whose image cannot be decoded is replaced by the next one, with
     a log message.
-
-    Raises:
-        ValueError: The transform does not end with `TopDownAffine`.
     """
 
     def __init__(
@@ -55,66 +52,39 @@ class PoseDataset(Dataset[Sample]):
         records: Sequence[PoseAnnotation],
         folder: str | os.PathLike[str],
         config: TopDownConfig,
-        transform: PoseCompose,
-        colour: Compose | None = None,
+        transform: A.Compose,
         seed: int = 0,
     ) -> None:
-        if not isinstance(transform.transforms[-1], TopDownAffine):
-            raise ValueError(f"the transform ends with {type(transform.transforms[-1]).__name__}, not TopDownAffine")
         self.records, self.folder, self.config = records, Path(folder), config
-        self.transform, self.colour, self.seed = transform, colour, seed
-        self.rng, self.color_rng = SampleRNG(seed, transform), SampleRNG(f"{seed} colour", colour)
+        self.transform, self.seed, self.rng = transform, seed, SampleRNG(seed, transform)
         self.epoch = 0
-        self._read = ImageReader()
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> Sample:
         """Return a sample. The index may be (epoch, index)."""
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int | tuple[int, int]]) -> list[Sample]:
-        """Return the samples of a batch; called by `torch.utils.data.DataLoader`."""
-        places = [index if isinstance(index, tuple) else (self.epoch, index) for index in indices]
-        drawn = [self._presample(epoch, index) for epoch, index in places]
-        return [self._sample(epoch, index, early) for (epoch, index), early in zip(places, drawn, strict=True)]
+        epoch, index = index if isinstance(index, tuple) else (self.epoch, index)
+        found, image = read_or_next(self.records, self.folder, index)
+        crop, person = self.augment(image, self.records[found].person, epoch, found)
+        return {"image": crop, "person": person, "index": found}
 
     def augment(self, image: Array, person: PoseSample, epoch: int, index: int) -> tuple[Array, PoseSample]:
         """Return the augmented crop ``(H, W, 3)`` uint8 RGB, and the person in its coordinates.
 
-        Args:
-            image: RGB; may be modified.
+        Raises:
+            ValueError: The transform's image is not of the network's input size.
         """
-        return self._finish(image, self._presample_item(person, image.shape, epoch, index), epoch, index)
-
-    def _presample(self, epoch: int, index: int) -> SampledTransforms | None:
-        """Sample the transforms before the image is read; ``None`` if the annotations do not give its size."""
-        record = self.records[index]
-        return (
-            None
-            if record.image_size is None
-            else self._presample_item(record.person, (*record.image_size, 3), epoch, index)
-        )
-
-    def _presample_item(self, person: PoseSample, shape: tuple[int, ...], epoch: int, index: int) -> SampledTransforms:
         self.rng.reseed(epoch, index)
-        return self.transform.presample(person, shape)
-
-    def _sample(self, epoch: int, index: int, presampled: SampledTransforms | None) -> Sample:
-        place, image = read_or_next(self.records, self.folder, index, self._read)
-        record = self.records[place]
-        if presampled is None or place != index or image.shape[:2] != record.image_size:
-            presampled = self._presample_item(record.person, image.shape, epoch, place)
-        crop, person = self._finish(image, presampled, epoch, place)
-        return {"image": crop, "person": person, "index": place}
-
-    def _finish(self, image: Array, drawn: SampledTransforms, epoch: int, index: int) -> tuple[Array, PoseSample]:
-        crop = drawn.apply(image)
-        if self.colour is not None:
-            self.color_rng.reseed(epoch, index)
-            crop = self.colour(image=crop)["image"]
-        return crop, drawn.person
+        keypoints = np.concatenate([person.joints, person.visible[:, None]], axis=1)
+        region = region_corners(person.center, PIXEL_STD * person.scale)
+        sample = self.transform(image=image, keypoints=keypoints, region=region)
+        crop, keypoints = sample["image"], sample["keypoints"].astype(np.float32)
+        if crop.shape[:2] != self.config.input_size:
+            size, expected = (f"{height}x{width}" for height, width in (crop.shape[:2], self.config.input_size))
+            raise ValueError(f"the transforms return images of {size}; the network takes {expected}, see TopDownAffine")
+        sides = np.array(crop.shape[1::-1], np.float32)
+        return crop, PoseSample(keypoints[:, :2], keypoints[:, 2], (sides - 1) / 2, sides / np.float32(PIXEL_STD))
 
 
 class PoseCollate:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.fields import MAX_NUMBER, check_fields, is_id
+from tinypose_torch.data.formats.fields import MAX_NUMBER, check_fields, is_id
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.messages import escaped

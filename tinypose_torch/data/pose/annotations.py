@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.data.coco import CocoFile, fit_float32
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.fields import is_number
-from tinypose_torch.data.pose_sample import PoseSample
+from tinypose_torch.data.formats.coco import CocoFile, fit_float32
+from tinypose_torch.data.formats.fields import is_number
+from tinypose_torch.data.pose.sample import PoseSample
 from tinypose_torch.geometry.crops import EVALUATION_MARGIN, center_and_scale
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.utils.messages import escaped
@@ -33,7 +33,6 @@ class PoseAnnotation:
         box: ``(4,)`` x1, y1, x2, y2 in pixels.
         score: Of the detection; 1 for annotated boxes.
         annotation_id: ``None`` for detections.
-        image_size: (height, width) by the annotations; ``None`` where they do not say.
     """
 
     file_name: str
@@ -42,7 +41,6 @@ class PoseAnnotation:
     box: Array
     score: float = 1.0
     annotation_id: int | None = None
-    image_size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,7 @@ def _record(annotation: dict[str, Any], image: dict[str, Any], input_size: Size)
     keypoints = np.array(annotation["keypoints"], np.float32).reshape(-1, 3)
     visible = np.minimum(keypoints[:, 2], 1)
     person = _person(box, input_size, keypoints[:, :2].copy(), visible)
-    return PoseAnnotation(
-        image["file_name"], image["id"], person, box, 1.0, annotation.get("id"), (image["height"], image["width"])
-    )
+    return PoseAnnotation(image["file_name"], image["id"], person, box, 1.0, annotation.get("id"))
 
 
 def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, count: int) -> PoseAnnotation:

@@ -1,0 +1,1 @@
+"""Bottom-up poses: samples, transforms."""

@@ -1,0 +1,1 @@
+"""Detection: annotations, samples, transforms."""

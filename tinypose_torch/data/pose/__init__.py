@@ -1,0 +1,1 @@
+"""Top-down poses: annotations, samples, transforms."""
