@@ -49,7 +49,7 @@ def timm_features(model, x):
     ("model", "theirs"),
     [
         ("hrnet_w32_256x192", "hrnet_w32"),
-        pytest.param("higherhrnet_w32_512", "hrnet_w32", marks=pytest.mark.slow),
+        ("higherhrnet_w32_512", "hrnet_w32"),
         ("ppyolov2_r50vd_dcn", "resnet50d"),
         ("picodet_s_320_lcnet_pedestrian", "lcnet_075"),
         ("picodet_s_416_coco_lcnet", "lcnet_075"),

@@ -41,9 +41,7 @@ def quick(people, tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("recipe", "trained"), [(NAMES[0], True), pytest.param(NAMES[1], False, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("recipe", "trained"), [(NAMES[0], True), (NAMES[1], False)])
 def test_trained_and_evaluated(recipe, trained, quick, people, tmp_path):
     """Steps keep the accuracy of the demo weights (AP 0.8); an untrained detector has AP 0."""
     start = [f"weights={DEMO_WEIGHTS[recipe]}", "optimisation.learning_rate=0.0001"] if trained else []

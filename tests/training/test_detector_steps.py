@@ -22,10 +22,9 @@ from train.ema import average_step
 SLOPE = 0.16666670143604279
 MODELS = {"lcnet": "picodet_s_320_lcnet_pedestrian", "esnet": "picodet_s_320_pedestrian"}
 RUNS = [
-    ("lcnet", "ep0_f64", 1),
-    pytest.param("lcnet", "ep0_f64", 2, marks=pytest.mark.slow),
-    pytest.param("lcnet", "ep100_f64", 2, marks=pytest.mark.slow),
-    pytest.param("esnet", "ep0_f64", 2, marks=pytest.mark.slow),
+    ("lcnet", "ep0_f64"),
+    pytest.param("lcnet", "ep100_f64", marks=pytest.mark.slow),
+    pytest.param("esnet", "ep0_f64", marks=pytest.mark.slow),
 ]
 
 
@@ -120,15 +119,15 @@ def test_averaged_weights_after_five_steps(generation, references):
     assert max(differences) < 2e-2
 
 
-@pytest.mark.parametrize(("generation", "run", "steps"), RUNS)
-def test_losses_gradients_and_steps(generation, run, steps, references):
+@pytest.mark.parametrize(("generation", "run"), RUNS)
+def test_losses_gradients_and_two_steps(generation, run, references):
     reference = references(generation)
     network = reference.network()
     parameters = dict(network.named_parameters())
     optimizer = build_optimizer(reference, parameters)
     start = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     null = set(reference.facts["null_gradient_params"].get(run, []))
-    for step, recorded in enumerate(reference.facts["runs"][run][:steps]):
+    for step, recorded in enumerate(reference.facts["runs"][run][:2]):
         for group in optimizer.param_groups:
             group["lr"] = recorded["lr"]
         optimizer.zero_grad()

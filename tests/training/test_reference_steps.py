@@ -108,10 +108,11 @@ def test_variance_convention(reference):
     """PyTorch's own convention misses the recorded variances by far more than rounding."""
     network = reference.network(biased=False)
     images, _, _ = batch_of(reference, network)
-    network.backbone.stem(images)
+    network(images)
     state = {reference.to_original.get(name): tensor.numpy() for name, tensor in network.state_dict().items()}
-    name = "backbone.stem.conv1.norm._variance"
-    assert relative(state[name], reference.arrays[f"bn1_64.{name}"]) > 1e-5
+    keys = [key for key in reference.arrays if key.startswith("bn1_64.") and "_variance" in key and "@" not in key]
+    assert keys
+    assert max(relative(state[key.removeprefix("bn1_64.")], reference.arrays[key]) for key in keys) > 1e-5
 
 
 @pytest.mark.slow
