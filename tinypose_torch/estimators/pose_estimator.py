@@ -48,7 +48,8 @@ class PoseEstimator(Estimator):
         flip: Average with the mirrored image, which takes twice the time; for bottom-up networks, where it is the default,
             as in PaddleDetection.
         batch_size: Maximum number of images that the detector gets at once, and of people that the pose network gets at
-            once. On a CPU larger batches than the default of 8 are not faster.
+            once. On a CPU larger batches than the default of 8 are not faster. Memory grows with it: large detectors such as
+            FairMOT may need a smaller one.
         threads: Inference threads; see `load_runner`.
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
         resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
