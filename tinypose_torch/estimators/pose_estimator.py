@@ -12,13 +12,13 @@ import numpy as np
 from tinypose_torch.estimators.base import Estimator, PoseMethod
 from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.detection import PersonDetector
-from tinypose_torch.estimators.results import Detections, Poses
+from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
-from tinypose_torch.utils.images import image_errors, load_image
+from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
 Weights = str | os.PathLike[str] | None
@@ -128,30 +128,7 @@ class PoseEstimator(Estimator):
         return self._method.track_threshold
 
     @image_errors()
-    def detect(self, image: Any) -> Detections:
-        """All detections in an image, of every class, before the person threshold.
-
-        Raises:
-            ValueError: The estimator has no detector.
-        """
-        return self._needed_detector().detect([load_image(image)])[0]
-
-    @image_errors()
-    def detect_people(self, image: Array, threshold: float | None = None) -> Detections:
-        """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
-
-        Raises:
-            ValueError: The estimator has no detector.
-        """
-        return self._needed_detector().detect_people([image], threshold)[0]
-
-    @image_errors()
     def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
-        """Keypoints of the people in the given boxes of an RGB image.
-
-        Raises:
-            ValueError: The pose network is a bottom-up network.
-        """
         return self._method.estimate_keypoints(image, boxes, scores)
 
     def make_crops(self, image: Array, boxes: Array) -> Crops:
@@ -164,11 +141,6 @@ class PoseEstimator(Estimator):
 
     def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
         return self._method.estimate(images, boxes)
-
-    def _needed_detector(self) -> PersonDetector:
-        if self.detector is None:
-            raise ValueError(f"this {type(self).__name__} has no detector; build it with one")
-        return self.detector
 
 
 class BottomUpEstimator(PoseEstimator):
