@@ -41,7 +41,7 @@ class ColumnBlend(nn.Module):
         super().__init__()
         self.to_float = ToFloat()
         for tap, weights in enumerate(cubic_taps(source, target)[1]):
-            self.register_buffer(f"weights{tap}", torch.from_numpy(weights).reshape(1, target, 1))
+            self.register_buffer(f"weights{tap}", torch.from_numpy(weights.repeat(3)).reshape(1, target, 3))
 
     def forward(self, *columns: Tensor) -> Tensor:
         first, second, third, fourth = (

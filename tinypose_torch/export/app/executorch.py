@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.graph_module import get_control_flow_submodules
+from executorch.exir.program._program import collect_named_data_store_from_exported_program
 from torch import Tensor, nn
 from torch._higher_order_ops.map import map as map_over
 from torch.export import ExportedProgram
@@ -23,11 +26,24 @@ from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
 from tinypose_torch.export.app.people import crop_pixels
-from tinypose_torch.export.app.program import FrameProgram
+from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.formats import as_method
 from tinypose_torch.export.graphs import ToFloat
-from tinypose_torch.export.xnnpack import FromUint8, uint8_inputs
+from tinypose_torch.export.progress import ASSEMBLE, LOWER, TRACE, WRITE, Progress
+from tinypose_torch.export.quick import (
+    quick_decompositions,
+    quick_delegates,
+    quick_graphs,
+    quick_lowering,
+    quick_signatures,
+)
+from tinypose_torch.export.warning_filters import ignore_exporter_warnings
+from tinypose_torch.export.xnnpack import FromUint8, fewer_moves, uint8_inputs
 from tinypose_torch.models.layers import replace_modules
+from tinypose_torch.runtime.checksums import seal
+from tinypose_torch.runtime.loading import EXECUTORCH_METHOD
 
+PARTS = ("column_blend", "detector", "pose_network")  # of a program, for XNNPACK
 _OPERATOR = "lowered_part"
 _library = torch.library.Library("tinypose", "DEF")
 _library.define(f"{_OPERATOR}(str name, Tensor[] inputs) -> Tensor[]")
@@ -57,7 +73,9 @@ class LoweredPart(nn.Module):
         calls = [node for node in graph.graph.nodes if node.op == "call_function"]
         delegates = [node for node in calls if node.target is executorch_call_delegate]
         if len(delegates) != 1 or any(node.target is not operator.getitem for node in calls if node not in delegates):
-            raise ValueError(f"XNNPACK does not take all of the {name.replace('_', ' ')}; export it as torchscript or onnx")
+            raise ValueError(
+                f"XNNPACK does not take all of the {name.replace('_', ' ')}; export it as torchscript or onnx"
+            )
         (call,) = delegates
         self.delegate = getattr(graph, call.args[0].target)
         _shapes[name] = [value.shape for value in call.meta["val"]]
@@ -84,15 +102,17 @@ class LoweredPart(nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def lower_parts(program: FrameProgram, frame: Tensor) -> None:
+def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> None:
     """Lower what XNNPACK takes of a program, and put a `LoweredPart` in the place of each.
 
     Raises:
         ValueError: XNNPACK does not take all of a network.
     """
+    progress(TRACE, 0)
     inputs = _inputs_of_parts(program, frame)
     replace_modules(program, ToFloat, lambda module: FromUint8())
-    parts = {name: torch.export.export(program.get_submodule(name), inputs[name], strict=False) for name in inputs}
+    parts = {name: _exported(program.get_submodule(name), inputs[name]) for name in PARTS}
+    progress(LOWER, 0)
     with uint8_inputs():
         lowered = to_edge_transform_and_lower(
             parts,
@@ -111,7 +131,7 @@ def _inputs_of_parts(program: FrameProgram, frame: Tensor) -> dict[str, tuple[Te
     boxes, _ = program.selection(*program.detector(*rows))
     pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size)
     person = tuple(part.unsqueeze(0) for part in pixels)
-    return {"column_blend": columns, "detector": rows, "pose_network": person}
+    return dict(zip(PARTS, (columns, rows, person), strict=True))
 
 
 def call_delegates(graph: GraphModule, parts: Mapping[str, nn.Module]) -> None:
@@ -141,7 +161,7 @@ class PresentPeople(FrameProgram):
         def estimate_one(packed: Tensor, frame: Tensor) -> Tensor:
             return torch.cond(packed[0] > 0, self._estimate_person, self._skip_person, (packed, frame))
 
-        keypoints: Tensor = map_over(estimate_one, packed, frame)
+        keypoints: Tensor = map_over(estimate_one, packed, frame)  # type: ignore[arg-type]  # its own types are wrong
         return keypoints
 
     def _estimate_person(self, packed: Tensor, frame: Tensor) -> Tensor:
@@ -151,6 +171,38 @@ class PresentPeople(FrameProgram):
 
     def _skip_person(self, packed: Tensor, frame: Tensor) -> Tensor:
         return torch.zeros(self.num_keypoints, 3)
+
+
+def write(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> dict[str, Any]:
+    """Write a program, an instance of `PresentPeople`, as an ExecuTorch file with its methods.
+
+    Returns:
+        What XNNPACK takes, for the receipt.
+    """
+    config = EdgeCompileConfig(_check_ir_validity=False)
+    quick = (quick_graphs, quick_decompositions, quick_lowering, quick_signatures, quick_delegates, fewer_moves)
+    with ExitStack() as stack:
+        stack.enter_context(ignore_exporter_warnings())
+        for context in quick:
+            stack.enter_context(context())
+        inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
+        lower_parts(program, frame, progress)
+        parts = {name: program.get_submodule(name) for name in PARTS}
+        progress(ASSEMBLE, 0)
+        methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
+        edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: as_method(description)}, compile_config=config)
+        for name in methods:
+            exported = edge.exported_program(name)
+            call_delegates(exported.graph_module, parts)
+            collect_named_data_store_from_exported_program(exported, edge._named_data_store)
+        progress(WRITE, 0)
+        path.write_bytes(seal(edge.to_executorch().buffer))
+    return {"delegates": len(parts)}
+
+
+@torch.no_grad()
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    return torch.export.export(module, inputs, strict=False)
 
 
 class Entry(nn.Module):

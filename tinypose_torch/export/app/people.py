@@ -114,13 +114,15 @@ def crop_pixels(frame: Tensor, taps: Tensor, size: Size) -> tuple[Tensor, ...]:
 
     Returns:
         Upper left, upper right, lower left and lower right pixels, ``(h, w, 3)`` uint8; weights of upper and lower rows
-        ``(h, 1, 1)``, and of left and right columns ``(1, w, 1)``, float32.
+        ``(h, 1, 1)``, and of left and right columns ``(1, w, 3)``, float32.
     """
     height, width = size
     upper, lower, *row_weights = taps[: 4 * height].split(height)
     left, right, *column_weights = taps[4 * height :].split(width)
-    pixels = [frame.index_select(0, rows).index_select(1, columns) for rows in (upper, lower) for columns in (left, right)]
-    across = [weights.to(torch.float32).reshape(1, width, 1) for weights in column_weights]
+    pixels = [
+        frame.index_select(0, rows).index_select(1, columns) for rows in (upper, lower) for columns in (left, right)
+    ]
+    across = [weights.to(torch.float32).reshape(1, width, 1).repeat(1, 1, 3) for weights in column_weights]
     down = [weights.to(torch.float32).reshape(height, 1, 1) for weights in row_weights]
     return (*pixels, *down, *across)
 

@@ -5,6 +5,8 @@ It computes what ``PoseEstimator(resize="portable")`` computes; `tests/export/te
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,13 @@ from tinypose_torch.export.app.people import CropRule, Keypoints, PosePart, crop
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig
 
 Size = tuple[int, int]
+
+# Example inputs of the methods, made of a frame and the number of slots.
+EXAMPLES: dict[str, Callable[[Tensor, int], tuple[Tensor, ...]]] = {
+    "forward": lambda frame, people: (frame,),
+    "detect": lambda frame, people: (frame,),
+    "pose": lambda frame, people: (frame, torch.zeros(people, 4), torch.ones(1, dtype=torch.int64)),
+}
 
 
 class FrameProgram(nn.Module):
@@ -40,6 +49,7 @@ class FrameProgram(nn.Module):
         threshold: float,
     ) -> None:
         super().__init__()
+        self.max_people = max_people
         (height, width), (input_height, input_width) = frame_size, detector_config.input_size
         self.columns, self.rows = Taps(1, width, input_width), Taps(0, height, input_height)
         self.column_blend = ColumnBlend(width, input_width)
