@@ -36,6 +36,32 @@ class ToFloat(nn.Module):
         return x.to(torch.float32)
 
 
+class Normalise(nn.Module):
+    """RGB images ``(N, H, W, 3)`` float32 from 0 to 255 to the network's input ``(N, 3, H, W)``.
+
+    Mean and deviation are as wide as the images: XNNPACK takes ten times as long to broadcast the last dimension.
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        factor, offset = normalisation(config)
+        width = config.input_size[1]
+        self.register_buffer("factor", factor.repeat(1, 1, width, 1))
+        self.register_buffer("offset", offset.repeat(1, 1, width, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * self.factor + self.offset).permute(0, 3, 1, 2)
+
+
+def normalisation(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Factor and offset ``(1, 1, 1, 3)`` that normalise RGB values from 0 to 255."""
+    mean, std = torch.tensor(config.mean).double(), torch.tensor(config.std).double()
+    return (1 / (255 * std)).float().view(1, 1, 1, 3), (-mean / std).float().view(1, 1, 1, 3)
+
+
 class ImageInput(nn.Module):
     """RGB images ``(N, H, W, 3)`` uint8 to the network's input ``(N, 3, H, W)``."""
 
@@ -44,9 +70,9 @@ class ImageInput(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        mean, std = torch.tensor(config.mean).double(), torch.tensor(config.std).double()
-        self.register_buffer("factor", (1 / (255 * std)).float().view(1, 3, 1, 1))
-        self.register_buffer("offset", (-mean / std).float().view(1, 3, 1, 1))
+        factor, offset = normalisation(config)
+        self.register_buffer("factor", factor.view(1, 3, 1, 1))
+        self.register_buffer("offset", offset.view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return images.permute(0, 3, 1, 2).to(torch.float32) * self.factor + self.offset

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -76,7 +78,7 @@ def export_app(
     options = ExportOptions(format)
     if precision != "fp32":
         raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
-    _check_sizes(frame_size, max_people)
+    check_sizes(frame_size, max_people)
     configs = _checked_configs(pose, detector, person_class, options)
     threshold = configs[0].person_threshold if detection_threshold is None else detection_threshold
     if not 0 <= threshold <= 1:
@@ -95,13 +97,11 @@ def build_program(pose: Network, detector: Network, metadata: AppMetadata, forma
     """The program of an app as a module, with both networks rewritten for a format."""
     kind: type[FrameProgram] = FrameProgram
     if format_name == "executorch":
-        from tinypose_torch.export.app.executorch import PresentPeople
-
-        kind = PresentPeople
+        kind = _executorch_writer().PresentPeople
     detector_config, pose_config = metadata.detector_config, metadata.pose_config
     return kind(
-        build_graph(rewrite(detector, format_name).cpu(), detector_config, images=True, decode=False),
-        build_graph(rewrite(pose, format_name).cpu(), pose_config, images=True, decode=False),
+        build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
+        build_graph(rewrite(pose, format_name).cpu(), pose_config, images=False, decode=False),
         detector_config,
         pose_config,
         metadata.frame_size,
@@ -110,7 +110,12 @@ def build_program(pose: Network, detector: Network, metadata: AppMetadata, forma
     ).eval()
 
 
-def _check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
+def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
+    """Check the size of an app's frames and its number of people.
+
+    Raises:
+        ValueError: One is out of range.
+    """
     low, high = FRAME_SIZES
     if len(frame_size) != 2 or not all(low <= side <= high for side in frame_size):
         shown = " x ".join(map(str, frame_size))
@@ -137,12 +142,16 @@ def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path:
     generator = torch.Generator().manual_seed(0)
     frame = torch.randint(0, 256, (*metadata.frame_size, 3), dtype=torch.uint8, generator=generator)
     if format_name == "executorch":
-        from tinypose_torch.export.app import executorch
-
-        return executorch.write(program, frame, metadata.to_json(), path, progress)
+        return _executorch_writer().write(program, frame, metadata.to_json(), path, progress)
     write = _write_torchscript if format_name == "torchscript" else _write_onnx
     write(program, frame, metadata.to_json(), path, progress)
     return {}
+
+
+def _executorch_writer() -> ModuleType:
+    """The module that needs ExecuTorch, imported when it is needed."""
+    with ignore_exporter_warnings():
+        return import_module("tinypose_torch.export.app.executorch")
 
 
 def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import ToFloat
+from tinypose_torch.export.graphs import Normalise, ToFloat
 from tinypose_torch.geometry.nms import NMSConfig
 from tinypose_torch.geometry.portable import COEFFICIENT_SCALE, cubic_taps
 from tinypose_torch.models.config import DetectorConfig
@@ -71,18 +71,19 @@ class DetectorPart(nn.Module):
     """The rows that the resize reads to the detector's scores ``(1, A, C)`` and boxes ``(1, A, 4)``.
 
     Args:
-        graph: The detector, images in; see `tinypose_torch.export.graphs.build_graph`.
-        source, target: Heights of the frame and of the detector's input, pixels.
+        graph: The detector, normalised float32 in; see `tinypose_torch.export.graphs.build_graph`.
+        frame_height: Height of the frame, pixels.
     """
 
-    def __init__(self, graph: nn.Module, source: int, target: int) -> None:
+    def __init__(self, graph: nn.Module, config: DetectorConfig, frame_height: int) -> None:
         super().__init__()
-        self.blend = RowBlend(source, target)
+        self.blend = RowBlend(frame_height, config.input_size[0])
+        self.normalise = Normalise(config)
         self.network = graph
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
         image = self.blend(*rows)
-        scores, boxes = self.network(image.reshape(1, *image.shape))  # XNNPACK takes no unsqueeze
+        scores, boxes = self.network(self.normalise(image.reshape(1, *image.shape)))  # XNNPACK takes no unsqueeze
         return scores, boxes
 
 

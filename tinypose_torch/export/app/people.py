@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import BLUR, ToFloat, keypoint_decoding
+from tinypose_torch.export.graphs import BLUR, Normalise, ToFloat, keypoint_decoding
 from tinypose_torch.geometry.crops import DEPLOY_ASPECT, DEPLOY_MARGIN
 from tinypose_torch.geometry.portable import FRACTIONS, POSITION_SCALE
 from tinypose_torch.models.config import TopDownConfig
@@ -131,20 +131,20 @@ class PosePart(nn.Module):
     """What the warp of N people reads, stacked (see `crop_pixels`), to heatmaps ``(N, J, h, w)``, and the same blurred.
 
     Args:
-        graph: The pose network, images in, heatmaps out.
-        num_keypoints: Number J of keypoints.
+        graph: The pose network, normalised float32 in, heatmaps out.
     """
 
     kernel: Tensor
 
-    def __init__(self, graph: nn.Module, num_keypoints: int) -> None:
+    def __init__(self, graph: nn.Module, config: TopDownConfig) -> None:
         super().__init__()
+        self.normalise = Normalise(config)
         self.to_float = ToFloat()
         self.network = graph
-        self.register_buffer("kernel", BLUR.repeat(num_keypoints, 1, 1, 1))
+        self.register_buffer("kernel", BLUR.repeat(len(config.skeleton), 1, 1, 1))
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        heatmaps = self.network(self.blend(*parts))
+        heatmaps = self.network(self.normalise(self.blend(*parts)))
         return heatmaps, torch.conv2d(heatmaps, self.kernel, padding=1, groups=len(self.kernel))
 
     def blend(self, *parts: Tensor) -> Tensor:

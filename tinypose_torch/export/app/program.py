@@ -31,7 +31,7 @@ class FrameProgram(nn.Module):
     are zeros.
 
     Args:
-        detector, pose: The networks, images in; see `tinypose_torch.export.graphs.build_graph`.
+        detector, pose: The networks, normalised float32 in; see `tinypose_torch.export.graphs.build_graph`.
         detector_config: With a person class.
         frame_size: (height, width) of the frames, pixels.
         max_people: Number of slots K.
@@ -53,11 +53,11 @@ class FrameProgram(nn.Module):
         (height, width), (input_height, input_width) = frame_size, detector_config.input_size
         self.columns, self.rows = Taps(1, width, input_width), Taps(0, height, input_height)
         self.column_blend = ColumnBlend(width, input_width)
-        self.detector = DetectorPart(detector, height, input_height)
+        self.detector = DetectorPart(detector, detector_config, height)
         self.selection = PeopleSelection(detector_config, frame_size, max_people, threshold)
         self.crop_size = pose_config.input_size
         self.crop_rule = CropRule(frame_size, pose_config)
-        self.pose_network = PosePart(pose, len(pose_config.skeleton))
+        self.pose_network = PosePart(pose, pose_config)
         self.keypoints = Keypoints(pose_config)
         self.num_keypoints = len(pose_config.skeleton)
 
