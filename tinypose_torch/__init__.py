@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.estimators.app import AppEstimator
     from tinypose_torch.estimators.bottom_up import BottomUpEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.estimators.top_down import PoseEstimator
     from tinypose_torch.export.api import ExportOptions, export_model
+    from tinypose_torch.export.app.api import export_app
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
@@ -30,6 +32,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
+    "AppEstimator": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.bottom_up",
     "BottomUpNetwork": "models.base",
@@ -53,6 +56,7 @@ _MODULES = {
     "VideoError": "video.files",
     "VideoReader": "video.files",
     "create_model": "factory",
+    "export_app": "export.app.api",
     "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
@@ -61,6 +65,7 @@ _MODULES = {
 
 __all__ = [
     "COCO17",
+    "AppEstimator",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",
@@ -83,6 +88,7 @@ __all__ = [
     "VideoError",
     "VideoReader",
     "create_model",
+    "export_app",
     "export_model",
     "list_models",
     "load_weights",

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
+from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.top_down import PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
+from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import backend_of
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.hints import install_hint
@@ -95,6 +97,14 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     )
 
 
+def build_whole(options: argparse.Namespace) -> BottomUpEstimator | AppEstimator | None:
+    """The estimator of an app or of a bottom-up network; ``None`` for a detector and a pose network."""
+    if options.app is not None:
+        return build_app(options)
+    options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
+    return build_bottom_up(options) if get_config(options.pose).task == "bottom-up pose" else None
+
+
 def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
     """The estimator of a bottom-up network.
 
@@ -112,6 +122,22 @@ def build_bottom_up(options: argparse.Namespace) -> BottomUpEstimator:
     return BottomUpEstimator(
         options.pose, options.pose_weights, _backend(options), options.device, threads=options.threads
     )
+
+
+def build_app(options: argparse.Namespace) -> AppEstimator:
+    """The estimator of an app file.
+
+    Raises:
+        ValueError: Options for networks, which the file holds.
+    """
+    names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
+    if options.pose != defaults.AUTO:
+        raise ValueError(f"--pose {options.pose} has no effect with --app, which holds the pose network")
+    _refuse(options, (*names, "backend"), "with --app, whose file settles it")
+    if options.device != "cpu":
+        raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
+    _refuse_intervals(options, "--app")
+    return AppEstimator(options.app, threads=options.threads)
 
 
 def say_what_runs(estimator: PoseEstimator, networks: Networks, sources: Sequence[str]) -> None:

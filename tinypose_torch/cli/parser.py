@@ -70,6 +70,7 @@ def _add_predict(commands: Any) -> None:
     )
     add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
     add(
         "--output",
         metavar="DIR",

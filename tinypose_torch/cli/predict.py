@@ -16,12 +16,11 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.cli.networks import Networks, build_bottom_up, choose_networks, say_what_runs
+from tinypose_torch.cli.networks import Networks, build_whole, choose_networks, say_what_runs
+from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import PoseEstimator
-from tinypose_torch.models.registry import get_config
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
 from tinypose_torch.utils.atomic import OutputError, output_errors, replacing, write_whole
@@ -37,7 +36,7 @@ from tinypose_torch.video.live_view import HOST
 from tinypose_torch.video.lookahead import complete_poses
 from tinypose_torch.video.overlapped import OverlappedVideo
 
-Estimator = PoseEstimator | BottomUpEstimator
+Estimator = PoseEstimator | BottomUpEstimator | AppEstimator
 _MAX_PORT = 65535
 _SMOOTHING: dict[str, Smoothing | PaddleDetectionSmoothing | None] = {
     "steady": Smoothing(),
@@ -54,11 +53,10 @@ def run(options: argparse.Namespace) -> int:
     overlays = _choose_outputs(options, sources)
     if sources:
         _check_video_options(options, sources)
-        options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
-        if get_config(options.pose).task == "bottom-up pose":
-            bottom_up = build_bottom_up(options)
-            print(f"running on {bottom_up.runner.backend}", file=sys.stderr)
-            failures += _predict_all(bottom_up, None, sources, overlays, options)
+        whole = build_whole(options)
+        if whole is not None:
+            print(f"running on {whole.runner.backend}", file=sys.stderr)
+            failures += _predict_all(whole, None, sources, overlays, options)
         else:
             networks = choose_networks(options, sources)
             estimator = networks.build()
@@ -106,7 +104,7 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
         check_output_folder("--output", folder)
     overlays = overlay_paths(folder, sources) if wanted else None
     outputs = {f"the overlay of {source},": path for source, path in (overlays or {}).items()}
-    inputs = [*sources, options.detector_weights, options.pose_weights]
+    inputs = [*sources, options.detector_weights, options.pose_weights, options.app]
     check_outputs({"--json": options.json, **outputs}, inputs, overwrite=options.overwrite)
     return overlays
 
@@ -140,7 +138,7 @@ def _predict_all(
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
-    if isinstance(estimator, BottomUpEstimator) or estimator.detector_runner is None or options.detect_every > 1:
+    if not isinstance(estimator, PoseEstimator) or estimator.detector_runner is None or options.detect_every > 1:
         return False
     backends = {estimator.detector_runner.backend, estimator.pose_runner.backend}
     return backends <= {"executorch", "onnx"}

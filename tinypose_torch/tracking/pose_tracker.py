@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from tinypose_torch.data.coco import DEFAULT_SIGMA
+from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.bottom_up import BottomUpEstimator
 from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.estimators.top_down import PoseEstimator
@@ -47,7 +48,7 @@ class PoseTracker:
 
     def __init__(
         self,
-        estimator: PoseEstimator | BottomUpEstimator,
+        estimator: PoseEstimator | BottomUpEstimator | AppEstimator,
         detect_every: int = 1,
         tracking: TrackerSettings | None = None,
         smoothing: Smoothing | PaddleDetectionSmoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
@@ -79,7 +80,7 @@ class PoseTracker:
         """
         estimator = self.estimator
         tracker = self._tracker
-        if isinstance(estimator, BottomUpEstimator) or not _has_detector(estimator):
+        if not isinstance(estimator, PoseEstimator) or not _has_detector(estimator):
             poses = estimator(image)
             tracker.update(poses.boxes, poses.scores)
             self._tracks = [track for track in tracker.tracked if track.detection is not None]
@@ -160,9 +161,11 @@ def _own_poses(poses: Poses) -> set[int]:
     return set(oks_nms(people, scores, np.asarray(sigmas), _DUPLICATE_OKS))
 
 
-def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSettings:
+def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator | AppEstimator) -> TrackerSettings:
     if isinstance(estimator, BottomUpEstimator):
         threshold = _MIN_BOTTOM_UP_SCORE
+    elif isinstance(estimator, AppEstimator):
+        threshold = estimator.metadata.threshold
     elif estimator.detector_config is None:
         return BYTETRACK_SETTINGS
     else:
@@ -175,7 +178,7 @@ def _thresholds_of(estimator: PoseEstimator | BottomUpEstimator) -> TrackerSetti
     )
 
 
-def _has_detector(estimator: PoseEstimator | BottomUpEstimator) -> bool:
+def _has_detector(estimator: PoseEstimator | BottomUpEstimator | AppEstimator) -> bool:
     return isinstance(estimator, PoseEstimator) and estimator.detector_config is not None
 
 
