@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.download import DownloadError
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
+    from tinypose_torch.estimators.app import AppEstimator
     from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
+    from tinypose_torch.export.app.api import export_app
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
@@ -29,6 +31,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
+    "AppEstimator": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
@@ -52,6 +55,7 @@ _MODULES = {
     "VideoError": "video.files",
     "VideoReader": "video.files",
     "create_model": "factory",
+    "export_app": "export.app.api",
     "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
@@ -60,6 +64,7 @@ _MODULES = {
 
 __all__ = [
     "COCO17",
+    "AppEstimator",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",
@@ -82,6 +87,7 @@ __all__ = [
     "VideoError",
     "VideoReader",
     "create_model",
+    "export_app",
     "export_model",
     "list_models",
     "load_weights",

@@ -84,6 +84,11 @@ class Estimator(ABC):
         """Poses in at most ``batch_size`` RGB images; see `PoseMethod.estimate`."""
 
     @property
+    @abstractmethod
+    def backends(self) -> frozenset[str]:
+        """Names of the backends that run the networks."""
+
+    @property
     def detector(self) -> PersonDetector | None:
         """The person detector; ``None`` if the estimator needs or has none."""
         return None

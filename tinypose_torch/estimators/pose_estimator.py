@@ -118,6 +118,10 @@ class PoseEstimator(Estimator):
         return None if self.detector is None else self.detector.config
 
     @property
+    def backends(self) -> frozenset[str]:
+        return frozenset(runner.backend for runner in (self.pose_runner, self.detector_runner) if runner is not None)
+
+    @property
     def detection_threshold(self) -> float | None:
         """Score from which a detected person is kept; ``None`` without a detector."""
         return None if self.detector is None else self.detector.threshold

@@ -109,7 +109,7 @@ def export_model(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    with _written(output) as temporary:
+    with written(output) as temporary:
         prepared = _prepare(network, options, calibration, progress)
         facts = formats.WRITERS[options.format](prepared.method, temporary, progress)
         method = prepared.method
@@ -143,7 +143,7 @@ def export_pair(
         raise ValueError(
             f"one file holds a detector and a pose network, as executorch; asked for {tasks}, {options.format}"
         )
-    with _written(output) as temporary:
+    with written(output) as temporary:
         prepared = {
             name: _prepare(network, options, images, progress)
             for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
@@ -164,11 +164,9 @@ class _Prepared:
 def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray | None, progress: Progress) -> _Prepared:
     config = config_of(network)
     progress = of_network(progress, config.name)
-    limitation = config.network.mobile_limitation
-    if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
-        raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
+    refuse_if_limited(config, options)
     decode = options.decode and config.task == "pose"
-    versions = _versions(options.format, options.precision)
+    versions = package_versions(options.format, options.precision)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
     rewritten: Network | HalfPrecision = rewrite(network, options.format, options.precision).cpu()
@@ -197,13 +195,24 @@ def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata
 
 
 @contextmanager
-def _written(output: str | os.PathLike[str]) -> Iterator[Path]:
+def written(output: str | os.PathLike[str]) -> Iterator[Path]:
     """The temporary file to export into."""
     try:
         with collection_paused(), replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; {install_hint('export')}") from None
+
+
+def refuse_if_limited(config: ModelConfig, options: ExportOptions) -> None:
+    """Check that a network can be exported so.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    limitation = config.network.mobile_limitation
+    if limitation is not None and (options.format == "executorch" or options.precision != "fp32"):
+        raise ValueError(f"{config.name} is exported as torchscript or onnx, in fp32: {limitation}")
 
 
 def suits_phones(config: ModelConfig) -> bool:
@@ -221,7 +230,8 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
     return torch.randn(count, 3, height, width, generator=generator)
 
 
-def _versions(format_name: str, precision: str) -> dict[str, str]:
+def package_versions(format_name: str, precision: str) -> dict[str, str]:
+    """Versions of the packages that make a file."""
     versions = {}
     quantiser = ("torchao",) if precision == "int8" else ()
     for package in ("tinypose-torch", "torch", *_PACKAGES[format_name], *quantiser):
