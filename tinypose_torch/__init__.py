@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
+    from tinypose_torch.estimators.app import AppEstimator
     from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
+    from tinypose_torch.export.app.api import export_app
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
     from tinypose_torch.hub import ModelCard
@@ -34,7 +36,8 @@ except PackageNotFoundError:  # a checkout that is not installed
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
-    "AnnotationFormat": "data.annotation_formats",
+    "AnnotationFormat": "data.formats.registry",
+    "AppEstimator": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
@@ -62,10 +65,11 @@ _MODULES = {
     "VideoError": "video.files",
     "VideoReader": "video.files",
     "create_model": "factory",
+    "export_app": "export.app.api",
     "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
-    "register_annotation_format": "data.annotation_formats",
+    "register_annotation_format": "data.formats.registry",
     "register_export_format": "runtime.formats",
     "register_model": "models.registry",
 }
@@ -73,6 +77,7 @@ _MODULES = {
 __all__ = [
     "COCO17",
     "AnnotationFormat",
+    "AppEstimator",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",
@@ -99,6 +104,7 @@ __all__ = [
     "VideoError",
     "VideoReader",
     "create_model",
+    "export_app",
     "export_model",
     "list_models",
     "load_weights",

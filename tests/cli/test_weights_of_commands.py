@@ -51,7 +51,7 @@ def test_python(tuned):
     assert estimator.pose_config.input_size == (64, 64)
     assert estimator.detector_config.class_names == ("dog", "person")
     assert estimator.detector_config.person_class == 1
-    assert BottomUpEstimator(weights=tuned["bottom-up"]).config.name == "higherhrnet_w16_192"
+    assert BottomUpEstimator(weights=tuned["bottom-up"]).pose_config.name == "higherhrnet_w16_192"
     assert create_model("auto", weights=tuned["pose"]).config.skeleton == HAND
 
 

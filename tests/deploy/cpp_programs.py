@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.checksums import seal_torchscript
-from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA
+from tinypose_torch.runtime.loading import TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata
 
 SOURCE = Path(__file__).parents[2] / "deploy/cpp"

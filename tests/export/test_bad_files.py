@@ -18,8 +18,9 @@ from tinypose_torch.export.progress import no_progress
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript, unsealed
-from tinypose_torch.runtime.exported import TORCHSCRIPT_EXTRA, archived_description, backend_of
+from tinypose_torch.runtime.exported import backend_of
 from tinypose_torch.runtime.formats import Method, find_export_format
+from tinypose_torch.runtime.loading import TORCHSCRIPT_EXTRA, archived_description
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
 
 from .conftest import DETECTOR, POSE, SUFFIXES

@@ -27,7 +27,7 @@ from tinypose_torch.checkpoints.safetensors_files import save_with_checksum
 from tinypose_torch.checkpoints.torch_files import read_torch_file
 from tinypose_torch.models.registry import UnknownModelError, get_config
 from tinypose_torch.runtime.checksums import SEAL, read_sealed, seal, seal_onnx, seal_torchscript
-from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA, archived_description, onnx_description
+from tinypose_torch.runtime.loading import ONNX_KEY, TORCHSCRIPT_EXTRA, archived_description, onnx_description
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods, read_methods
 
 SEPARATOR = b"\n----\n"  # between the files of a deployed model

@@ -14,7 +14,7 @@ from tinypose_torch.export.formats import WRITERS, Method
 from tinypose_torch.export.progress import no_progress
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript
-from tinypose_torch.runtime.exported import ONNX_KEY, TORCHSCRIPT_EXTRA
+from tinypose_torch.runtime.loading import ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
 from . import jsons, protobufs, tiny, weights, zips

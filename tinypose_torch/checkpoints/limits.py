@@ -52,6 +52,9 @@ MAX_BATCH = 4096
 MAX_COUNT = 1_000_000
 MAX_METHODS = 10
 MAX_PEOPLE = 1000
+# App files: sides of their frames, pixels, and people.
+FRAME_SIZES = (32, 4096)
+MAX_SLOTS = 32
 
 # Downloads. A transfer that reaches the time limit keeps what it has; the next one continues it.
 CONNECT_TIMEOUT_S = 30.0

@@ -32,12 +32,18 @@ Model = tuple[Network, str | None]  # and its weight file
 def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
     suffix = find_export_format(options.format).suffix
+    if options.frame is not None:
+        from tinypose_torch.cli import export_app  # imports this module
+
+        return export_app.run(options)
+    if options.people is not None:
+        raise ValueError(f"--people {options.people} needs --frame HEIGHT WIDTH, which makes an app")
     if options.output:
-        _check_output(options.output, options)  # before weights are read
-    sources = _resolve_models(options)
+        check_output(options.output, options)  # before weights are read
+    sources = resolve_models(options)
     names = [source.name for source in sources]
     output = Path(options.output or f"{'+'.join(names)}{suffix}")
-    _check_output(output, options)
+    check_output(output, options)
     _check(options, names)
     size = tuple(options.input_size) if options.input_size else None
     if size and len(names) > 1:
@@ -75,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     path = write_receipt(receipt, output)
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
-        _print_comparison(facts)
+        print_comparison(facts)
     parts = ["detector" if config_of(network).task == "detection" else "pose" for network in networks]
     print_next(["tinypose", "predict", options.images or "photo.jpg", *_weights_options(parts, output)])
     return 0
@@ -85,13 +91,14 @@ def _weights_options(parts: list[str], file: Path) -> list[str]:
     return [word for part in parts for word in (f"--{part}-weights", str(file))]
 
 
-def _check_output(output: str | Path, options: argparse.Namespace) -> None:
+def check_output(output: str | Path, options: argparse.Namespace) -> None:
+    """Refuse an output that would replace an input, or a file of another program."""
     inputs = (options.weights, options.with_weights, options.detector_weights)
     outputs = {"--output": output, "the receipt": receipt_path(Path(output))}
     check_outputs(outputs, inputs, options.images, options.overwrite)
 
 
-def _resolve_models(options: argparse.Namespace) -> list[ModelSource]:
+def resolve_models(options: argparse.Namespace) -> list[ModelSource]:
     """The model, and the second one where there is one, with their weights."""
     sources = [resolve_model(options.model, options.weights, usage="NAME")]
     if options.with_model or options.with_weights:
@@ -146,7 +153,8 @@ def _check(options: argparse.Namespace, names: list[str]) -> None:
         raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
 
 
-def _print_comparison(facts: dict[str, Any]) -> None:
+def print_comparison(facts: dict[str, Any]) -> None:
+    """Print what the receipt says of a network."""
     print(f"{facts['model']} beside the eager network, on {facts['images']}:")
     for name, value in facts["differences"].items():
         print(f"  {name}: {value:.3g}")

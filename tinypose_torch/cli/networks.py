@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
+from tinypose_torch.estimators.app import AppEstimator
+from tinypose_torch.estimators.base import Estimator
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
 from tinypose_torch.models.registry import get_config
@@ -58,6 +60,10 @@ class Networks:
             resize=self.resize,
         )
 
+    def can_be_exported(self) -> bool:
+        """Whether exported files of the networks would be used."""
+        return self.backend == "auto" and self.device == "cpu" and get_config(self.pose).takes_boxes
+
     def build_lookahead(self, threshold: float | None) -> Callable[[np.ndarray], Iterator[Lookahead]]:
         """What finds the people in an RGB image, from a score on, and then their poses."""
         return partial(iter_lookahead, estimator=self.build(), threshold=threshold)
@@ -69,6 +75,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     Raises:
         ValueError: Options that do not go together.
     """
+    options.pose = resolve_model(options.pose, options.pose_weights, PoseEstimator.tasks, "--pose NAME").name
     detector = _choose_detector(options)
     backend = _backend(options)
     weights = [options.detector_weights, options.pose_weights]
@@ -114,12 +121,26 @@ def _choose_detector(options: argparse.Namespace) -> str | None:
     return None
 
 
-def say_what_runs(estimator: PoseEstimator, networks: Networks, sources: Sequence[str]) -> None:
+def build_app(options: argparse.Namespace) -> AppEstimator:
+    """The estimator of an app file.
+
+    Raises:
+        ValueError: Options for networks, which the file holds.
+    """
+    names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
+    if options.pose != defaults.AUTO:
+        raise ValueError(f"--pose {options.pose} has no effect with --app, which holds the pose network")
+    _refuse(options, (*names, "backend"), "with --app, whose file settles it")
+    if options.device != "cpu":
+        raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
+    _refuse_intervals(options, "--app")
+    return AppEstimator(options.app, threads=options.threads)
+
+
+def say_what_runs(estimator: Estimator, networks: Networks | None, sources: Sequence[str]) -> None:
     """Print the backends, and how to get a faster one where that pays."""
-    runners = (estimator.detector_runner, estimator.pose_runner)
-    backends = sorted({runner.backend for runner in runners if runner is not None})
-    chosen = networks.backend == "auto" and networks.device == "cpu" and estimator.pose_config.takes_boxes
-    slow = chosen and backends == ["eager"] and not can_export()
+    backends = sorted(estimator.backends)
+    slow = backends == ["eager"] and not can_export() and networks is not None and networks.can_be_exported()
     pays = slow and count_images(sources) >= EXPORT_PAYS_FROM
     hint = f"; faster on the CPU with: {install_hint('export')}" if pays else ""
     print(f"running on {' and '.join(backends)}{hint}", file=sys.stderr)

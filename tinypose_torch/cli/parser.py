@@ -75,6 +75,7 @@ def _add_predict(commands: Any) -> None:
     )
     add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
     add(
         "--output",
         metavar="DIR",
@@ -241,6 +242,17 @@ def _add_export(commands: Any) -> None:
         help="a second model in the same .pte: detector and pose network in one file",
     )
     add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
+    add(
+        "--frame",
+        type=int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="make an app of both models, in any format: it takes frames of this size, uint8 RGB, and gives people: boxes, "
+        "scores and keypoints",
+    )
+    add(
+        "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
+    )
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add_overwrite(parser)
     add(

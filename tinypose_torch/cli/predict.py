@@ -16,9 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.cli.networks import Networks, choose_networks, say_what_runs
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.cli.networks import Networks, build_app, choose_networks, say_what_runs
+from tinypose_torch.estimators.base import Estimator
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
@@ -51,9 +50,8 @@ def run(options: argparse.Namespace) -> int:
     overlays = _choose_outputs(options, sources)
     if sources:
         _check_video_options(options, sources)
-        options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
-        networks = choose_networks(options, sources)
-        estimator = networks.build()
+        networks = choose_networks(options, sources) if options.app is None else None
+        estimator = build_app(options) if networks is None else networks.build()
         say_what_runs(estimator, networks, sources)
         failures += _predict_all(estimator, networks, sources, overlays, options)
     for source, reason in failures:
@@ -98,14 +96,14 @@ def _choose_outputs(options: argparse.Namespace, sources: list[str]) -> dict[str
         check_output_folder("--output", folder)
     overlays = overlay_paths(folder, sources) if wanted else None
     outputs = {f"the overlay of {source},": path for source, path in (overlays or {}).items()}
-    inputs = [*sources, options.detector_weights, options.pose_weights]
+    inputs = [*sources, options.detector_weights, options.pose_weights, options.app]
     check_outputs({"--json": options.json, **outputs}, inputs, overwrite=options.overwrite)
     return overlays
 
 
 def _predict_all(
-    estimator: PoseEstimator,
-    networks: Networks,
+    estimator: Estimator,
+    networks: Networks | None,
     sources: list[str],
     overlays: dict[str, Path] | None,
     options: argparse.Namespace,
@@ -130,15 +128,14 @@ def _predict_all(
     return failures
 
 
-def _can_look_ahead(estimator: PoseEstimator, options: argparse.Namespace) -> bool:
+def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
     if estimator.detector is None or options.detect_every > 1:
         return False
-    backends = {estimator.detector.runner.backend, estimator.pose_runner.backend}
-    return backends <= {"executorch", "onnx"}
+    return estimator.backends <= {"executorch", "onnx"}
 
 
-def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
     poses = _checked(estimator(image))
     if wanted.records is not None:
@@ -151,7 +148,7 @@ def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> It
     yield f"{source}: {_people(poses)}{overlay}"
 
 
-def _predict_video(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:
+def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     path = wanted.overlays[source] if wanted.overlays is not None else None
     follower = wanted.following.begin(estimator) if wanted.following is not None else None
     min_score = follower.min_score if follower is not None else None
@@ -180,7 +177,7 @@ def _predict_video(estimator: PoseEstimator, source: str, wanted: _Wanted) -> It
 
 
 def _predict_frame(
-    estimator: PoseEstimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
+    estimator: Estimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
 ) -> Poses:
     if follower is not None:
         return _checked(follower(frame, video.time, video.lookahead))
@@ -231,7 +228,7 @@ class _Following:
     def of(cls, options: argparse.Namespace) -> _Following:
         return cls(options.detect_every, options.smoothing)
 
-    def begin(self, estimator: PoseEstimator) -> PoseTracker:
+    def begin(self, estimator: Estimator) -> PoseTracker:
         """For the next video."""
         return PoseTracker(estimator, self.detect_every, smoothing=_SMOOTHING[self.smoothing])
 

@@ -18,7 +18,7 @@ from tinypose_torch.video.frames import Frame, map_frames
 
 if TYPE_CHECKING:
     from tinypose_torch.estimators.detection import PersonDetector
-    from tinypose_torch.estimators.results import Poses
+    from tinypose_torch.estimators.results import Detections, Poses
 
 Array = np.ndarray
 OnError = Callable[[str, Exception], None]
@@ -82,6 +82,52 @@ class Estimator(ABC):
     @abstractmethod
     def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
         """Poses in at most ``batch_size`` RGB images; see `PoseMethod.estimate`."""
+
+    @property
+    @abstractmethod
+    def backends(self) -> frozenset[str]:
+        """Names of the backends that run the networks."""
+
+    @property
+    def detector(self) -> PersonDetector | None:
+        """The person detector; ``None`` if the estimator needs or has none."""
+        return None
+
+    @property
+    def track_threshold(self) -> float | None:
+        """Score from which a person starts a track; ``None`` for the tracker's default."""
+        return None
+
+    @image_errors()
+    def detect(self, image: Any) -> Detections:
+        """All detections in an image, of every class, before the person threshold.
+
+        Raises:
+            ValueError: The estimator has no detector.
+        """
+        return self._needed_detector().detect([load_image(image)])[0]
+
+    @image_errors()
+    def detect_people(self, image: Array, threshold: float | None = None) -> Detections:
+        """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
+
+        Raises:
+            ValueError: The estimator has no detector.
+        """
+        return self._needed_detector().detect_people([image], threshold)[0]
+
+    def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
+        """Keypoints of the people in the boxes ``(N, 4)`` of an RGB image, whose scores are 1 unless given.
+
+        Raises:
+            ValueError: The estimator does not use boxes.
+        """
+        raise ValueError(f"this {type(self).__name__} does not use boxes")
+
+    def _needed_detector(self) -> PersonDetector:
+        if self.detector is None:
+            raise ValueError(f"this {type(self).__name__} has no detector; build it with one")
+        return self.detector
 
     @overload
     def __call__(self, image: list[Any] | tuple[Any, ...], boxes: Sequence[Any] | None = None) -> list[Poses]: ...

@@ -12,13 +12,13 @@ import numpy as np
 from tinypose_torch.estimators.base import Estimator, PoseMethod
 from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.detection import PersonDetector
-from tinypose_torch.estimators.results import Detections, Poses
+from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
-from tinypose_torch.utils.images import image_errors, load_image
+from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
 Weights = str | os.PathLike[str] | None
@@ -48,7 +48,8 @@ class PoseEstimator(Estimator):
         flip: Average with the mirrored image, which takes twice the time; for bottom-up networks, where it is the default,
             as in PaddleDetection.
         batch_size: Maximum number of images that the detector gets at once, and of people that the pose network gets at
-            once. On a CPU larger batches than the default of 8 are not faster.
+            once. On a CPU larger batches than the default of 8 are not faster. Memory grows with it: large detectors such as
+            FairMOT may need a smaller one.
         threads: Inference threads; see `load_runner`.
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
         resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
@@ -117,6 +118,10 @@ class PoseEstimator(Estimator):
         return None if self.detector is None else self.detector.config
 
     @property
+    def backends(self) -> frozenset[str]:
+        return frozenset(runner.backend for runner in (self.pose_runner, self.detector_runner) if runner is not None)
+
+    @property
     def detection_threshold(self) -> float | None:
         """Score from which a detected person is kept; ``None`` without a detector."""
         return None if self.detector is None else self.detector.threshold
@@ -127,30 +132,7 @@ class PoseEstimator(Estimator):
         return self._method.track_threshold
 
     @image_errors()
-    def detect(self, image: Any) -> Detections:
-        """All detections in an image, of every class, before the person threshold.
-
-        Raises:
-            ValueError: The estimator has no detector.
-        """
-        return self._needed_detector().detect([load_image(image)])[0]
-
-    @image_errors()
-    def detect_people(self, image: Array, threshold: float | None = None) -> Detections:
-        """People in an RGB image ``(H, W, 3)`` uint8, scored above a threshold: the estimator's unless given.
-
-        Raises:
-            ValueError: The estimator has no detector.
-        """
-        return self._needed_detector().detect_people([image], threshold)[0]
-
-    @image_errors()
     def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
-        """Keypoints of the people in the given boxes of an RGB image.
-
-        Raises:
-            ValueError: The pose network is a bottom-up network.
-        """
         return self._method.estimate_keypoints(image, boxes, scores)
 
     def make_crops(self, image: Array, boxes: Array) -> Crops:
@@ -163,11 +145,6 @@ class PoseEstimator(Estimator):
 
     def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
         return self._method.estimate(images, boxes)
-
-    def _needed_detector(self) -> PersonDetector:
-        if self.detector is None:
-            raise ValueError(f"this {type(self).__name__} has no detector; build it with one")
-        return self.detector
 
 
 class BottomUpEstimator(PoseEstimator):

@@ -105,7 +105,7 @@ def export_model(
         ExportError: A package that the format needs is not installed.
     """
     options = options or ExportOptions()
-    with _written(output, options.format) as temporary:
+    with written(output, options.format) as temporary:
         prepared = _prepare(network, options, calibration, progress)
         facts = find_export_format(options.format).write(prepared.method, temporary, progress)
         method = prepared.method
@@ -138,7 +138,7 @@ def export_pair(
         raise ValueError(f"a file of format {options.format} holds one network; export detector and pose network apart")
     of_task(config_of(detector), DetectorConfig)
     of_task(config_of(pose), TopDownConfig)
-    with _written(output, options.format) as temporary:
+    with written(output, options.format) as temporary:
         prepared = {
             name: _prepare(network, options, images, progress)
             for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
@@ -159,14 +159,9 @@ class _Prepared:
 def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray | None, progress: Progress) -> _Prepared:
     config = config_of(network)
     progress = of_network(progress, config.name)
-    limitation = config.network.mobile_limitation
-    if limitation is not None and (find_export_format(options.format).mobile or options.precision != "fp32"):
-        others = " or ".join(known.name for known in export_formats() if not known.mobile)
-        raise ValueError(f"{config.name} is exported as {others}, in fp32: {limitation}")
+    refuse_if_limited(config, options)
     decode = options.decode and config.takes_boxes
-    quantiser = ("torchao",) if options.precision == "int8" else ()
-    packages = ("tinypose-torch", "torch", *find_export_format(options.format).packages, *quantiser)
-    versions = installed_versions(packages)
+    versions = package_versions(options.format, options.precision)
     metadata = ExportMetadata(config, options.images, decode, options.batch, options.precision, versions)
     progress(PREPARE, 0)
     rewritten: Network | HalfPrecision = rewrite(network, options.format, options.precision).cpu()
@@ -195,13 +190,25 @@ def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata
 
 
 @contextmanager
-def _written(output: str | os.PathLike[str], format_name: str) -> Iterator[Path]:
+def written(output: str | os.PathLike[str], format_name: str) -> Iterator[Path]:
     """The temporary file to export into."""
     try:
         with replacing(Path(output)) as temporary:
             yield temporary
     except ImportError as error:
         raise ExportError(f"{error}; {find_export_format(format_name).install_hint()}") from None
+
+
+def refuse_if_limited(config: ModelConfig, options: ExportOptions) -> None:
+    """Check that a network can be exported so.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    limitation = config.network.mobile_limitation
+    if limitation is not None and (find_export_format(options.format).mobile or options.precision != "fp32"):
+        others = " or ".join(known.name for known in export_formats() if not known.mobile)
+        raise ValueError(f"{config.name} is exported as {others}, in fp32: {limitation}")
 
 
 def suits_phones(config: ModelConfig) -> bool:
@@ -217,3 +224,9 @@ def example_input(metadata: ExportMetadata) -> torch.Tensor:
     if metadata.takes_images:
         return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=generator)
     return torch.randn(count, 3, height, width, generator=generator)
+
+
+def package_versions(format_name: str, precision: str) -> dict[str, str]:
+    """Versions of the packages that make a file."""
+    quantiser = ("torchao",) if precision == "int8" else ()
+    return installed_versions(("tinypose-torch", "torch", *find_export_format(format_name).packages, *quantiser))

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tinypose_torch.export.idle_passes import skip_idle_passes
 from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 from tinypose_torch.export.xnnpack import half_weights
 from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
-from tinypose_torch.runtime.exported import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.formats import Method
+from tinypose_torch.runtime.loading import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import describe_methods
 
 
@@ -26,16 +27,19 @@ def write_torchscript(method: Method, path: Path, progress: Progress = no_progre
         progress(TRACE, 0)
         traced = torch.jit.freeze(torch.jit.trace(method.graph, method.example, check_trace=False))
         progress(WRITE, 0)
-        archive = io.BytesIO()
-        torch.jit.save(traced, archive, _extra_files={TORCHSCRIPT_EXTRA: method.metadata.to_json()})
-    path.write_bytes(seal_torchscript(archive.getvalue()))
+        save_torchscript(traced, method.metadata.to_json(), path)
     return {}
+
+
+def save_torchscript(module: Any, description: str, path: Path) -> None:
+    """Write a TorchScript module with its description and checksum."""
+    archive = io.BytesIO()
+    torch.jit.save(module, archive, _extra_files={TORCHSCRIPT_EXTRA: description})
+    path.write_bytes(seal_torchscript(archive.getvalue()))
 
 
 def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Opset of torch's exporter; one file, weights inside."""
-    import onnx
-
     metadata = method.metadata
     dynamic = ({0: torch.export.Dim("batch")},) if metadata.batch is None else None
     progress(TRACE, 0)
@@ -45,14 +49,20 @@ def write_onnx(method: Method, path: Path, progress: Progress = no_progress) -> 
         )
     assert program is not None
     progress(WRITE, 0)
-    model = program.model_proto
+    save_onnx(program.model_proto, metadata.to_json(), path)
+    return {}
+
+
+def save_onnx(model: Any, description: str, path: Path) -> None:
+    """Write an ONNX model with its description and checksum."""
+    import onnx
+
     graph = model.graph
     for part in (graph, *graph.input, *graph.output, *graph.node, *graph.initializer, *graph.value_info):
         part.ClearField("metadata_props")  # where in the code each came from: a third of the file
         part.ClearField("doc_string")
-    onnx.helper.set_model_props(model, {ONNX_KEY: metadata.to_json()})
+    onnx.helper.set_model_props(model, {ONNX_KEY: description})
     path.write_bytes(seal_onnx(model.SerializeToString()))
-    return {}
 
 
 def write_executorch_methods(
@@ -82,7 +92,7 @@ def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
         }
         progress(LOWER, 0)
         text = describe_methods({name: method.metadata for name, method in methods.items()})
-        described = torch.from_numpy(np.frombuffer(text.encode(), np.uint8).copy())
+        described = as_method(text)
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
         with (
             skip_idle_passes(),
@@ -95,6 +105,11 @@ def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
                 # ExecuTorch's check refuses the aten._to_copy of uint8 images
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),
             )
+
+
+def as_method(description: str) -> Tensor:
+    """A description as the constant that the method of that name returns."""
+    return torch.from_numpy(np.frombuffer(description.encode(), np.uint8).copy())
 
 
 def delegation(program: Any, method: str = "forward") -> dict[str, Any]:

@@ -25,6 +25,42 @@ _DIFFERENCES: dict[str, dict[tuple[int, int], float]] = {
     "dxy": {(1, 1): 0.25, (-1, 1): -0.25, (1, -1): -0.25, (-1, -1): 0.25},
 }
 
+# DARK's blur: [1/4, 1/2, 1/4] in both axes.
+BLUR = torch.outer(torch.tensor([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25])).view(1, 1, 3, 3)
+
+
+class ToFloat(nn.Module):
+    """uint8 to float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.float32)
+
+
+class Normalise(nn.Module):
+    """RGB images ``(N, H, W, 3)`` float32 from 0 to 255 to the network's input ``(N, 3, H, W)``.
+
+    Mean and deviation are as wide as the images: XNNPACK takes ten times as long to broadcast the last dimension.
+    """
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        factor, offset = normalisation(config)
+        width = config.input_size[1]
+        self.register_buffer("factor", factor.repeat(1, 1, width, 1))
+        self.register_buffer("offset", offset.repeat(1, 1, width, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * self.factor + self.offset).permute(0, 3, 1, 2)
+
+
+def normalisation(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Factor and offset ``(1, 1, 1, 3)`` that normalise RGB values from 0 to 255."""
+    mean, std = torch.tensor(config.mean).double(), torch.tensor(config.std).double()
+    return (1 / (255 * std)).float().view(1, 1, 1, 3), (-mean / std).float().view(1, 1, 1, 3)
+
 
 class ImageInput(nn.Module):
     """RGB images ``(N, H, W, 3)`` uint8 to the network's input ``(N, 3, H, W)``."""
@@ -34,9 +70,9 @@ class ImageInput(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        mean, std = torch.tensor(config.mean).double(), torch.tensor(config.std).double()
-        self.register_buffer("factor", (1 / (255 * std)).float().view(1, 3, 1, 1))
-        self.register_buffer("offset", (-mean / std).float().view(1, 3, 1, 1))
+        factor, offset = normalisation(config)
+        self.register_buffer("factor", factor.view(1, 3, 1, 1))
+        self.register_buffer("offset", offset.view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return images.permute(0, 3, 1, 2).to(torch.float32) * self.factor + self.offset
@@ -60,13 +96,17 @@ class DarkDecoding(nn.Module):
     def __init__(self, size: tuple[int, int], stride: int = HEATMAP_STRIDE) -> None:
         super().__init__()
         self.size, self.stride = size, stride
-        row = torch.tensor([0.25, 0.5, 0.25])
-        self.register_buffer("kernel", torch.outer(row, row).view(1, 1, 3, 3))
+        self.register_buffer("kernel", BLUR)
         self.register_buffer("offsets", torch.tensor([dy * size[1] + dx for dy, dx in _POINTS]))
         weights = [[terms.get(point, 0.0) for terms in _DIFFERENCES.values()] for point in _POINTS]
         self.register_buffer("differences", torch.tensor(weights))
 
     def forward(self, heatmaps: Tensor) -> Tensor:
+        maps = heatmaps.reshape(-1, 1, *self.size)
+        return self.decode(heatmaps, torch.conv2d(maps, self.kernel, padding=1))
+
+    def decode(self, heatmaps: Tensor, blurred: Tensor) -> Tensor:
+        """Decode heatmaps that were blurred before."""
         n, k = heatmaps.shape[:2]
         h, w = self.size
         flat = heatmaps.reshape(n * k, h * w)
@@ -74,8 +114,7 @@ class DarkDecoding(nn.Module):
         index = flat.argmax(dim=1) * (peak > 0)
         y = torch.div(index, w, rounding_mode="floor")
         x = index - y * w
-        maps = heatmaps.reshape(n * k, 1, h, w)
-        blurred = torch.conv2d(maps, self.kernel, padding=1).reshape(n * k, h * w)
+        blurred = blurred.reshape(n * k, h * w)
         ratio = (peak / blurred.amax(dim=1)).unsqueeze(1)
         inside = (x > 1) & (x < w - 2) & (y > 1) & (y < h - 2)
         centre = y.clamp(2, h - 3) * w + x.clamp(2, w - 3)
@@ -135,7 +174,7 @@ class Graph(nn.Module):
         self.input = ImageInput(config) if images else nn.Identity()
         self.network = network
         self.decoding = network.export_decoder(config.input_size)
-        self.keypoints = _keypoint_decoding(of_task(config, TopDownConfig)) if decode else None
+        self.keypoints = keypoint_decoding(of_task(config, TopDownConfig)) if decode else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         outputs = tuple(self.decoding(self.network(self.input(x))))
@@ -144,7 +183,8 @@ class Graph(nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-def _keypoint_decoding(config: TopDownConfig) -> DarkDecoding:
+def keypoint_decoding(config: TopDownConfig) -> DarkDecoding:
+    """The decoding of a pose network's heatmaps."""
     return DarkDecoding(config.heatmap_size, config.heatmap_stride)
 
 

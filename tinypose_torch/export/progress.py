@@ -16,11 +16,16 @@ Progress = Callable[[str, float], None]
 
 PHOTOS = "read photos"
 PREPARE, CALIBRATE, MEASURE, QUANTISE = "prepare", "calibrate", "measure layers", "quantise"
-TRACE, LOWER, WRITE, COMPARE = "trace", "lower", "write", "compare"
+TRACE, LOWER, ASSEMBLE, WRITE, COMPARE = "trace", "lower", "assemble", "write", "compare"
 
 # CPU seconds of a TinyPose network; only their ratios matter.
 _NETWORK_SECONDS = {PREPARE: 0.3}
 _INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
+_APP_SECONDS = {
+    "executorch": {PREPARE: 1.0, TRACE: 8.0, LOWER: 20.0, ASSEMBLE: 15.0, WRITE: 10.0},
+    "onnx": {PREPARE: 1.0, TRACE: 30.0, WRITE: 0.5},
+    "torchscript": {PREPARE: 1.0, TRACE: 6.0, WRITE: 0.6},
+}
 _COMPARE_SECONDS = 3.0
 _PHOTO_SECONDS = 0.2
 
@@ -49,6 +54,12 @@ def export_stages(
     stages |= {f"{name}: {stage}": seconds for name in names for stage, seconds in per_network.items()}
     stages |= {stage: seconds * len(names) for stage, seconds in find_export_format(format_name).stages.items()}
     return stages | ({COMPARE: _COMPARE_SECONDS * len(names)} if receipt else {})
+
+
+def app_stages(format_name: str, *, num_photos: int = 0, receipt: bool = False) -> dict[str, float]:
+    """The same for an app; see `export_stages`."""
+    stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
+    return stages | _APP_SECONDS[format_name] | ({COMPARE: 2 * _COMPARE_SECONDS} if receipt else {})
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def compare(
         "model": runner.metadata.config.name,
         "images": described,
         "differences": differences,
-        "latency_ratio_to_eager": _latency_ratio(runner, eager, images[:1]),
+        "latency_ratio_to_eager": latency_ratio(runner, eager, images[:1]),
         "made": made,
         "description": json.loads(runner.metadata.to_json()),
     }
@@ -112,8 +112,8 @@ _DIFFERENCES = {
 }
 
 
-def _latency_ratio(runner: Runner, eager: Runner, images: np.ndarray) -> float:
-    """Median time of the file over the eager network's, in one interleaved run."""
+def latency_ratio(runner: Callable[[np.ndarray], Any], eager: Callable[[np.ndarray], Any], images: np.ndarray) -> float:
+    """Median time of a file over that of the eager networks, in one interleaved run."""
     times: dict[str, list[float]] = {"file": [], "eager": []}
     for _ in range(ROUNDS):
         times["file"].append(_seconds(runner, images))

@@ -14,9 +14,9 @@ from tinypose_torch.geometry.crops import Size
 Array = np.ndarray
 
 _CUBIC_A = np.float32(-0.75)
-_COEFFICIENT_SCALE = 2048  # 11-bit coefficients of resizes
-_POSITION_SCALE = 1024  # warps compute positions in 1024ths of a pixel,
-_FRACTIONS = 32  # and interpolate between 32nds
+COEFFICIENT_SCALE = 2048  # 11-bit coefficients of resizes
+POSITION_SCALE = 1024  # warps compute positions in 1024ths of a pixel,
+FRACTIONS = 32  # and interpolate between 32nds
 _REMAP_BITS = 15  # weights of warps
 
 
@@ -36,7 +36,7 @@ def resize_cubic(image: Array, size: Size) -> Array:
     across = np.zeros((len(needed), size[1], image.shape[2]), np.float32)
     for index, weights in zip(columns, column_weights, strict=True):
         across += part[:, index] * weights[:, None]  # whole numbers below 2^20
-    scale = np.float32(1 / _COEFFICIENT_SCALE**2)
+    scale = np.float32(1 / COEFFICIENT_SCALE**2)
     terms = [
         across[index] * (weights * scale)[:, None, None]
         for index, weights in zip(places.reshape(rows.shape), row_weights, strict=True)
@@ -58,7 +58,7 @@ def cubic_taps(source: int, target: int) -> tuple[Array, Array]:
     place = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
     first = np.floor(place)
     x = place - first
-    weights = np.rint(_cubic_coefficients(x) * np.float32(_COEFFICIENT_SCALE))
+    weights = np.rint(_cubic_coefficients(x) * np.float32(COEFFICIENT_SCALE))
     indices = np.clip(first.astype(np.int64) + np.arange(-1, 3)[:, None], 0, source - 1)
     return indices, weights
 
@@ -86,13 +86,13 @@ def warp_affine(
     """
     matrix = np.asarray(matrix, np.float64)
     x, y = _positions(matrix if inverse else _inverted(matrix), size)
-    left, top = x // _FRACTIONS, y // _FRACTIONS
-    right_weight, lower_weight = x % _FRACTIONS, y % _FRACTIONS
+    left, top = x // FRACTIONS, y // FRACTIONS
+    right_weight, lower_weight = x % FRACTIONS, y % FRACTIONS
     total = np.zeros((*size, image.shape[2]), np.int64)
-    for dy, row_weight in ((0, _FRACTIONS - lower_weight), (1, lower_weight)):
-        for dx, column_weight in ((0, _FRACTIONS - right_weight), (1, right_weight)):
+    for dy, row_weight in ((0, FRACTIONS - lower_weight), (1, lower_weight)):
+        for dx, column_weight in ((0, FRACTIONS - right_weight), (1, right_weight)):
             total += _read(image, left + dx, top + dy, border) * (row_weight * column_weight)[..., None]
-    total *= (1 << _REMAP_BITS) // _FRACTIONS**2
+    total *= (1 << _REMAP_BITS) // FRACTIONS**2
     return ((total + (1 << (_REMAP_BITS - 1))) >> _REMAP_BITS).astype(np.uint8)
 
 
@@ -108,9 +108,9 @@ def _inverted(matrix: Array) -> Array:
 def _positions(matrix: Array, size: Size) -> tuple[Array, Array]:
     """x and y ``(H, W)`` in the image for every pixel of the result, in 32nds of a pixel, rounded up from the middle."""
     rows, columns = (np.arange(length, dtype=np.float64) for length in size)
-    step = _POSITION_SCALE // _FRACTIONS
+    step = POSITION_SCALE // FRACTIONS
     x, y = (
-        np.rint((across * rows + shift) * _POSITION_SCALE)[:, None] + np.rint(along * columns * _POSITION_SCALE)
+        np.rint((across * rows + shift) * POSITION_SCALE)[:, None] + np.rint(along * columns * POSITION_SCALE)
         for along, across, shift in matrix
     )
     return (x.astype(np.int64) + step // 2) // step, (y.astype(np.int64) + step // 2) // step

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tinypose_torch.checkpoints.errors import CheckpointError, named_errors, plain, shown
-from tinypose_torch.checkpoints.limits import MAX_DESCRIPTION_LENGTH
-from tinypose_torch.checkpoints.protobuf import as_message, read_fields
-from tinypose_torch.checkpoints.torch_files import open_archive, read_member
+from tinypose_torch.checkpoints.errors import named_errors
 from tinypose_torch.runtime.base import FileRunner
-from tinypose_torch.runtime.checksums import read_sealed, unsealed
+from tinypose_torch.runtime.checksums import read_sealed
 from tinypose_torch.runtime.eager import check_device, check_fork
-from tinypose_torch.runtime.executorch_import import import_runtime
 from tinypose_torch.runtime.formats import export_formats, find_export_format
+from tinypose_torch.runtime.loading import (
+    archived_description,
+    load_executorch,
+    load_method,
+    load_onnx,
+    load_torchscript,
+    onnx_description,
+    run_onnx,
+)
 from tinypose_torch.runtime.metadata import ExportMetadata, read_methods
-from tinypose_torch.utils.hints import install_hint
-from tinypose_torch.utils.provenance import printable
-
-TORCHSCRIPT_EXTRA = "tinypose.json"
-ONNX_KEY = "tinypose"
-ONNX_IR_VERSION, ONNX_GRAPH, ONNX_PROPERTY = 1, 7, 14  # fields of ONNX's ModelProto
-# A method of the .pte that returns the description as bytes.
-EXECUTORCH_METHOD = "tinypose_metadata"
-NO_DESCRIPTION = "carries no description; it was not exported by tinypose-torch"
 
 
 class TorchScriptRunner(FileRunner):
@@ -45,14 +34,7 @@ class TorchScriptRunner(FileRunner):
         data = read_sealed(path)
         with named_errors(path):
             self.metadata = ExportMetadata.from_json(archived_description(data))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, and asked for
-                # PyTorch copies what it does not open itself, and opens only names in UTF-8.
-                source = str(path) if printable(str(path)) == str(path) else io.BytesIO(data)
-                self._module = torch.jit.load(source, map_location=self.device)
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: damaged TorchScript file: {_first_line(error)}") from None
+        self._module = load_torchscript(path, data, self.device)
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -70,30 +52,12 @@ class ExecuTorchRunner(FileRunner):
     """
 
     def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
-        content = unsealed(path)
-        with _quiet():
-            try:
-                portable_lib, executorch = import_runtime()
-            except ImportError as error:
-                raise CheckpointError(f"{path}: ExecuTorch is needed; {install_hint('export')} ({error})") from None
-            if threads is not None:
-                portable_lib._unsafe_reset_threadpool(threads)
-            try:
-                consistency = executorch.Verification.InternalConsistency
-                program = executorch.Runtime.get().load_program(content, verification=consistency)
-                described = program.load_method(EXECUTORCH_METHOD)
-                if described is None:
-                    raise CheckpointError(f"{path}: {NO_DESCRIPTION}")
-                with named_errors(path):
-                    methods = read_methods(_decoded(bytes(described.execute([])[0].numpy())))
-                name = _method_of_task(methods, task)
-                method = program.load_method(name)
-            except RuntimeError as error:
-                raise CheckpointError(f"{path}: ExecuTorch refuses it: {error}") from None
-        if method is None:
-            raise CheckpointError(f"{path}: has no method {shown(name)}, which it describes")
+        self._program, description = load_executorch(path, threads)
+        with named_errors(path):
+            methods = read_methods(description)
+        name = _method_of_task(methods, task)
+        self._method = load_method(self._program, name, path)
         self.metadata = methods[name]
-        self._program, self._method = program, method
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         # The runtime takes strides as they come and computes wrongly with any but contiguous ones.
@@ -108,25 +72,11 @@ class OnnxRunner(FileRunner):
         data = read_sealed(path)
         with named_errors(path):
             self.metadata = ExportMetadata.from_json(onnx_description(data))
-        try:
-            import onnxruntime
-        except ImportError:
-            raise CheckpointError(f"{path}: ONNX Runtime is needed; {install_hint('export')}") from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base class
-            raise CheckpointError(f"{path}: ONNX Runtime refuses it: {_first_line(error)}") from None
+        self._session = load_onnx(path, data, threads)
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-        try:
-            return tuple(self._session.run(None, {self._input: batch}))
-        except Exception as error:  # onnxruntime's exceptions have no common base class
-            raise RuntimeError(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
+        return run_onnx(self._session, None, {self._input: batch})
 
 
 def backend_of(path: Path) -> str | None:
@@ -161,58 +111,6 @@ def open_exported(
     return runner
 
 
-def archived_description(data: bytes) -> str:
-    """The description in a TorchScript file, found without running anything of it."""
-    if not data.startswith(b"PK\x03\x04"):
-        raise CheckpointError("is not a TorchScript file")
-    archive = open_archive(data)
-    names = [name for name in archive.namelist() if name.endswith(f"/extra/{TORCHSCRIPT_EXTRA}")]
-    if len(names) != 1:
-        raise CheckpointError(NO_DESCRIPTION)
-    return _decoded(read_member(archive, names[0], MAX_DESCRIPTION_LENGTH))
-
-
-def onnx_description(data: bytes) -> str:
-    """The description in an ONNX file, found without opening it."""
-    fields = list(read_fields(memoryview(data)))
-    if not {ONNX_IR_VERSION, ONNX_GRAPH} <= {number for number, _ in fields}:
-        raise CheckpointError("is not an ONNX model")
-    for number, value in fields:
-        if number == ONNX_PROPERTY:
-            entry = dict(read_fields(as_message(value)))
-            if entry.get(1) == ONNX_KEY.encode():
-                return _decoded(bytes(as_message(entry.get(2, 0))))
-    raise CheckpointError(NO_DESCRIPTION)
-
-
-def _decoded(text: bytes) -> str:
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        raise CheckpointError("carries no description that can be read (not UTF-8)") from None
-
-
-def _first_line(error: Exception) -> str:
-    return plain(next(iter(str(error).splitlines()), type(error).__name__))
-
-
 def _method_of_task(methods: dict[str, ExportMetadata], task: str | None) -> str:
     """The method that does a task; the first one where none does, whose own description then says what it is."""
     return next((name for name, metadata in methods.items() if metadata.config.task == task), next(iter(methods)))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Discard what ExecuTorch writes to the process's own stderr, and to Python's, which in a notebook is another one."""
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

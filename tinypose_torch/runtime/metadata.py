@@ -29,6 +29,7 @@ from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, Keypoin
 from tinypose_torch.models.registry import UnknownModelError, get_config
 
 FORMAT = "tinypose-torch export 1"
+APP_KEY = "app"  # of descriptions of app files; see `tinypose_torch.runtime.app_metadata`
 _GROUPING_KEYS = {"max_people": "most_people", "score_threshold": "heat_threshold", "tag_threshold": "tag_threshold"}
 
 
@@ -79,12 +80,13 @@ class ExportMetadata:
         Raises:
             CheckpointError: Not such a description, or one of another version.
         """
-        with _readable():
+        with readable():
             facts = parse_description(text)
+            _refuse_app(facts)
             version = required(facts, "format")
         if version != FORMAT:
             raise CheckpointError(f"was made for {shown(version)}; this program reads {FORMAT!r}. Export it again")
-        with _readable():
+        with readable():
             return cls._from_facts(facts)
 
     @classmethod
@@ -122,8 +124,10 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
     Raises:
         CheckpointError: Not such a description, or one of another version.
     """
-    with _readable():
-        methods = check_mapping(required(parse_description(text), "methods"), "methods")
+    with readable():
+        facts = parse_description(text)
+        _refuse_app(facts)
+        methods = check_mapping(required(facts, "methods"), "methods")
         if not methods:
             raise CheckpointError("no methods")
         if len(methods) > MAX_METHODS:
@@ -131,8 +135,13 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
     return {name: ExportMetadata.from_json(json.dumps(facts)) for name, facts in methods.items()}
 
 
+def _refuse_app(facts: dict[str, Any]) -> None:
+    if APP_KEY in facts:
+        raise CheckpointError("it holds an app, not a network; run it with: tinypose predict --app FILE")
+
+
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Errors in a description say that they are about the description."""
     try:
         yield

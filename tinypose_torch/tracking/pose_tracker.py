@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tinypose_torch.data.formats.coco import DEFAULT_SIGMA
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.base import Estimator
 from tinypose_torch.estimators.results import Detections, Poses
 from tinypose_torch.evaluation.coco import KeypointPrediction, oks_nms, rescore
 from tinypose_torch.geometry.boxes import box_area, boxes_of_points, expand_boxes
@@ -35,7 +35,7 @@ class PoseTracker:
     Args:
         estimator: Estimator of the poses of a frame.
         detect_every: Run the detector in every n-th frame. In between, boxes are derived from the poses of the frame before.
-            Values above 1 need a `PoseEstimator` with a detector.
+            Values above 1 need an estimator with a detector.
         tracking: Thresholds of the tracker. Default: ByteTrack's, or PaddleDetection's for detectors with embeddings, with
             the estimator's detection threshold.
         smoothing: Options of keypoint smoothing; ``None`` for no smoothing.
@@ -46,7 +46,7 @@ class PoseTracker:
 
     def __init__(
         self,
-        estimator: PoseEstimator,
+        estimator: Estimator,
         detect_every: int = 1,
         tracking: TrackerSettings | None = None,
         smoothing: Smoothing | PaddleDetectionSmoothing | None = Smoothing(),  # noqa: B008 - it cannot be changed
@@ -94,9 +94,7 @@ class PoseTracker:
             self._smooth(known, time, self.smoothing, (image.shape[1], image.shape[0]))
         return known
 
-    def _follow(
-        self, estimator: PoseEstimator, image: Array, lookahead: Lookahead | None
-    ) -> tuple[Lookahead, list[int]]:
+    def _follow(self, estimator: Estimator, image: Array, lookahead: Lookahead | None) -> tuple[Lookahead, list[int]]:
         """Detections of the next frame, or boxes from the poses of the frame before; and the rows of tracked people."""
         tracker = self._tracker
         if self._frame % self.detect_every:
@@ -159,7 +157,7 @@ def _own_poses(poses: Poses) -> set[int]:
     return set(oks_nms(people, scores, np.asarray(sigmas), _DUPLICATE_OKS))
 
 
-def _thresholds_of(estimator: PoseEstimator) -> TrackerSettings:
+def _thresholds_of(estimator: Estimator) -> TrackerSettings:
     threshold = estimator.track_threshold
     if threshold is None:
         return BYTETRACK_SETTINGS

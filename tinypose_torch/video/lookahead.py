@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tinypose_torch.estimators.base import Estimator
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.estimators.results import Detections, Poses
 
@@ -40,7 +41,7 @@ def iter_lookahead(image: np.ndarray, estimator: PoseEstimator, threshold: float
         yield lookahead
 
 
-def complete_poses(image: np.ndarray, estimator: PoseEstimator, lookahead: Lookahead, rows: Sequence[int]) -> Poses:
+def complete_poses(image: np.ndarray, estimator: Estimator, lookahead: Lookahead, rows: Sequence[int]) -> Poses:
     """Return the poses of the detections in ``rows``; estimate those that the look-ahead did not reach."""
     missing = [row for row in rows if row >= len(lookahead.poses)]
     found = estimator.estimate_keypoints(image, lookahead.people.boxes[missing], lookahead.people.scores[missing])

@@ -1,0 +1,97 @@
+"""`tinypose export --frame`: detector and pose network as an app, which takes frames and gives people."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from tinypose_torch.checkpoints.identity import ModelSource
+from tinypose_torch.cli.export import check_output, print_comparison, resolve_models
+from tinypose_torch.cli.photos import count_photos
+from tinypose_torch.estimators.app import fit_image
+from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.export.app.api import check_sizes, export_app
+from tinypose_torch.export.app.receipt import compare_app
+from tinypose_torch.export.progress import COMPARE, PHOTOS, app_stages, show_progress
+from tinypose_torch.export.receipt import make_receipt, write_receipt
+from tinypose_torch.factory import load_model
+from tinypose_torch.models.registry import get_config
+from tinypose_torch.runtime.app import open_app
+from tinypose_torch.runtime.formats import find_export_format
+from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.images import map_images
+
+_MAX_PEOPLE = 4
+_NO_EFFECT = ("input_size", "raw", "heatmaps", "dynamic_batch", "detector", "detector_weights", "error_budget")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export an app, run it beside the estimator, print and keep the receipt."""
+    _check(options)
+    size = (options.frame[0], options.frame[1])
+    people = _MAX_PEOPLE if options.people is None else options.people
+    check_sizes(size, people)
+    sources = _ordered(resolve_models(options), (options.weights, options.with_weights))
+    names = [source.name for source, _ in sources]
+    output = Path(options.output or f"{'+'.join(reversed(names))}-app{find_export_format(options.format).suffix}")
+    check_output(output, options)
+    num_photos = count_photos(options.images)
+    detector, pose = (load_model(source) for source, _ in sources)
+    print(f"exporting an app of {' and '.join(names)} to {options.format}, {options.precision} ...", flush=True)
+    with show_progress("export", app_stages(options.format, num_photos=num_photos, receipt=True)) as progress:
+        if num_photos:
+            progress(PHOTOS, 0)
+        frames, described = _frames(options.images, size)
+        made = export_app(
+            pose,
+            detector,
+            output,
+            size,
+            people,
+            options.format,
+            options.precision,
+            person_class=options.person_class,
+            progress=progress,
+        )
+        progress(COMPARE, 0)
+        weights = [file for _, file in sources]
+        estimator = PoseEstimator(*names, *weights, person_class=options.person_class, resize="portable")
+        facts = compare_app(open_app(output), estimator, frames, described, made.facts)
+    receipt = make_receipt(output, [facts])
+    path = write_receipt(receipt, output)
+    print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
+    print_comparison(facts)
+    print_next(["tinypose", "predict", options.images or "photo.jpg", "--app", str(output)])
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in _NO_EFFECT:
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with --frame, which makes an app")
+    if options.batch != 1:
+        raise ValueError(f"--batch {options.batch} has no effect with --frame; an app takes one frame per call")
+    if not (options.with_model or options.with_weights):
+        raise ValueError("--frame needs --with NAME: an app has a detector and a pose network")
+
+
+def _ordered(
+    sources: list[ModelSource], weights: tuple[str | None, str | None]
+) -> list[tuple[ModelSource, str | None]]:
+    """Detector and pose network, with their weights."""
+    pairs = sorted(zip(sources, weights, strict=True), key=lambda pair: get_config(pair[0].name).task)
+    tasks = tuple(get_config(source.name).task for source, _ in pairs)
+    if tasks != ("detection", "pose"):
+        raise ValueError(f"an app has a detector and a top-down pose network; asked for {' and '.join(tasks)}")
+    return pairs
+
+
+def _frames(folder: str | None, size: tuple[int, int]) -> tuple[list[np.ndarray], str]:
+    """The photos of a folder as frames, or seeded noise, and what they are."""
+    if folder is None:
+        noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+        return list(noise), "2 frames of seeded noise; with --images DIR people are compared"
+    frames = map_images(folder, lambda image: fit_image(image, size).frame)
+    return frames, f"{len(frames)} photos"

@@ -1,0 +1,113 @@
+"""Photos in, poses out, by an app file that holds the whole pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tinypose_torch.estimators.base import Estimator
+from tinypose_torch.estimators.results import Poses
+from tinypose_torch.runtime.app import open_app
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class FittedImage:
+    """An image as a frame.
+
+    Attributes:
+        frame: ``(H, W, 3)`` uint8 RGB: the image as large as it fits in, with black to the right or below.
+        scale: Frame pixels per image pixel, (x, y).
+    """
+
+    frame: Array
+    scale: Array
+
+    def boxes_in_image(self, boxes: Array) -> Array:
+        """Boxes ``(N, 4)`` of the frame in pixels of the image."""
+        return (boxes / np.tile(self.scale, 2)).astype(np.float32)
+
+    def points_in_image(self, points: Array) -> Array:
+        """Points ``(..., 2)`` of the frame in pixels of the image. Pixel centres are at whole numbers."""
+        return (points + 0.5) / self.scale - 0.5
+
+
+def fit_image(image: Array, frame_size: tuple[int, int]) -> FittedImage:
+    """Fit an RGB image into a frame; one of the frame's size stays as it is.
+
+    Args:
+        frame_size: (height, width), pixels.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == frame_size:
+        return FittedImage(image, np.ones(2))
+    ratio = min(frame_size[0] / height, frame_size[1] / width)
+    inner_height, inner_width = max(1, round(height * ratio)), max(1, round(width * ratio))
+    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    frame = np.zeros((*frame_size, 3), np.uint8)
+    frame[:inner_height, :inner_width] = cv2.resize(image, (inner_width, inner_height), interpolation=interpolation)
+    return FittedImage(frame, np.array([inner_width / width, inner_height / height]))
+
+
+class AppEstimator(Estimator):
+    """Finds people and their keypoints with a file of `tinypose_torch.export.export_app`.
+
+    Photos of other sizes than the file's frames are fitted in, and the results are mapped back. At most as many people are
+    found as the file has slots. Frames are estimated one at a time, also those of lists.
+
+    Args:
+        path: ``.pte``, ``.torchscript`` or ``.onnx``.
+        threads: Inference threads; the runtime's own default unless given.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
+    """
+
+    batch_size = 1
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        self.runner = open_app(Path(path), threads)
+        self.metadata = self.runner.metadata
+        self._arguments = (path, threads)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path, threads = self._arguments
+        return _reopened, (Path(path).absolute(), threads)
+
+    @property
+    def backends(self) -> frozenset[str]:
+        return frozenset((self.runner.backend,))
+
+    @property
+    def track_threshold(self) -> float | None:
+        return self.metadata.threshold
+
+    def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
+        if any(given is not None for given in boxes):
+            raise ValueError("an app finds people's boxes itself; leave boxes out")
+        return [self._estimate_frame(image) for image in images]
+
+    def _estimate_frame(self, image: Array) -> Poses:
+        fitted = fit_image(image, self.metadata.frame_size)
+        people = self.runner(fitted.frame)
+        found = people.scores > 0
+        keypoints = people.keypoints[found]
+        return Poses(
+            fitted.boxes_in_image(people.boxes[found]),
+            people.scores[found],
+            fitted.points_in_image(keypoints[..., :2].astype(np.float64)),
+            keypoints[..., 2],
+            self.metadata.pose_config.skeleton,
+        )
+
+
+def _reopened(path: Path, threads: int | None) -> AppEstimator:
+    return AppEstimator(path, threads=threads)

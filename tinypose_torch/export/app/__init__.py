@@ -1,0 +1,1 @@
+"""Apps: the whole pipeline as one exported file."""

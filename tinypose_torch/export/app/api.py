@@ -1,0 +1,183 @@
+"""One call from two networks to a file that takes frames and gives people."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
+from tinypose_torch.estimators.detection import find_person_class
+from tinypose_torch.estimators.preprocessing import check_resize
+from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
+from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.formats import save_onnx, save_torchscript
+from tinypose_torch.export.graphs import build_graph
+from tinypose_torch.export.progress import PREPARE, TRACE, WRITE, Progress, no_progress
+from tinypose_torch.export.rewrites import rewrite
+from tinypose_torch.export.warning_filters import ignore_exporter_warnings
+from tinypose_torch.geometry.nms import NMSConfig
+from tinypose_torch.models.base import Network
+from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_of, of_task
+from tinypose_torch.runtime.app_metadata import AppMetadata
+from tinypose_torch.runtime.metadata import ExportMetadata
+
+_ONNX_OPSET = 20
+
+
+@dataclass(frozen=True)
+class ExportedApp:
+    """What `export_app` made.
+
+    Attributes:
+        metadata: The description that the file carries.
+        facts: For the receipt: what XNNPACK took.
+    """
+
+    metadata: AppMetadata
+    facts: dict[str, Any]
+
+
+def export_app(
+    pose: Network,
+    detector: Network,
+    path: str | os.PathLike[str],
+    frame_size: tuple[int, int] = (480, 640),
+    max_people: int = 4,
+    format: str = "executorch",
+    precision: str = "fp32",
+    *,
+    detection_threshold: float | None = None,
+    person_class: str | None = None,
+    progress: Progress = no_progress,
+) -> ExportedApp:
+    """Export the whole pipeline: a frame in, people out. The file appears only when it is complete.
+
+    Its answers are those of ``PoseEstimator(resize="portable")`` for the people with the highest scores.
+
+    Args:
+        pose, detector: Networks from `create_model`.
+        frame_size: (height, width) of the frames, pixels.
+        max_people: Number of people that the file gives at most.
+        format: ``"executorch"``, ``"torchscript"`` or ``"onnx"``.
+        precision: ``"fp32"``.
+        detection_threshold: Score above which a person is kept; the detector's own unless given.
+        person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
+        progress: Called with every stage; see `tinypose_torch.export.progress`.
+
+    Raises:
+        ValueError: An argument out of range, or networks of which this format or this program cannot be made.
+        ExportError: A package that the format needs is not installed.
+    """
+    options = ExportOptions(format)
+    if precision != "fp32":
+        raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
+    check_sizes(frame_size, max_people)
+    configs = _checked_configs(pose, detector, person_class, options)
+    threshold = configs[0].person_threshold if detection_threshold is None else detection_threshold
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
+    versions = package_versions(format, precision)
+    described = [ExportMetadata(config, True, config.task == "pose", 1, precision, versions) for config in configs]
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold)
+    with written(path, format) as temporary:
+        progress(PREPARE, 0)
+        program = build_program(pose, detector, metadata, format)
+        facts = _write(program, metadata, format, temporary, progress)
+    return ExportedApp(metadata, facts)
+
+
+def build_program(pose: Network, detector: Network, metadata: AppMetadata, format_name: str) -> FrameProgram:
+    """The program of an app as a module, with both networks rewritten for a format."""
+    kind: type[FrameProgram] = FrameProgram
+    if format_name == "executorch":
+        kind = _executorch_writer().PresentPeople
+    detector_config, pose_config = metadata.detector_config, metadata.pose_config
+    return kind(
+        build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
+        build_graph(rewrite(pose, format_name).cpu(), pose_config, images=False, decode=False),
+        detector_config,
+        pose_config,
+        metadata.frame_size,
+        metadata.max_people,
+        metadata.threshold,
+    ).eval()
+
+
+def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
+    """Check the size of an app's frames and its number of people.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    low, high = FRAME_SIZES
+    if len(frame_size) != 2 or not all(low <= side <= high for side in frame_size):
+        shown = " x ".join(map(str, frame_size))
+        raise ValueError(f"frame_size={shown}; expected height and width from {low} to {high} pixels")
+    if not 1 <= max_people <= MAX_SLOTS:
+        raise ValueError(f"max_people={max_people}; expected 1 to {MAX_SLOTS}")
+
+
+def _checked_configs(
+    pose: Network, detector: Network, person_class: str | None, options: ExportOptions
+) -> tuple[DetectorConfig, TopDownConfig]:
+    """The configs of detector and pose network, of which a program can be made."""
+    pose_config = of_task(config_of(pose), TopDownConfig)
+    config = of_task(config_of(detector), DetectorConfig)
+    for each in (config, pose_config):
+        refuse_if_limited(each, options)
+    check_resize(config, "portable")
+    if not isinstance(config.nms, NMSConfig) or config.embeddings:
+        raise ValueError(f"{config.name} needs matrix NMS, which apps do not have; take a PicoDet")
+    return replace(config, person_class=find_person_class(config, person_class)), pose_config
+
+
+def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path: Path, progress: Progress) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.randint(0, 256, (*metadata.frame_size, 3), dtype=torch.uint8, generator=generator)
+    if format_name == "executorch":
+        return _executorch_writer().write(program, frame, metadata.to_json(), path, progress)
+    write = _write_torchscript if format_name == "torchscript" else _write_onnx
+    write(program, frame, metadata.to_json(), path, progress)
+    return {}
+
+
+def _executorch_writer() -> ModuleType:
+    """The module that needs ExecuTorch, imported when it is needed."""
+    with ignore_exporter_warnings():
+        return import_module("tinypose_torch.export.app.executorch")
+
+
+def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:
+    """Traced and frozen, with all methods."""
+    examples = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
+    with ignore_exporter_warnings(), torch.no_grad():
+        progress(TRACE, 0)
+        traced = torch.jit.trace_module(program, examples, check_trace=False)
+        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in EXAMPLES if name != "forward"])
+        progress(WRITE, 0)
+        save_torchscript(frozen, description, path)
+
+
+def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:
+    """Of torch's exporter; the pose network runs for all slots together."""
+    progress(TRACE, 0)
+    with ignore_exporter_warnings():
+        made = torch.onnx.export(
+            program,
+            (frame,),
+            dynamo=True,
+            opset_version=_ONNX_OPSET,
+            input_names=["frame"],
+            output_names=["boxes", "scores", "keypoints"],
+            verbose=False,
+        )
+    assert made is not None
+    progress(WRITE, 0)
+    save_onnx(made.model_proto, description, path)

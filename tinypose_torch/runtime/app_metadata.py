@@ -1,0 +1,94 @@
+"""What an app file says of itself: the frames that it takes, the people that it gives, and its two networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from tinypose_torch.checkpoints.descriptions import (
+    check_count,
+    check_list,
+    check_mapping,
+    check_number,
+    parse_description,
+    required,
+)
+from tinypose_torch.checkpoints.errors import CheckpointError, shown
+from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
+from tinypose_torch.models.config import DetectorConfig, TopDownConfig, of_task
+from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, readable
+
+_OUTPUTS = {
+    "boxes": "float32 (people, 4): x1, y1, x2, y2 in pixels of the frame",
+    "scores": "float32 (people): highest first; 0 where there is no person",
+    "keypoints": "float32 (people, keypoints, 3): x, y in pixels of the frame, and the score",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AppMetadata:
+    """Description of an app file.
+
+    Attributes:
+        detector, pose: The networks.
+        frame_size: (height, width) of the frames, pixels.
+        max_people: Number of people that the file gives at most.
+        threshold: Scores of people are higher.
+    """
+
+    detector: ExportMetadata
+    pose: ExportMetadata
+    frame_size: tuple[int, int]
+    max_people: int
+    threshold: float
+
+    @property
+    def detector_config(self) -> DetectorConfig:
+        """The detector's config."""
+        return of_task(self.detector.config, DetectorConfig)
+
+    @property
+    def pose_config(self) -> TopDownConfig:
+        """The pose network's config."""
+        return of_task(self.pose.config, TopDownConfig)
+
+    def to_json(self) -> str:
+        """The description as JSON; readable for other programs too."""
+        facts: dict[str, Any] = {
+            "frame": {"kind": "uint8 HWC RGB", "size": list(self.frame_size)},
+            "people": self.max_people,
+            "person_threshold": self.threshold,
+            "outputs": _OUTPUTS,
+        }
+        networks = {"detector": self.detector, "pose": self.pose}
+        described = {name: json.loads(metadata.to_json()) for name, metadata in networks.items()}
+        return json.dumps({"format": FORMAT, APP_KEY: facts, "networks": described})
+
+    @classmethod
+    def from_json(cls, text: str) -> AppMetadata:
+        """The inverse of `to_json`.
+
+        Raises:
+            CheckpointError: Not such a description, or one of another version.
+        """
+        with readable():
+            facts = parse_description(text)
+        if APP_KEY not in facts:
+            raise CheckpointError(
+                "holds no app; make one with: tinypose export POSE --with DETECTOR --frame HEIGHT WIDTH"
+            )
+        with readable():
+            app = check_mapping(facts[APP_KEY], APP_KEY)
+            networks = check_mapping(required(facts, "networks"), "networks")
+            size = check_list(required(check_mapping(required(app, "frame"), "frame"), "size"), "frame size", 2)
+            if len(size) != 2:
+                raise CheckpointError(f"frame size {shown(size)}; expected height and width")
+            people = check_count(required(app, "people"), "people", 1, MAX_SLOTS)
+            threshold = check_number(required(app, "person_threshold"), "person_threshold", 0, 1)
+            height, width = (check_count(side, "frame size", *FRAME_SIZES) for side in size)
+        detector, pose = (ExportMetadata.from_json(json.dumps(networks.get(name, {}))) for name in ("detector", "pose"))
+        with readable():
+            if (detector.config.task, pose.config.task) != (DetectorConfig.task, TopDownConfig.task):
+                raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
+        return cls(detector, pose, (height, width), people, threshold)
