@@ -134,8 +134,7 @@ def _can_look_ahead(estimator: PoseEstimator, options: argparse.Namespace) -> bo
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
     if estimator.detector is None or options.detect_every > 1:
         return False
-    backends = {estimator.detector.runner.backend, estimator.pose_runner.backend}
-    return backends <= {"executorch", "onnx"}
+    return estimator.detector.runner.own_threads and estimator.pose_runner.own_threads
 
 
 def _predict_image(estimator: PoseEstimator, source: str, wanted: _Wanted) -> Iterator[str]:

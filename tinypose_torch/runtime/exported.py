@@ -69,6 +69,8 @@ class ExecuTorchRunner(FileRunner):
         task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
     """
 
+    own_threads = True
+
     def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
         content = unsealed(path)
         with _quiet():
@@ -104,6 +106,8 @@ class ExecuTorchRunner(FileRunner):
 
 class OnnxRunner(FileRunner):
     """Runs an ONNX file on ONNX Runtime."""
+
+    own_threads = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         data = read_sealed(path)
