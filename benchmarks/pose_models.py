@@ -46,7 +46,7 @@ def main() -> None:
     times = {
         row["model"]: row["median_ms"] for row in rows if row["backend"] == options.backend and row["threads"] == 1
     }
-    entries = [of_task(config, TopDownConfig) for config in model_configs().values() if config.task == "pose"]
+    entries = [of_task(config, TopDownConfig) for config in model_configs().values() if config.takes_boxes]
     missing = [config.name for config in entries if config.name not in times]
     if missing:
         parser.error(f"{options.times} has no times of {', '.join(missing)} on {options.backend} with 1 thread")

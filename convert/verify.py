@@ -22,7 +22,7 @@ from tinypose_torch.cli.photos import photos_for_network
 from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data.errors import malformation
 from tinypose_torch.geometry.normalize import normalize
-from tinypose_torch.models.base import Network
+from tinypose_torch.models.base import Network, implements_layers
 from tinypose_torch.models.config import ModelConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.utils.defaults import VISIBLE
 
@@ -94,11 +94,11 @@ def verify_against_export(
     Raises:
         CheckpointError: The exported model is of another network, or damaged.
         PaddleError: It could not be run.
-        ValueError: A bottom-up network.
+        ValueError: The network cannot be compared by layers.
     """
     entry = config_of(network)
-    if entry.task == "bottom-up pose":
-        raise ValueError(f"{entry.name}: bottom-up networks are compared with recordings only")
+    if not implements_layers(entry.network):
+        raise ValueError(f"{entry.name} is compared with recordings only: it does not implement outputs_of_layers")
     with named_errors(exported):
         program_file, params_file = find_deployed_files(exported)
     program = read_deployed(program_file.read_bytes(), params_file.read_bytes()).program
@@ -227,9 +227,10 @@ def _answer_differences(
         network.decode(network.outputs_of_layers({name: torch.from_numpy(value) for name, value in layers.items()}))
         for layers in (ported, expected)
     )
-    names = {"pose": ("heatmap",), "detection": ("score", "box, pixels")}[config_of(network).task]
-    differences = {name: float((a - b).abs().max()) for name, a, b in zip(names, got, want, strict=False)}
-    if names == ("heatmap",):
+    config = config_of(network)
+    pairs = zip(config.output_names, got, want, strict=False)
+    differences = {name: float((a - b).abs().max()) for name, a, b in pairs}
+    if config.takes_boxes:
         differences |= _keypoint_difference(network, got[0].numpy(), want[0].numpy(), VISIBLE)
     return differences
 

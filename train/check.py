@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -69,11 +70,10 @@ def _check_boxes(config: Config) -> tuple[np.ndarray, list[Path]]:
     job = detection_job(config)
     for name, value in job.rows:
         print(f"{name:>11}  {value}")
-    samples = job.samples
-    assert isinstance(samples, DetectionDataset)
+    samples, evaluation = cast(DetectionDataset, job.samples), cast(EvaluationImages | None, job.evaluation)
     broken = _undecodable(samples.images, samples.folder)
-    if isinstance(job.evaluation, EvaluationImages):
-        broken += _undecodable(job.evaluation.images, job.evaluation.folder)
+    if evaluation is not None:
+        broken += _undecodable(evaluation.images, evaluation.folder)
     class_names = config_of(job.network).head_names
     labels = Counter(int(label) for image in samples.images for label in image.objects.labels)
     table = [(name, str(labels[index])) for index, name in enumerate(class_names)]
@@ -88,11 +88,10 @@ def _check_bottom_up(config: Config) -> tuple[np.ndarray, list[Path]]:
     job = bottom_up_job(config, train_file)
     for name, value in job.rows:
         print(f"{name:>11}  {value}")
-    samples = job.samples
-    assert isinstance(samples, BottomUpDataset)
+    samples, evaluation = cast(BottomUpDataset, job.samples), cast(WholeImages | None, job.evaluation)
     broken = _undecodable(samples.images, samples.folder)
-    if isinstance(job.evaluation, WholeImages):
-        broken += _undecodable(job.evaluation.images, job.evaluation.folder)
+    if evaluation is not None:
+        broken += _undecodable(evaluation.images, evaluation.folder)
     sizes = Counter(len(item.people) for item in samples.images)
     print(
         format_table(("people in an image", "images"), [(str(n), str(sizes[n])) for n in sorted(sizes)], right=(0, 1))

@@ -100,7 +100,7 @@ def model_config(config: Config) -> ModelConfig:
     if config.input_size is None:
         return dataclasses.replace(entry, input_size=carried)
     height, width = config.input_size
-    if height != width and entry.task != "pose":
+    if height != width and not entry.takes_boxes:
         raise ConfigError(f"input_size: {height} x {width} is not a square; {config.model} is trained on squares")
     return dataclasses.replace(entry, input_size=(height, width))
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from torch.utils.data import Dataset
 
 from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.data.formats.registry import read_annotations
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose.annotations import PoseAnnotation, load_pose_annotations
-from tinypose_torch.data.pose.dataset import PoseDataset, Sample
+from tinypose_torch.data.pose.dataset import PoseDataset
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
@@ -27,9 +26,7 @@ from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.runtime import load_runner
 from tinypose_torch.utils.images import save_png
-from train.bottom_up import BottomUpDataset, WholeImages
 from train.config import Config
-from train.detection import DetectionDataset, EvaluationImages
 from train.lightning_module import Job
 from train.pose import EvaluationCrops
 from train.preflight import PREDICTIONS
@@ -75,9 +72,10 @@ def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Pa
         DatasetError: An image is missing or cannot be decoded.
     """
     entry = config_of(job.network)
-    images, folder = _labelled_images(config, job)
+    read_labels, build_predict = _BY_TASK[entry.task]
+    images, folder = read_labels(config, job), Path(_source(job).folder)
     chosen = [images[index] for index in _spread(len(images))]
-    predict, threshold = _PREDICTORS[entry.task](config.model, entry, weights, device)
+    predict, threshold = build_predict(config.model, entry, weights, device)
     skeleton = getattr(entry, "skeleton", _NO_SKELETON)  # detectors have none
     part = "training" if job.evaluation is None else "validation"
     pairs = []
@@ -93,12 +91,13 @@ def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Pa
 
 def first_image(job: Job) -> Path:
     """The first validation image, or training image where there are no others."""
-    source: Any = _source(job)
-    items = source.records if isinstance(source, (PoseDataset, EvaluationCrops)) else source.images
+    source = _source(job)
+    items = source.records if config_of(job.network).takes_boxes else source.images
     return Path(source.folder) / items[0].file_name
 
 
-def _source(job: Job) -> Dataset[Sample]:
+def _source(job: Job) -> Any:
+    """The validation data, or the training data where there are no others."""
     return job.samples if job.evaluation is None else job.evaluation
 
 
@@ -106,27 +105,26 @@ def _spread(count: int) -> list[int]:
     return sorted({round(index) for index in np.linspace(0, count - 1, min(count, _IMAGES))})
 
 
-def _labelled_images(config: Config, job: Job) -> tuple[list[Labelled], Path]:
-    """Annotated images of the validation data, or of the training data where there is none, and their folder."""
-    entry = config_of(job.network)
-    source = _source(job)
-    if isinstance(source, (DetectionDataset, EvaluationImages)):
-        images = [
-            _boxes_only(item.file_name, item.objects.boxes, [entry.head_names[label] for label in item.objects.labels])
-            for item in source.images
-            if len(item.objects)
-        ]
-    elif isinstance(source, (BottomUpDataset, WholeImages)):
-        images = [
-            Labelled(item.file_name, *_extents(item.people.joints, item.people.visible > 0))
-            for item in source.images
-            if len(item.people)
-        ]
-    else:
-        assert isinstance(source, (PoseDataset, EvaluationCrops))
-        pose = of_task(entry, TopDownConfig)
-        images = _by_image(_annotated_records(config, pose, source, job.evaluation is not None))
-    return images, Path(source.folder)
+def _labelled_boxes(config: Config, job: Job) -> list[Labelled]:
+    names = config_of(job.network).head_names
+    return [
+        _boxes_only(item.file_name, item.objects.boxes, [names[label] for label in item.objects.labels])
+        for item in _source(job).images
+        if len(item.objects)
+    ]
+
+
+def _labelled_groups(config: Config, job: Job) -> list[Labelled]:
+    return [
+        Labelled(item.file_name, *_extents(item.people.joints, item.people.visible > 0))
+        for item in _source(job).images
+        if len(item.people)
+    ]
+
+
+def _labelled_people(config: Config, job: Job) -> list[Labelled]:
+    entry = of_task(config_of(job.network), TopDownConfig)
+    return _by_image(_annotated_records(config, entry, _source(job), job.evaluation is not None))
 
 
 def _annotated_records(
@@ -201,11 +199,14 @@ def _detector(model: str, entry: DetectorConfig, weights: Path, device: str) -> 
     return detect, entry.person_threshold
 
 
-# Functions from an image and its annotations to predictions, and the score from which they are drawn.
-_PREDICTORS: dict[str, Callable[[str, Any, Path, str], tuple[Predict, float]]] = {
-    "pose": _top_down,
-    "bottom-up pose": _bottom_up,
-    "detection": _detector,
+# Functions that return the annotated images of a job, and a function from an image and its annotations to predictions with
+# the score from which they are drawn.
+_BY_TASK: dict[
+    str, tuple[Callable[[Config, Job], list[Labelled]], Callable[[str, Any, Path, str], tuple[Predict, float]]]
+] = {
+    "pose": (_labelled_people, _top_down),
+    "bottom-up pose": (_labelled_groups, _bottom_up),
+    "detection": (_labelled_boxes, _detector),
 }
 
 

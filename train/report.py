@@ -45,24 +45,22 @@ def _draw(name: str, draw: Callable[[], Path]) -> None:
 def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:
     """Commands that evaluate, export and run the weights."""
     data, name = config.data, config.model
-    task = get_config(name).task
+    option = get_config(name).option
     commands = []
     if data.val is not None:
-        kind = "--detector" if task == "detection" else "--pose"
-        words = ["tinypose", "evaluate", kind, name, "--weights", str(weights), "--annotations", data.val]
+        words = ["tinypose", "evaluate", f"--{option}", name, "--weights", str(weights), "--annotations", data.val]
         words += ["--images", str(data.val_images or data.images), *_evaluation_options(config)]
         commands.append(words)
     exported = weights.with_name(f"{name}.pte")
     commands.append(["tinypose", "export", name, "--weights", str(weights), "--output", str(exported)])
-    part = "detector" if task == "detection" else "pose"
-    words = ["tinypose", "predict", str(first_image(job)), f"--{part}", name, f"--{part}-weights", str(weights)]
+    words = ["tinypose", "predict", str(first_image(job)), f"--{option}", name, f"--{option}-weights", str(weights)]
     commands.append(words + _class_options(config_of(job.network)))
     return commands
 
 
 def _class_options(entry: ModelConfig) -> list[str]:
     """Options with which `tinypose predict` finds the boxes of a detector with several classes but no ``person``."""
-    if entry.task != "detection" or "person" in entry.head_names or len(entry.head_names) == 1:
+    if not entry.gives_boxes or "person" in entry.head_names or len(entry.head_names) == 1:
         return []
     return ["--person-class", entry.head_names[0]]
 

@@ -26,6 +26,7 @@ from tinypose_torch.geometry.nms import NUMPY_NMS
 from tinypose_torch.models import config as model_config
 from tinypose_torch.models import registry
 from tinypose_torch.models.config import ModelConfig
+from tinypose_torch.runtime.formats import export_formats
 from tinypose_torch.utils import plugins
 
 NAME = "stride2_64x64"
@@ -190,38 +191,53 @@ CONFIGS = {
 }
 
 
-def asked_classes(tree, names):
-    """Names of classes that the code compares with: in isinstance, issubclass, ``is`` and ``==``."""
+def asked_for(tree, classes, strings):
+    """Classes, and texts that name a task, model or format, that the code compares with."""
     for node in ast.walk(tree):
         inside = []
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
             inside = node.args[1:]
         elif isinstance(node, ast.Compare):
-            inside = node.comparators
+            inside = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            inside = [node.value]
         for part in inside:
             for found in ast.walk(part):
                 name = getattr(found, "id", getattr(found, "attr", getattr(found, "value", None)))
-                if name in names:
+                if name in classes:
                     yield node.lineno, name
+            for found in getattr(part, "elts", [part]):
+                if isinstance(found, ast.Constant) and found.value in strings:
+                    yield node.lineno, found.value
 
 
-def test_nothing_outside_models_asks_for_a_class():
-    names = CONFIGS | {config.network.__name__ for config in registry.model_configs().values()}
-    names |= {"Network", "TopDownNetwork", "BottomUpNetwork", "Detector"}
-    assert {"HRNet", "TopDownConfig"} <= names
+def test_nothing_outside_models_asks_what_a_network_is():
+    """Code asks the config or the format for what it needs; what differs by task is in tables."""
+    configs = registry.model_configs().values()
+    classes = CONFIGS | {config.network.__name__ for config in configs}
+    classes |= {"Network", "TopDownNetwork", "BottomUpNetwork", "Detector"}
+    strings = {config.name for config in configs} | {config.task for config in configs}
+    strings |= {found.name for found in export_formats()}
+    assert {"HRNet", "TopDownConfig"} <= classes
+    assert {"pose", "bottom-up pose", "detection", "tinypose_128x96", "onnx"} <= strings
     for text in (
         "isinstance(x, (A, HRNet))",
         "x is models.HRNet",
         "issubclass(x, Detector)",
         "type(x).__name__ == 'HRNet'",
+        "config.task == 'pose'",
+        "'detection' in tasks",
+        "backends <= {'onnx', 'executorch'}",
+        "match x:\n    case 'pose': pass",
     ):
-        assert list(asked_classes(ast.parse(text), names)), text
+        assert list(asked_for(ast.parse(text), classes, strings)), text
     files = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
     places = [
         f"{file.relative_to(ROOT)}:{line}: {name}"
         for file in files
         if not file.is_relative_to(ROOT / "tinypose_torch/models")
-        for line, name in asked_classes(ast.parse(file.read_text(encoding="utf-8")), names)
+        for line, name in asked_for(ast.parse(file.read_text(encoding="utf-8")), classes, strings)
+        if name in classes or "benchmarks" not in file.parts  # benchmarks are of given models and formats
     ]
     assert len(files) > 150
     assert places == []

@@ -23,6 +23,7 @@ from tinypose_torch.checkpoints.hub import read_description, separate_address
 from tinypose_torch.checkpoints.limits import MAX_MATCHING_RECEIPT_BYTES, MAX_RECEIPT_BYTES, MAX_RECEIPTS, read_file
 from tinypose_torch.models.registry import UnknownModelError, get_config, model_configs
 from tinypose_torch.utils import defaults
+from tinypose_torch.utils.plugins import VARIABLE as PLUGINS_VARIABLE
 
 _DEFAULTS = {"pose": defaults.POSE, "bottom-up pose": defaults.BOTTOM_UP, "detection": defaults.DETECTOR}
 _KINDS = {"pose": "a pose network", "bottom-up pose": "a bottom-up network", "detection": "a detector"}
@@ -231,7 +232,7 @@ def _known(stated: str, path: Path) -> str:
     try:
         return get_config(stated).name
     except UnknownModelError as error:
-        raise UnknownModelError(f"{path}: {error}") from None
+        raise UnknownModelError(f"{path}: {error}; a model of your own needs its file in {PLUGINS_VARIABLE}") from None
 
 
 def _model_of_receipt(path: Path) -> str | None:

@@ -99,10 +99,9 @@ def _pairs(networks: dict[str, Network]) -> list[tuple[str, str]]:
     Raises:
         ValueError: There is no pair.
     """
-    tasks: dict[str, list[str]] = {"detection": [], "pose": []}
-    for name, network in networks.items():
-        tasks.setdefault(config_of(network).task, []).append(name)
-    pairs = list(zip(tasks["detection"], tasks["pose"], strict=False))
+    detectors = [name for name, network in networks.items() if config_of(network).gives_boxes]
+    poses = [name for name, network in networks.items() if config_of(network).takes_boxes]
+    pairs = list(zip(detectors, poses, strict=False))
     if not pairs:
         raise ValueError("--end-to-end needs a detector and a pose network among the models")
     return pairs

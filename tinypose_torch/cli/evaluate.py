@@ -61,9 +61,7 @@ def run(options: argparse.Namespace) -> int:
         **found.facts,
         **({"failed_images": sorted(found.failed)} if found.failed else {}),
     }
-    print(
-        f"images: {found.num_images}, {'boxes' if entry.task == 'detection' else 'people'} found: {len(found.results)}"
-    )
+    print(f"images: {found.num_images}, {'boxes' if entry.gives_boxes else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
     if options.weights and accuracy:
         _print_next(runner, options)
@@ -80,8 +78,7 @@ def _print_next(runner: Runner, options: argparse.Namespace) -> None:
     if runner.backend == "eager":
         print_next(["tinypose", "export", entry.name, "--weights", weights])
     else:
-        part = "detector" if entry.task == "detection" else "pose"
-        print_next(["tinypose", "predict", options.images, f"--{part}-weights", weights])
+        print_next(["tinypose", "predict", options.images, f"--{entry.option}-weights", weights])
 
 
 def _check_flip(skeleton: Skeleton) -> None:
@@ -140,13 +137,13 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
     usage = "--detector NAME" if options.detector else "--pose NAME"
     allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
-    task = get_config(name).task
-    if options.detector and task != "detection":
+    config = get_config(name)
+    if options.detector and not config.gives_boxes:
         raise ValueError(f"--detector {name} is a pose network; pass --pose {name}")
-    if not options.detector and task == "detection" and options.pose != AUTO:
+    if not options.detector and config.gives_boxes and options.pose != AUTO:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
-    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, task)
-    return runner, _EVALUATE[task](runner, runner.metadata.config, options)
+    runner = load_runner(name, options.weights, options.backend, options.device, options.threads, config.task)
+    return runner, _EVALUATE[config.task](runner, runner.metadata.config, options)
 
 
 def _evaluate_detector(runner: Runner, entry: DetectorConfig, options: argparse.Namespace) -> tasks.Found:

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         (load_model(source, input_size=size), file)
         for source, file in zip(sources, (options.weights, options.with_weights), strict=False)
     ]
-    models.sort(key=lambda model: config_of(model[0]).task)  # the detector first
+    models.sort(key=lambda model: not config_of(model[0]).gives_boxes)  # the detector first
     networks = [network for network, _ in models]
     stages = export_stages(
         [config_of(network).name for network in networks],
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {output} ({receipt['bytes'] / 1e6:.2f} MB) and {path}")
     for facts in compared:
         print_comparison(facts)
-    parts = ["detector" if config_of(network).task == "detection" else "pose" for network in networks]
+    parts = [config_of(network).option for network in networks]
     print_next(["tinypose", "predict", options.images or "photo.jpg", *_weights_options(parts, output)])
     return 0
 
@@ -137,18 +137,20 @@ def _compare(
 
 def _check(options: argparse.Namespace, names: list[str]) -> None:
     """Refuse options that need others, or have no effect on the models."""
-    tasks = {get_config(name).task for name in names}
+    configs = [get_config(name) for name in names]
     if options.precision == "int8" and not options.images:
         raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
     for name in ("detector", "detector_weights"):
         if getattr(options, name) is not None and options.images is None:
             raise ValueError(f"--{name.replace('_', '-')} needs --images, in which it finds the people")
     detector = options.detector or options.detector_weights
-    if options.person_class is not None and not (options.images and (detector or "detection" in tasks)):
+    if options.person_class is not None and not (
+        options.images and (detector or any(config.gives_boxes for config in configs))
+    ):
         raise ValueError("--person-class needs --images, and a detector that finds the people in them")
     if options.error_budget is not None and options.precision != "int8":
         raise ValueError("--error-budget needs --precision int8")
-    if detector is not None and "pose" not in tasks:
+    if detector is not None and not any(config.takes_boxes for config in configs):
         option = "--detector" if options.detector else "--detector-weights"
         raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
 
@@ -177,9 +179,9 @@ def _images_for(network: Network, file: str | None, options: argparse.Namespace,
         return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
     detector, weights = options.detector or (AUTO if options.detector_weights else None), options.detector_weights
     for other, other_file in models:
-        if config_of(other).task == "detection" and detector is None:
+        if config_of(other).gives_boxes and detector is None:
             detector, weights = config_of(other).name, other_file
-    if entry.task == "pose" and detector is not None:
+    if entry.takes_boxes and detector is not None:
         runner = load_runner(detector, weights, task="detection", usage="--detector NAME")
         people = PersonDetector(runner, person_class=options.person_class)
         return people_for_network(options.images, people, of_task(entry, TopDownConfig))

@@ -130,9 +130,7 @@ def _predict_all(
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
     """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
-    if estimator.detector is None or options.detect_every > 1:
-        return False
-    return estimator.backends <= {"executorch", "onnx"}
+    return estimator.detector is not None and options.detect_every == 1 and estimator.own_threads
 
 
 def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:

@@ -89,6 +89,11 @@ class Estimator(ABC):
         """Names of the backends that run the networks."""
 
     @property
+    def own_threads(self) -> bool:
+        """Whether the networks use only threads of their own, so that two processes can each run an estimator."""
+        return False
+
+    @property
     def detector(self) -> PersonDetector | None:
         """The person detector; ``None`` if the estimator needs or has none."""
         return None

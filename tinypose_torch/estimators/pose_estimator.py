@@ -122,6 +122,10 @@ class PoseEstimator(Estimator):
         return frozenset(runner.backend for runner in (self.pose_runner, self.detector_runner) if runner is not None)
 
     @property
+    def own_threads(self) -> bool:
+        return all(runner.own_threads for runner in (self.pose_runner, self.detector_runner) if runner is not None)
+
+    @property
     def detection_threshold(self) -> float | None:
         """Score from which a detected person is kept; ``None`` without a detector."""
         return None if self.detector is None else self.detector.threshold

@@ -38,7 +38,8 @@ def compare(
     """
     eager = EagerRunner(network)
     expected, found = eager(images), runner(images)
-    differences = _DIFFERENCES[runner.metadata.config.task](found, expected, runner.metadata)
+    compare_outputs = _keypoint_differences if runner.metadata.config.takes_boxes else _largest_differences
+    differences = compare_outputs(found, expected, runner.metadata)
     if not all(map(math.isfinite, differences.values())):
         raise ValueError(f"{runner.metadata.config.name}: NaN or infinite outputs on {described}; check the weights")
     return {
@@ -77,14 +78,10 @@ def write_receipt(receipt: dict[str, Any], path: Path) -> Path:
 Arrays = tuple[np.ndarray, ...]
 
 
-def _largest(names: tuple[str, ...]) -> Callable[[Arrays, Arrays, ExportMetadata], dict[str, float]]:
+def _largest_differences(found: Arrays, expected: Arrays, metadata: ExportMetadata) -> dict[str, float]:
     """Largest differences of the first outputs, by name."""
-
-    def compare_outputs(found: Arrays, expected: Arrays, metadata: ExportMetadata) -> dict[str, float]:
-        pairs = zip(names, found, expected, strict=False)
-        return {name: float(np.abs(ours - eager).max()) for name, ours, eager in pairs}
-
-    return compare_outputs
+    pairs = zip(metadata.config.output_names, found, expected, strict=False)
+    return {name: float(np.abs(ours - eager).max()) for name, ours, eager in pairs}
 
 
 def _keypoint_differences(found: Arrays, expected: Arrays, metadata: ExportMetadata) -> dict[str, float]:
@@ -103,13 +100,6 @@ def _keypoint_differences(found: Arrays, expected: Arrays, metadata: ExportMetad
     differences["keypoint in the mean, input pixels"] = float(distances.mean()) if len(distances) else 0.0
     differences["keypoints compared"] = int(confident.sum())
     return differences
-
-
-_DIFFERENCES = {
-    "pose": _keypoint_differences,
-    "bottom-up pose": _largest(("heatmap", "tag")),
-    "detection": _largest(("score", "box, pixels")),
-}
 
 
 def latency_ratio(runner: Callable[[np.ndarray], Any], eager: Callable[[np.ndarray], Any], images: np.ndarray) -> float:

@@ -172,6 +172,11 @@ class Detector(Network):
                 parameter.data[self.prior_rows()] = -math.log((1 - _PRIOR_PROBABILITY) / _PRIOR_PROBABILITY)
 
 
+def implements_layers(network: type[Network]) -> bool:
+    """Whether a class of networks can be compared with PaddleDetection by layers."""
+    return network.outputs_of_layers is not Network.outputs_of_layers
+
+
 def implements_loss(network: type[nn.Module]) -> bool:
     """Whether a class of detectors can be trained."""
     return issubclass(network, Detector) and network.loss is not Detector.loss

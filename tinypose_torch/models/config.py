@@ -39,6 +39,8 @@ class ModelConfig:
         network_base: What the network's class must subclass.
         head_kind: What the network has one output of: ``"keypoints"`` or ``"classes"``.
         option: Option of the commands that takes the name: ``"pose"`` or ``"detector"``.
+        gives_boxes: Whether the network finds boxes, not keypoints.
+        output_names: Names and units of the first tensors that the network's `decode` returns.
     """
 
     name: str
@@ -58,6 +60,8 @@ class ModelConfig:
     network_base: ClassVar[type[nn.Module]]
     head_kind: ClassVar[str]
     option: ClassVar[str] = "pose"
+    gives_boxes: ClassVar[bool] = False
+    output_names: ClassVar[tuple[str, ...]]
 
     @property
     def head_names(self) -> tuple[str, ...]:
@@ -167,6 +171,7 @@ class TopDownConfig(KeypointConfig):
     kind: ClassVar[str] = "a top-down pose network"
     takes_boxes: ClassVar[bool] = True
     network_base: ClassVar[type[nn.Module]] = TopDownNetwork
+    output_names: ClassVar[tuple[str, ...]] = ("heatmap",)
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
@@ -195,6 +200,7 @@ class BottomUpConfig(KeypointConfig):
     task: ClassVar[str] = "bottom-up pose"
     kind: ClassVar[str] = "a bottom-up network"
     network_base: ClassVar[type[nn.Module]] = BottomUpNetwork
+    output_names: ClassVar[tuple[str, ...]] = ("heatmap", "tag")
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,8 @@ class DetectorConfig(ModelConfig):
     network_base: ClassVar[type[nn.Module]] = Detector
     head_kind: ClassVar[str] = "classes"
     option: ClassVar[str] = "detector"
+    gives_boxes: ClassVar[bool] = True
+    output_names: ClassVar[tuple[str, ...]] = ("score", "box, pixels")
 
     def __post_init__(self) -> None:
         if isinstance(self.nms, NMSConfig) and self.nms.candidates_per_level is not None and not self.strides:

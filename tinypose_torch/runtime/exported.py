@@ -51,6 +51,8 @@ class ExecuTorchRunner(FileRunner):
         task: ``"pose"`` or ``"detection"``: which network of a file that holds both.
     """
 
+    own_threads = True
+
     def __init__(self, path: Path, threads: int | None = None, task: str | None = None) -> None:
         self._program, description = load_executorch(path, threads)
         with named_errors(path):
@@ -67,6 +69,8 @@ class ExecuTorchRunner(FileRunner):
 
 class OnnxRunner(FileRunner):
     """Runs an ONNX file on ONNX Runtime."""
+
+    own_threads = True
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         data = read_sealed(path)
