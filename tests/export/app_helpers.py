@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import torch
-from conftest import REAL, REFERENCE, photos_of_people, trained_weights
+from conftest import REAL, REFERENCE, gradient_image, photos_of_people, trained_weights
 
 from tinypose_torch import PoseEstimator, create_model
 from tinypose_torch.export.app.api import build_program
@@ -53,7 +53,7 @@ def frames(size, count=None):
     else:
         pictures = photos_of_people(count or 4)
     shrunk = [cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in pictures]
-    return [*shrunk, np.full((*size, 3), 90, np.uint8)]
+    return [*shrunk, gradient_image(*size)]
 
 
 def check_people(found, expected, max_people):

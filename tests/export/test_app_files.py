@@ -6,19 +6,19 @@ import pickle
 import numpy as np
 import pytest
 from conftest import DEMO_WEIGHTS
+from PIL import Image
 
 from tinypose_torch import AppEstimator, CheckpointError
 from tinypose_torch.cli import main
 from tinypose_torch.estimators.app import fit_image
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
-from tinypose_torch.utils.images import save_png
 from train.synthetic.scenes import render_scene
 
 from .app_helpers import DETECTOR, POSE, check_people, describe, estimator, frames, networks
 from .conftest import SUFFIXES, StageRecorder
 
-SIZE, PEOPLE = (480, 640), 4
+SIZE, PEOPLE = (480, 640), 2
 PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
 
 
@@ -72,7 +72,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     picture = render_scene(np.random.default_rng([77, 1]))[0]
     (tmp_path / "photos").mkdir()
-    save_png(picture, tmp_path / "photos/picture.png")
+    Image.fromarray(picture).save(tmp_path / "photos/picture.png")
     weights = ["--weights", str(DEMO_WEIGHTS[POSE]), "--with-weights", str(DEMO_WEIGHTS[DETECTOR])]
     words = ["export", POSE, "--with", DETECTOR, *weights, "--frame", "240", "320", "--people", "2"]
     assert main([*words, "--format", "torchscript", "--images", "photos", "--output", "app.torchscript"]) == 0
