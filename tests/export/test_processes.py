@@ -32,7 +32,11 @@ def predict(estimator):
     return estimator(gradient_image(), BOX).keypoints
 
 
-@pytest.mark.parametrize("estimator", BACKENDS, indirect=True)
+@pytest.mark.parametrize(
+    "estimator",
+    [pytest.param(name, marks=pytest.mark.slow if name == "onnx" else ()) for name in BACKENDS],
+    indirect=True,
+)
 def test_pickled(estimator):
     again = pickle.loads(pickle.dumps(estimator))
     assert np.abs(predict(again) - predict(estimator)).max() < 1e-4
@@ -95,6 +99,7 @@ def test_forked_after_threads_were_used(backend, exported, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_onnx_runtime(exported, monkeypatch):
     """Whose exceptions are of their own kind, and concern one image as others do."""
     estimator = PoseEstimator(None, POSE, pose_weights=exported(POSE, "onnx"))

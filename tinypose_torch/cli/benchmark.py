@@ -39,9 +39,37 @@ def run(options: argparse.Namespace, backends: Mapping[str, Backend] | None = No
     """Measure, print the tables, and write JSON and plot if asked.
 
     Args:
-        backends: By name; those of `known_backends` unless given. With ``options.end_to_end`` `PoseEstimator` must be able to run the files of each.
+        backends: By name; those of `known_backends` unless given. With ``options.end_to_end`` `PoseEstimator` must be able
+            to run the files of each.
     """
     backends = known_backends() if backends is None else backends
+    _check(options, backends)
+    networks = _build_networks(options)
+    pairs = _pairs(networks) if options.end_to_end else []
+    usable = _usable({name: backends[name] for name in options.backend or backends}, options)
+    rounds = f"median of {options.rounds} interleaved rounds"
+    rows: list[dict[str, Any]] = []
+    for name, network in networks.items():
+        measured = _measure_networks(name, network, usable, options)
+        rows += measured
+        print(f"\n{name}, float32 in and out, batch 1, {rounds}\n\n{_table(measured)}")
+    for detector, pose in pairs:
+        measured = _measure_people(detector, pose, networks, usable, options)
+        rows += measured
+        print(f"\n{detector} and {pose}, {SIZE[1]}x{SIZE[0]} photo to poses, {rounds}\n\n{_people_table(measured)}")
+    print(
+        f"\n{platform.machine()}, {os.cpu_count()} cores; ratio: to ONNX Runtime with as many threads; "
+        "memory: the most of a Python process that does nothing else."
+    )
+    if options.json:
+        with replacing(Path(options.json)) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        draw_times([row for row in rows if "people" not in row], Path(options.plot))
+    return 0
+
+
+def _check(options: argparse.Namespace, backends: Mapping[str, Backend]) -> None:
     outputs = {"--json": options.json, "--plot": options.plot}
     check_outputs(outputs, [options.weights], options.images, options.overwrite)
     if options.rounds < 1:
@@ -54,32 +82,6 @@ def run(options: argparse.Namespace, backends: Mapping[str, Backend] | None = No
     if options.plot:
         check_plot(Path(options.plot))
     count_photos(options.images)
-    networks = _build_networks(options)
-    pairs = _pairs(networks) if options.end_to_end else []
-    installed = _installed({name: backends[name] for name in options.backend or backends}, options)
-    rows: list[dict[str, Any]] = []
-    for name, network in networks.items():
-        measured = _measure_networks(name, network, installed, options)
-        rows += measured
-        print(f"\n{name}, float32 in and out, batch 1, median of {options.rounds} interleaved rounds\n")
-        print(_table(measured))
-    for detector, pose in pairs:
-        measured = _measure_people(detector, pose, networks, installed, options)
-        rows += measured
-        print(
-            f"\n{detector} and {pose}, {SIZE[1]}x{SIZE[0]} photo to poses, median of {options.rounds} interleaved rounds\n"
-        )
-        print(_people_table(measured))
-    print(
-        f"\n{platform.machine()}, {os.cpu_count()} cores; ratio: to ONNX Runtime with as many threads; "
-        "memory: the most of a Python process that does nothing else."
-    )
-    if options.json:
-        with replacing(Path(options.json)) as temporary:
-            temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    if options.plot:
-        draw_times([row for row in rows if "people" not in row], Path(options.plot))
-    return 0
 
 
 def _build_networks(options: argparse.Namespace) -> dict[str, Network]:
@@ -107,7 +109,7 @@ def _pairs(networks: dict[str, Network]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _installed(wanted: Mapping[str, Backend], options: argparse.Namespace) -> dict[str, Backend]:
+def _usable(wanted: Mapping[str, Backend], options: argparse.Namespace) -> dict[str, Backend]:
     """Those that can be measured; says why others cannot."""
     usable = {}
     for label, backend in wanted.items():
