@@ -88,8 +88,6 @@ tinypose predict photo.jpg --detection-threshold high
 tinypose predict photo.jpg --detection-threshold {esc}
 tinypose predict photo.jpg --keypoint-threshold 0,5
 tinypose predict photo.jpg --crop odd
-tinypose predict photo.jpg --backend paddle
-tinypose predict photo.jpg --backend {esc}
 tinypose predict photo.jpg --smoothing much
 tinypose predict photo.jpg --detect-every two
 tinypose predict photo.jpg --view port
@@ -115,7 +113,6 @@ tinypose evaluate --annotations ann.json --sigmas a b
 tinypose evaluate --annotations ann.json --decoding best
 tinypose evaluate --annotations ann.json {esc}
 tinypose export tinypose_128x96 another
-tinypose export tinypose_128x96 --format coreml
 tinypose export tinypose_128x96 --precision int4
 tinypose export tinypose_128x96 --output ''
 tinypose export ''
@@ -218,6 +215,11 @@ tinypose predict photo.jpg --detector none --detection-threshold 0.5 {MODELS}
 tinypose predict photo.jpg --detector none --person-class dog {MODELS}
 tinypose predict photo.jpg --detector none --pose tinypose_256x192 {MODELS}
 tinypose predict photo.jpg --detector none --backend onnx {MODELS}
+tinypose predict photo.jpg --detector none --backend paddle {MODELS}
+tinypose predict photo.jpg --detector none --backend {esc} {MODELS}
+tinypose evaluate --annotations ann.json --images photos --backend {esc} {POSE}
+tinypose evaluate --annotations ann.json --images photos --format {esc} {POSE}
+tinypose export tinypose_128x96 --format coreml
 tinypose predict photo.jpg --detector none --device gpu {MODELS}
 tinypose predict photo.jpg --detector none --device cuda:99 {MODELS}
 tinypose predict photo.jpg --detector none --device {esc} {MODELS}

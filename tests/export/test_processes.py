@@ -46,7 +46,7 @@ def test_pickled(estimator):
 
 @pytest.mark.parametrize("estimator", ["torchscript"], indirect=True)
 def test_pickled_files_are_found_from_any_folder(estimator, tmp_path, monkeypatch):
-    path = estimator.pose_runner._arguments[0]
+    path = estimator.pose_runner.reopen[1][0]
     monkeypatch.chdir(path.parent)
     pickled = pickle.dumps(load_runner(POSE, path.name))
     monkeypatch.chdir(tmp_path)
