@@ -279,12 +279,13 @@ def test_disc_full(limit, server, network_and_file, private_cache):
 
 def test_disc_full_at_the_end(server, network_and_file, private_cache, monkeypatch):
     """When the converted weights are written."""
-    _, server.files[FILE] = network_and_file
+    expected, server.files[FILE] = network_and_file
     with monkeypatch.context() as patched:
         patched.setattr(module, "save_safetensors", lambda network, path, _: save_on_full_disc(path))
         with pytest.raises(OutputError, match=r"official\.safetensors cannot be written: the disc is full"):
             fetch_pretrained(get_config(NAME))
-    assert create_model(NAME, pretrained=True) is not None
+    found = create_model(NAME, pretrained=True).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.state_dict().items())
     assert len(server.requests) == 1
 
 

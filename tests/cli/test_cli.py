@@ -180,15 +180,6 @@ def test_usage_needs_no_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_public_names_exist():
-    import tinypose_torch
-
-    assert all(getattr(tinypose_torch, name) is not None for name in tinypose_torch.__all__)
-    assert set(tinypose_torch.__all__) <= set(dir(tinypose_torch))
-    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
-        tinypose_torch.create_modle  # noqa: B018
-
-
 @pytest.mark.needs_reference
 def test_json_holds_the_originals_keypoints(tmp_path):
     arguments = []

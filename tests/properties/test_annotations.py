@@ -65,6 +65,18 @@ def written(content):
 _FOLDER = Path(tempfile.mkdtemp(prefix="annotations"))
 
 
+def test_sound_files_are_read():
+    """The properties below hold for datasets that are read; these are, and wholly."""
+    coco = read_coco(written(SOUND))
+    assert len(load_pose_annotations(coco, SIZE).items) == 3
+    assert [len(item.people) for item in load_bottom_up_annotations(coco).items] == [2, 1]
+    assert len(load_detections(coco, written(DETECTIONS), SIZE).items) == 1
+    assert len(load_mpii_annotations(written(MPII)).items) == 2
+    images, names = load_detection_annotations(written(SOUND))[:2]
+    assert [len(item.objects) for item in images.items] == [2, 1]
+    assert list(names) == ["person"]
+
+
 @holds(content=mutated(SOUND))
 def test_people(content):
     coco = refused_or(read_coco, written(content))

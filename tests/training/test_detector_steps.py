@@ -139,6 +139,11 @@ def test_losses_gradients_and_two_steps(generation, run, references):
         if step == 0:
             norm = torch.sqrt(sum(p.grad.square().sum() for p in parameters.values() if p.grad is not None))
             assert norm.item() == pytest.approx(recorded["grad_global_norm"], rel=1e-7)
+            stats = dict(zip(reference.facts["trainable_names"], reference.arrays[f"{run}.grad_stats"], strict=True))
+            gradients = {reference.original_name(name): p.grad for name, p in parameters.items()}
+            for name in gradients.keys() - null:
+                assert gradients[name].norm().item() == pytest.approx(stats[name][2], rel=1e-6), name
+            assert len(gradients.keys() - null) > 200
             compared = 0
             for name, parameter in parameters.items():
                 original = reference.original_name(name)

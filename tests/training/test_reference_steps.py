@@ -86,6 +86,12 @@ def test_loss_gradients_and_statistics(reference):
     gradients = {reference.to_original[name]: p.grad.numpy() for name, p in network.named_parameters()}
     norm = np.sqrt(sum((g**2).sum() for g in gradients.values()))
     assert norm == pytest.approx(run["grad_global_norm"], rel=1e-6)
+    stats = dict(zip(reference.facts["trainable_names"], reference.arrays["cold64.grad_stats"], strict=True))
+    for name in stats.keys() - reference.null:
+        _, absolute_sum, norm = stats[name]
+        assert np.abs(gradients[name]).sum() == pytest.approx(absolute_sum, rel=2e-6), name
+        assert np.linalg.norm(gradients[name]) == pytest.approx(norm, rel=2e-6), name
+    assert len(stats.keys() - reference.null) > 700
     compared = 0
     for key in reference.arrays:
         if key.startswith("grad64."):
