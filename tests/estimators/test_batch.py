@@ -16,7 +16,7 @@ SIZES = [(60, 80), (90, 40), (60, 80), (50, 120), (33, 31)]
 IMAGES = [gradient_image(*size) for size in SIZES]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def estimator():
     """Of about one person in every image."""
     return PoseEstimator(*NAMES, *WEIGHTS, backend="eager", detection_threshold=0.1, batch_size=2)
@@ -56,6 +56,7 @@ def test_the_answers_of_one_by_one(estimator, runs):
     check_same(estimator(tuple(IMAGES)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_reference
 def test_reference_photos():
     """Of different sizes, with people cut at whole pixels, who would move by a pixel if boxes rounded differently."""
@@ -67,11 +68,11 @@ def test_reference_photos():
     check_same(found, map(estimator, photos))
 
 
-def test_files_of_a_fixed_batch_size(estimator, runs):
+def test_files_of_a_fixed_batch_size(estimator, runs, monkeypatch):
     """As exported ones are."""
     expected = estimator.batch(IMAGES)
     for runner in (estimator.detector_runner, estimator.pose_runner):
-        runner.metadata = dataclasses.replace(runner.metadata, batch=1)
+        monkeypatch.setattr(runner, "metadata", dataclasses.replace(runner.metadata, batch=1))
     runs.clear()
     check_same(estimator.batch(IMAGES), expected)
     assert {size for _, size in runs} == {1}
