@@ -6,7 +6,6 @@ Writers and runners are imported when they are used. Others register formats wit
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,11 +96,6 @@ class ExportFormat(ABC):
     def rewrite(self, network: Network) -> Network:
         """A network with equal outputs that suits the format; the given one may be changed."""
         return network
-
-    @property
-    def missing(self) -> list[str]:
-        """Packages that are not installed."""
-        return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
     def install_hint(self) -> str:
         """The shell command that installs the packages."""
