@@ -180,6 +180,7 @@ def build_transform(options: Augmentation, entry: TopDownConfig) -> A.Compose:
         ],
         keypoint_params=A.KeypointParams("xy", remove_invisible=False, check_each_transform=False),
         additional_targets={"region": "keypoints"},
+        is_check_shapes=False,
     )
 
 

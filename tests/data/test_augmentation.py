@@ -179,10 +179,11 @@ def test_distribution_of_half_body(person):
     assert near_share(upper, 0.691462)  # upper if a normal draw is below 0.5
 
 
-def test_half_body_wants_more_than_eight(person):
-    person["keypoints"][8:, 2] = 0
-    for params in drawn_params(RandomHalfBody(UPPER), person, 200):
-        assert params is None or params["half"] is None
+@pytest.mark.parametrize("count", [8, 9])
+def test_half_body_wants_more_than_eight(count, person):
+    person["keypoints"][count:, 2] = 0
+    found = drawn_params(RandomHalfBody(UPPER), person, 200)
+    assert any(params and params["half"] is not None for params in found) == (count == 9)
 
 
 def test_distribution_of_the_crop(person):

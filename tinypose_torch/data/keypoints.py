@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ def visible_column(keypoints: Array, processor: Any) -> int | None:
     return _FIRST_FIELD if keypoints.shape[1] > _FIRST_FIELD else None
 
 
-def mirrored_order(flip_pairs: Sequence[tuple[int, int]], count: int) -> list[int]:
+@functools.cache
+def mirrored_order(flip_pairs: tuple[tuple[int, int], ...], count: int) -> list[int]:
     """The order of keypoints in which left and right ones have swapped places."""
     other = dict(flip_pairs) | {right: left for left, right in flip_pairs}
     return [other.get(index, index) for index in range(count)]

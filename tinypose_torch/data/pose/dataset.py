@@ -58,6 +58,8 @@ class PoseDataset(Dataset[Sample]):
         self.records, self.folder, self.config = records, Path(folder), config
         self.transform, self.seed, self.rng = transform, seed, SampleRNG(seed, transform)
         self.epoch = 0
+        sides = np.array(config.input_size[::-1], np.float32)
+        self._center, self._scale = (sides - 1) / 2, sides / np.float32(PIXEL_STD)  # of the crop in itself
 
     def __len__(self) -> int:
         return len(self.records)
@@ -79,12 +81,11 @@ class PoseDataset(Dataset[Sample]):
         keypoints = np.concatenate([person.joints, person.visible[:, None]], axis=1)
         region = region_corners(person.center, PIXEL_STD * person.scale)
         sample = self.transform(image=image, keypoints=keypoints, region=region)
-        crop, keypoints = sample["image"], sample["keypoints"].astype(np.float32)
+        crop, keypoints = sample["image"], sample["keypoints"].astype(np.float32, copy=False)
         if crop.shape[:2] != self.config.input_size:
             size, expected = (f"{height}x{width}" for height, width in (crop.shape[:2], self.config.input_size))
             raise ValueError(f"the transforms return images of {size}; the network takes {expected}, see TopDownAffine")
-        sides = np.array(crop.shape[1::-1], np.float32)
-        return crop, PoseSample(keypoints[:, :2], keypoints[:, 2], (sides - 1) / 2, sides / np.float32(PIXEL_STD))
+        return crop, PoseSample(keypoints[:, :2], keypoints[:, 2], self._center, self._scale)
 
 
 class PoseCollate:

@@ -42,7 +42,7 @@ def region_corners(center: Sequence[float] | Array, size: Sequence[float] | Arra
     Args:
         center, size: x, y of its centre, and its width and height, pixels.
     """
-    (x, y), (width, height) = np.asarray(center, float).tolist(), np.asarray(size, float).tolist()
+    (x, y), (width, height) = map(float, center), map(float, size)
     x1, y1, x2, y2 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 
