@@ -21,12 +21,7 @@ from tinypose_torch.export.rewrites import (
     split_narrow_convolutions,
 )
 from tinypose_torch.geometry.normalize import normalize
-from tinypose_torch.models.layers import channel_shuffle
-from tinypose_torch.models.lite_hrnet.blocks import ShuffleUnit
-from tinypose_torch.models.lite_hrnet.broadcasting import add_upsampled
 from tinypose_torch.models.lite_hrnet.export import broadcast_weighting, hierarchical_fusion
-from tinypose_torch.models.lite_hrnet.network import LiteHRNet
-from tinypose_torch.models.lite_hrnet.nhwc import InPlaceUnit, UnitPair, order_after_shuffle, to_nhwc_branches
 from tinypose_torch.models.picodet import decode_levels
 from tinypose_torch.models.picodet.export import BoxDecoding
 
@@ -84,55 +79,10 @@ def test_clamped_hardsigmoid(name):
     assert torch.allclose(outputs(rewritten, x), outputs(network, x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["tinypose_128x96", "tinypose_256x192"])
-def test_rearranged_branches(name):
-    network, x = with_statistics(name)
-    before = outputs(network, x)
-    rearranged = to_nhwc_branches(fold_batch_norms(copy.deepcopy(network)))
-    kinds = {type(module) for module in rearranged.modules()}
-    assert {InPlaceUnit, UnitPair} <= kinds
-    assert ShuffleUnit not in kinds
-    assert (outputs(rearranged, x) - before).abs().max() <= 1e-5 * before.abs().max()
-
-
-def test_rearranged_branches_of_the_narrow_network():
-    """Widths of 30 to 240, whose quarters are not multiples of 4; two people at once."""
-    torch.manual_seed(0)
-    network = LiteHRNet("naive").eval()
-    x = torch.randn(2, 3, 64, 96)
-    with torch.inference_mode():
-        before = network(x)
-        after = to_nhwc_branches(fold_batch_norms(network))(x)
-    assert (after - before).abs().max() <= 1e-5 * before.abs().max()
-
-
-def test_channel_weighting_networks_are_not_rearranged():
-    network, x = with_statistics("lite_hrnet_18_256x192")
-    assert torch.equal(outputs(to_nhwc_branches(copy.deepcopy(network)), x), outputs(network, x))
-
-
-def test_rearranging_wants_folded_batch_norms():
-    with pytest.raises(ValueError, match="fold the batch norms first"):
-        to_nhwc_branches(create_model("tinypose_128x96"))
-
-
 def test_broadcast_weighting():
     network, x = with_statistics("lite_hrnet_18_256x192")
     before, after = outputs(network, x), outputs(broadcast_weighting(copy.deepcopy(network)), x)
     assert (after - before).abs().max() <= 1e-5 * before.abs().max()
-
-
-def test_order_is_the_shuffle():
-    x = torch.randn(1, 12, 2, 2)
-    order = order_after_shuffle(torch.arange(12))
-    assert torch.equal(channel_shuffle(x)[:, order], x)
-
-
-def test_adding_upsampled():
-    fine, coarse = torch.randn(2, 5, 6, 8), torch.randn(2, 5, 3, 4)
-    expected = fine + nn.functional.interpolate(coarse, scale_factor=2)
-    assert torch.equal(add_upsampled(fine, coarse), expected)
-    assert torch.equal(add_upsampled(fine, coarse, relu=True), expected.relu())
 
 
 @pytest.mark.parametrize("name", ["picodet_s_192_lcnet_pedestrian", "picodet_xs_416_coco_lcnet"])

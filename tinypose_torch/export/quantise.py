@@ -27,7 +27,7 @@ _MEASURED_IMAGES = 12
 _BATCH = 16
 _ANNOTATION = "quantization_annotation"
 _LEAST, _GREATEST = -128, 127
-_MIN_SCALE = 2.0**-24  # far below PyTorch's 2^-12: the finest branch stores its values divided by powers of two
+_MIN_SCALE = 2.0**-24  # far below PyTorch's 2^-12, so that no scale is rounded up
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinypose_torch.models.layers import replace_modules
 from tinypose_torch.models.lite_hrnet.blocks import CrossResolutionWeighting
-from tinypose_torch.models.lite_hrnet.broadcasting import BroadcastWeighting
 from tinypose_torch.models.lite_hrnet.network import Fusion, LiteHRNet
-from tinypose_torch.models.lite_hrnet.nhwc import to_nhwc_branches
 
 
-def rewrite_for_export(network: LiteHRNet, format_name: str, precision: str) -> LiteHRNet:
+def rewrite_for_export(network: LiteHRNet, format_name: str) -> LiteHRNet:
     """See `Network.export_form`."""
     if format_name == "executorch":
-        if precision != "fp16":  # the powers of two would leave float16 too few digits near zero
-            to_nhwc_branches(network)
         broadcast_weighting(network)
     hierarchical_fusion(network)
     return network
@@ -30,6 +27,26 @@ def broadcast_weighting(network: nn.Module) -> nn.Module:
 def hierarchical_fusion(network: nn.Module) -> nn.Module:
     """Let Lite-HRNet's fusions upsample sums instead of summing upsampled features: less is moved, by factors of 2."""
     return replace_modules(network, Fusion, HierarchicalFusion)
+
+
+class BroadcastWeighting(nn.Module):
+    """`CrossResolutionWeighting` whose pooling has whole windows and whose weights are broadcast, not upsampled."""
+
+    def __init__(self, weighting: CrossResolutionWeighting) -> None:
+        super().__init__()
+        self.channels = weighting.channels
+        self.conv1, self.conv2 = weighting.conv1, weighting.conv2
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        height, width = xs[-1].shape[-2:]
+        pooled = [F.avg_pool2d(x, (x.shape[-2] // height, x.shape[-1] // width)) for x in xs[:-1]]
+        weights = self.conv2(self.conv1(torch.cat([*pooled, xs[-1]], dim=1)))
+        weighted, start = [], 0
+        for x, channels in zip(xs, self.channels, strict=True):
+            weight = weights[:, start : start + channels]
+            weighted.append(_multiply_upsampled(x, weight, x.shape[-2] // height))
+            start += channels
+        return weighted
 
 
 class HierarchicalFusion(nn.Module):
@@ -67,3 +84,19 @@ class HierarchicalFusion(nn.Module):
             carried = self.paths[f"{target}_{source}"](xs[source])
             total = self.upsample(carried if total is None else carried + total)
         return total
+
+
+def _multiply_upsampled(fine: Tensor, coarse: Tensor, factor: int) -> Tensor:
+    """``fine * upsample(coarse, factor)`` by broadcasting in the channels-last layout."""
+    return _from_cells(_cells(fine, factor) * _cells(coarse, 1), fine)
+
+
+def _cells(x: Tensor, factor: int) -> Tensor:
+    """``(N, C, H, W)`` as ``(N * H / factor, factor, W / factor, factor, C)``."""
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(n * h // factor, factor, w // factor, factor, c)
+
+
+def _from_cells(cells: Tensor, like: Tensor) -> Tensor:
+    n, c, h, w = like.shape
+    return cells.reshape(n, h, w, c).permute(0, 3, 1, 2)

@@ -222,4 +222,4 @@ class LiteHRNet(TopDownNetwork):
         # imported here because its modules rewrite those of this file
         from tinypose_torch.models.lite_hrnet.export import rewrite_for_export
 
-        return rewrite_for_export(self, format_name, precision)
+        return rewrite_for_export(self, format_name)
