@@ -148,7 +148,7 @@ def test_custom_skeletons():
         ({"max_people": 1000}, "max_people=1000; expected 1 to 32"),
         ({"frame_size": (1, 640)}, "frame_size=1 x 640; expected height and width from 32 to 4096 pixels"),
         ({"frame_size": (480, 100000)}, "frame_size=480 x 100000; expected"),
-        ({"format": "tflite"}, "unknown format 'tflite'"),
+        ({"format": "tflite"}, "unknown export format 'tflite'"),
         ({"precision": "int8"}, "precision='int8'; apps are exported in 'fp32'"),
         ({"detection_threshold": 2}, "detection_threshold=2; expected 0 to 1"),
         ({"person_class": "cat"}, "has no class 'cat'"),
