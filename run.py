@@ -33,7 +33,7 @@ DEVELOPMENT_EXTRAS = ("dev", "export", "paddle", "train")
 EXTRAS = {
     ("tinypose",): (),
     ("python", "-m", "convert"): (),
-    ("python", "-m", "train.demo"): ("export",),
+    ("python", "-m", "train.demo"): ("executorch",),
     ("python", "-m", "train.synthetic"): (),
     ("python", "-m", "train"): ("train",),
 }

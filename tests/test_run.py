@@ -101,7 +101,7 @@ def test_prediction_alone(launcher):
     [
         ("tinypose models", []),
         ("python -m convert --help", []),
-        ("python -m train.demo", ["export"]),
+        ("python -m train.demo", ["executorch"]),
         ("python3 -m train.synthetic", []),
         ("python -m train finetune", ["train"]),
         ("--extras track python -m train finetune", ["track", "train"]),
@@ -117,7 +117,7 @@ def test_a_command_gets_its_extras(command, extras, launcher):
 @pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
 def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.main(arguments) == 2
-    assert "expected names joined by commas, of dev, docs, export, hrnet, paddle" in capsys.readouterr().err
+    assert "expected names joined by commas, of dev, docs, executorch, export, hrnet, paddle" in capsys.readouterr().err
     assert launcher.installed == []
 
 
