@@ -41,7 +41,7 @@ PEOPLE = (1, 6)
 DARK_PEOPLE = 64
 NETWORKS = ("detector", "pose network")
 WARM_UP = 1  # rounds
-STAGES = ("detector input", "detector", "suppression", "crops", "pose network", "DARK", "results")
+STAGES = ("detector input", "detector", "NMS", "crops", "pose network", "DARK", "results")
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def measure(estimator: PoseEstimator, image: np.ndarray, people: int) -> dict[st
     x, normalising = timed(normalize, resized, detector.mean, detector.std)
     seconds["detector input"] = resizing + normalising
     (scores, candidates), seconds["detector"] = timed(run_all, estimator.detector_runner, x)
-    _, seconds["suppression"] = timed(select_detections, scores[0], candidates[0], detector, image.shape[:2])
+    _, seconds["NMS"] = timed(select_detections, scores[0], candidates[0], detector, image.shape[:2])
     crops, making = timed(estimator.make_crops, image, boxes)
     people_images, warping = timed(crop_people, image, crops, pose)
     batch, normalising = timed(normalize, people_images, pose.mean, pose.std)
