@@ -168,7 +168,16 @@ def page(rows: dict[tuple[int, bool], list[dict[str, float]]], options: argparse
             f"| {'every frame' if every == 1 else f'every {every}th'} | {'on' if smooth else 'off'} | {mean['MOTA']:.3f} | {mean['IDF1']:.3f} "
             f"| {sum(row['switches'] for row in figures):.0f} | {mean['found']:.3f} | {mean['jitter']:.3f} | {mean['lag']:.2f} |"
         )
-    lines += ["", "Made by", "", "<!-- not executed: a benchmark -->", "```bash", "PYTHONPATH=. python benchmarks/tracking.py", "```", ""]
+    lines += [
+        "",
+        "Made by",
+        "",
+        "<!-- not executed: a benchmark -->",
+        "```bash",
+        "PYTHONPATH=. python benchmarks/tracking.py",
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 

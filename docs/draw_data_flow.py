@@ -1,11 +1,11 @@
 """Draw docs/images/data_flow.svg, the picture of docs/explanation/design.md.
 
-    python docs/draw_data_flow.py [FILE]
+python docs/draw_data_flow.py [FILE]
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib as mpl
@@ -47,8 +47,11 @@ ARROWS = [
 ]
 
 
-def main(file: Path) -> None:
+def main() -> None:
     """Draw and write the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, nargs="?", default=PICTURE, help="default: %(default)s")
+    file = parser.parse_args().file
     mpl.rcParams.update({"svg.hashsalt": "tinypose-torch", "font.size": 9})
     figure, axes = plt.subplots(figsize=(10.8, 5.0), facecolor="white")
     axes.set(xlim=(-0.2, 12.6), ylim=(-0.2, 5.6))
@@ -90,4 +93,4 @@ def _draw_arrow(axes: Axes, start: str, end: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE)
+    main()

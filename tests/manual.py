@@ -24,7 +24,6 @@ PAGES = [
     *TUTORIALS,
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    ROOT / "SECURITY.md",
     *sorted(set((ROOT / "docs").rglob("*.md")) - set(TUTORIALS)),
     ROOT / "weights/README.md",
     ROOT / "deploy/cpp/README.md",

@@ -30,7 +30,9 @@ def python_blocks():
 
 @pytest.mark.parametrize("block", list(python_blocks()))
 def test_python_blocks(block, request, tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(tinypose_torch.factory, "fetch_pretrained", official_weights(tmp_path_factory.mktemp("official")))
+    monkeypatch.setattr(
+        tinypose_torch.factory, "fetch_pretrained", official_weights(tmp_path_factory.mktemp("official"))
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_CONFIGS", dict(registry.model_configs()))  # blocks may register models
     tree = ast.parse(block)

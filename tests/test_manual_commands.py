@@ -83,7 +83,9 @@ def test_first_poses(folder, request, capsys):
     make_example("photo.jpg", request)
     outputs = printed_by(commands_of(TUTORIALS[0]), capsys)
     demo = next(text for line, text in outputs.items() if "train.demo" in line)
-    found = [re.findall(rf"{name}: (\d+) of (\d+) people and (\d+) of (\d+)", demo) for name in ("PyTorch", "ExecuTorch")]
+    found = [
+        re.findall(rf"{name}: (\d+) of (\d+) people and (\d+) of (\d+)", demo) for name in ("PyTorch", "ExecuTorch")
+    ]
     assert found[0] == found[1]
     people, drawn, right, visible = map(int, found[0][0])
     assert people >= 0.8 * drawn > 0
