@@ -157,5 +157,26 @@ def test_options_of_the_cpp_program():
 
 def test_links_between_pages():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {path}#{anchor}"
+
+
+def anchors(page):
+    """Of its headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_fits_on_two_screens():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 90
+    assert [line[:2] for line in lines if line][:3] == ["# ", "![", "!["], "pictures come before words"
+
+
+def test_picture_of_the_data_flow_names_folders_that_exist():
+    source = (ROOT / "docs/draw_data_flow.py").read_text().replace("\\n", " ")
+    names = re.findall(r"(\w+)/", source.split("BOXES = {")[1].split("}")[0])
+    assert len(names) > 10
+    assert all((ROOT / "tinypose_torch" / name).is_dir() or (ROOT / name).is_dir() for name in names)

@@ -83,14 +83,14 @@ def in_image(boxes: Array, input_size: tuple[int, int], scale_factor: tuple[floa
 def _decay(boxes: Array, rule: MatrixNMSConfig) -> Array:
     """Factors ``(A,)`` by which the scores of one class's candidates decay, candidates by descending score."""
     blocks = range(0, len(boxes), _BLOCK)
-    suppressed = np.concatenate([_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks])
-    return np.concatenate([_decay_of_block(boxes, start, suppressed, rule) for start in blocks])
+    max_overlaps = np.concatenate([_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks])
+    return np.concatenate([_decay_of_block(boxes, start, max_overlaps, rule) for start in blocks])
 
 
-def _decay_of_block(boxes: Array, start: int, suppressed: Array, rule: MatrixNMSConfig) -> Array:
+def _decay_of_block(boxes: Array, start: int, max_overlaps: Array, rule: MatrixNMSConfig) -> Array:
     """Decay factors of a block of candidates."""
     overlap = _overlap_with_betters(boxes, start, rule)
-    betters = suppressed[: len(overlap), None]
+    betters = max_overlaps[: len(overlap), None]
     if rule.gaussian_sigma is None:
         factors = (1 - overlap) / (1 - betters).clip(1e-12)
     else:

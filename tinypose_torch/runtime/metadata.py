@@ -164,7 +164,7 @@ def _describe_bottom_up(config: BottomUpConfig, decodes: bool) -> dict[str, Any]
 
 
 def _describe_detector(config: DetectorConfig, decodes: bool) -> dict[str, Any]:
-    output = "scores (N, A, C); boxes (N, A, 4), input pixels, before suppression"
+    output = "scores (N, A, C); boxes (N, A, 4), input pixels, before NMS"
     return {
         "output": output + ("; embeddings (N, A, 128)" if config.embeddings else ""),
         "letterbox": config.letterbox,
