@@ -119,6 +119,7 @@ def official_weights(folder: Path):
 
 def make_example(name: str, request) -> None:
     """The file or folder that a block names, in the working folder."""
+    name = name.replace("*", "photo")
     path = Path(name)
     if not re.fullmatch(r"[\w./]+", name) or path.is_absolute() or path.exists() or ".." in path.parts:
         return

@@ -6,6 +6,7 @@ The pages run in this process, which imports PyTorch once. `test_tutorial.py` ru
 import json
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from train.synthetic.__main__ import write_dataset
 pytest.importorskip("lightning")
 # A run of the guides is cut to one step; those of the tutorials and notebooks are whole.
 SHORT_RUN = "max_steps=1 batch_size=2 devices=1 accelerator=cpu data.workers=0 optimisation.warmup_steps=0"
+
+OUTPUTS = ("--output", "--json", "--predictions")
 
 
 def commands_of(page):
@@ -50,6 +53,7 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "official").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINYPOSE_BACKEND", "auto")
     monkeypatch.setattr(tinypose_torch.factory, "fetch_pretrained", official_weights(tmp_path / "official"))
     return tmp_path
 
@@ -71,8 +75,10 @@ def test_guide(page, folder, request, capsys):
     shutil.copytree("images", "photos")
     lines = [f"{line} {SHORT_RUN}" if "-m train " in line else line for line in commands_of(page)]
     for line in lines:
-        for word in words_of(line):
-            make_example(word.partition("=")[2] or word, request)
+        words = words_of(line)
+        for before, word in pairwise(words):
+            if before not in OUTPUTS:
+                make_example(word.partition("=")[2] or word, request)
     printed_by(lines, capsys)
 
 

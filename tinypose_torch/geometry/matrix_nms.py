@@ -83,7 +83,9 @@ def in_image(boxes: Array, input_size: tuple[int, int], scale_factor: tuple[floa
 def _decay(boxes: Array, rule: MatrixNMSConfig) -> Array:
     """Factors ``(A,)`` by which the scores of one class's candidates decay, candidates by descending score."""
     blocks = range(0, len(boxes), _BLOCK)
-    max_overlaps = np.concatenate([_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks])
+    max_overlaps = np.concatenate(
+        [_overlap_with_betters(boxes, start, rule).max(axis=0, initial=0) for start in blocks]
+    )
     return np.concatenate([_decay_of_block(boxes, start, max_overlaps, rule) for start in blocks])
 
 
