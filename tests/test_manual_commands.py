@@ -15,7 +15,8 @@ from conftest import ROOT
 from manual import NOTEBOOKS, PAGES, TUTORIALS, blocks, execute, make_example, official_weights, run_cells, words_of
 from PIL import Image
 
-import tinypose_torch.factory
+from tinypose_torch import factory
+from tinypose_torch.export import cache
 from train.synthetic.__main__ import write_dataset
 
 pytest.importorskip("lightning")
@@ -54,7 +55,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "official").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TINYPOSE_BACKEND", "auto")
-    monkeypatch.setattr(tinypose_torch.factory, "fetch_pretrained", official_weights(tmp_path / "official"))
+    for module in (cache, factory):
+        monkeypatch.setattr(module, "fetch_pretrained", official_weights(tmp_path / "official"))
     return tmp_path
 
 
