@@ -25,6 +25,7 @@ def launcher(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STAMP", programs.parent / "tinypose-setup.json")
     module.installed, module.started = [], []
     monkeypatch.setattr(module, "install_with_uv", lambda uv, project: module.installed.append(project))
+    module.real_install_with_pip = module.install_with_pip
     monkeypatch.setattr(module, "install_with_pip", module.installed.append)
 
     def start(command, environment):
@@ -133,6 +134,23 @@ def test_environment_without_pip_gets_it(launcher, monkeypatch, capsys):
     assert "python -m ensurepip; install uv, or the system's package python3-venv" in capsys.readouterr().err
     make_program(launcher.BIN, "pip")
     assert launcher.main(["tinypose", "models"]) == 7
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_pip_compiles_only_where_imports_cannot(compiled, launcher, monkeypatch):
+    commands = []
+
+    def run(*command):
+        commands.append(command)
+        if "--report" in command:
+            command[command.index("--report") + 1].write_text(json.dumps({"install": []}))
+
+    make_program(launcher.BIN, "pip")
+    monkeypatch.setattr(launcher, "run", run)
+    monkeypatch.setattr(launcher, "must_compile", lambda: compiled)
+    launcher.real_install_with_pip(str(ROOT))
+    (pinned,) = [command for command in commands if "--require-hashes" in command]
+    assert ("--no-compile" in pinned) is not compiled
 
 
 def test_help(launcher, capsys):
