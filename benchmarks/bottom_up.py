@@ -135,10 +135,11 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         "",
         "![Time and AP against the number of people](bottom_up.svg)",
         "",
-        f"Median time from image to poses of rendered {SIZE[1]}x{SIZE[0]} images, on ExecuTorch with one thread.",
-        f"Top-down: `{DETECTOR}` and `{POSE}` with the weights of `weights/`, detection threshold {THRESHOLD}. Bottom-up: `{BOTTOM_UP}` at",
-        f"{SHOWN_SIZE[1]}x{SHOWN_SIZE[0]}, without the flip test, trained by the recipe `demo_bottom_up`. {_crossing(rows)}",
-        "Annotated: people with enough visible pixels, per image. Found: people per image.",
+        f"Median time from image to poses of rendered {SIZE[1]}x{SIZE[0]} images, on ExecuTorch with one thread. {_crossing(rows)}",
+        "",
+        f"* Top-down: `{DETECTOR}` and `{POSE}` with the weights of `weights/`, detection threshold {THRESHOLD}.",
+        f"* Bottom-up: `{BOTTOM_UP}` at {SHOWN_SIZE[1]}x{SHOWN_SIZE[0]}, without the flip test, trained by the recipe `demo_bottom_up`.",
+        "* Painted: people per image. Annotated: those with enough visible pixels. Found: people per image.",
         "",
         "| painted | annotated | " + " | ".join(f"{name}: ms | AP | found" for name in WAYS) + " |",
         "|--:|--:|" + "--:|--:|--:|" * len(WAYS),
@@ -148,7 +149,7 @@ def page(rows: list[dict[str, Any]], command: str) -> str:
         for name in WAYS:
             cells += [f"{row[f'{name} ms']:.1f}", f"{row[f'{name} AP']:.3f}", f"{row[f'{name} found']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Made by", "", "```", command, "```", ""]
+    lines += ["", "Made by", "", "<!-- not executed: a benchmark -->", "```bash", command, "```", ""]
     return "\n".join(lines)
 
 
@@ -156,12 +157,11 @@ def _crossing(rows: list[dict[str, Any]]) -> str:
     sentences = []
     for name in ("top-down", "top-down, true boxes"):
         faster = [row["people"] for row in rows if row["bottom-up ms"] < row[f"{name} ms"]]
-        where = (
-            f"from {faster[0]} painted people"
+        sentences.append(
+            f"Bottom-up is faster than {name} from {faster[0]} people on."
             if faster
-            else f"at no tested group size (1 to {rows[-1]['people']} people)"
+            else f"{name.capitalize()} is faster than bottom-up at every tested number (1 to {rows[-1]['people']} people)."
         )
-        sentences.append(f"Bottom-up is faster than {name} {where}.")
     one, two = rows[-2:]
     slopes, ends = {}, {}
     for name in ("top-down, true boxes", "bottom-up"):

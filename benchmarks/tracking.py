@@ -149,12 +149,15 @@ def page(rows: dict[tuple[int, bool], list[dict[str, float]]], options: argparse
     lines = [
         "# Tracking",
         "",
-        f"{options.videos} rendered videos of {options.frames / FPS:.0f} seconds, {SIZE[1]}x{SIZE[0]} pixels, {FPS:.0f} frames per second:",
-        f"one of {options.people} people stands still in front; the others walk behind, cross, leave and return. `{DETECTOR}` and",
-        f"`{POSE}` with the weights of `weights/`, detection threshold 0.4. Found: fraction of the visible people. Jitter: mean",
-        "acceleration of the visible keypoints of the standing person, pixels per frame squared. Lag: delay of the walkers' keypoints, frames.",
-        "People who are hidden for more than a second return with a new id, which counts as a switch: with perfect",
-        f"boxes of all visible people, IDF1 would be {best:.3f}.",
+        f"How well people are tracked in {options.videos} rendered videos of {options.frames / FPS:.0f} seconds, {SIZE[1]}x{SIZE[0]} pixels, {FPS:.0f} frames per second.",
+        f"One of {options.people} people stands still in front. The others walk behind, cross, leave and return. Networks: `{DETECTOR}` and",
+        f"`{POSE}` with the weights of `weights/`, detection threshold 0.4.",
+        "",
+        "* Found: fraction of the visible people.",
+        "* Jitter: mean acceleration of the visible keypoints of the standing person, pixels per frame squared.",
+        "* Lag: delay of the walkers' keypoints, frames.",
+        "* People who are hidden for more than a second return with a new id, which counts as a switch. With perfect boxes of all",
+        f"  visible people IDF1 would be {best:.3f}.",
         "",
         "| detector in | smoothing | MOTA | IDF1 | switches | found | jitter | lag |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
@@ -165,7 +168,16 @@ def page(rows: dict[tuple[int, bool], list[dict[str, float]]], options: argparse
             f"| {'every frame' if every == 1 else f'every {every}th'} | {'on' if smooth else 'off'} | {mean['MOTA']:.3f} | {mean['IDF1']:.3f} "
             f"| {sum(row['switches'] for row in figures):.0f} | {mean['found']:.3f} | {mean['jitter']:.3f} | {mean['lag']:.2f} |"
         )
-    lines += ["", "Made by", "", "```", "PYTHONPATH=. python benchmarks/tracking.py", "```", ""]
+    lines += [
+        "",
+        "Made by",
+        "",
+        "<!-- not executed: a benchmark -->",
+        "```bash",
+        "PYTHONPATH=. python benchmarks/tracking.py",
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -1,78 +1,41 @@
 """The Python blocks of README and manual run as they stand, and their commands have arguments that exist.
 
-A Python block that cannot run here follows an HTML comment in the page, ``<!-- not run: REASON -->``.
+`test_manual_commands.py` executes the commands. A block that the tests cannot execute follows an HTML comment in the
+page, ``<!-- not executed: needs ... -->``.
 """
 
 import argparse
 import ast
 import re
 import runpy
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import DEMO_WEIGHTS, ROOT, photos_of_people, write_video
+from conftest import ROOT
+from manual import FENCE, NOTEBOOKS, PAGES, TUTORIALS, blocks, cells, make_example, official_weights, words_of
 
 import tinypose_torch.factory
-from tinypose_torch import cli, create_model, list_models
+from tinypose_torch import cli, list_models
 from tinypose_torch.data.formats import registry as annotation_formats
 from tinypose_torch.models import registry
 from tinypose_torch.runtime import formats as export_formats
 from tinypose_torch.utils.addresses import is_address
-from tinypose_torch.utils.images import save_png
 from train.config import load_config
-
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *(ROOT / "docs").rglob("*.md"),
-    ROOT / "weights/README.md",
-    ROOT / "deploy/cpp/README.md",
-]
-FENCE = re.compile(r"(?P<mark><!-- not run: .+? -->\n+)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
-
-
-SAME_NETWORK = {
-    "tinypose_256x192": "tinypose_128x96",
-    "picodet_s_320_lcnet_pedestrian": "picodet_s_192_lcnet_pedestrian",
-}
 
 
 def python_blocks():
-    """Page and line of every block, with its text."""
     for page in PAGES:
-        content = page.read_text()
-        for block in FENCE.finditer(content):
-            if block["language"] == "python" and not block["mark"]:
-                line = content.count("\n", 0, block.start("text"))
-                yield pytest.param(block["text"], id=f"{page.relative_to(ROOT)}:{line}")
-
-
-@pytest.fixture
-def official_weights(tmp_path_factory, monkeypatch):
-    """Demo weights instead of downloaded ones for the default models, random ones for others."""
-    folder = tmp_path_factory.mktemp("official")
-
-    def fetch(entry, tag=None):
-        assert tag is None or tag in entry.weights
-        path = folder / f"{entry.name}.pt"
-        save_weights(SAME_NETWORK.get(entry.name, entry.name), path)
-        return path
-
-    monkeypatch.setattr(tinypose_torch.factory, "fetch_pretrained", fetch)
-
-
-def save_weights(model, path):
-    """As a plain state dict, which says no model's name."""
-    torch.save(create_model(model, weights=DEMO_WEIGHTS.get(model)).state_dict(), path)
+        yield from (pytest.param(b.text, id=str(b)) for b in blocks(page) if b.language == "python" and not b.why)
 
 
 @pytest.mark.parametrize("block", list(python_blocks()))
-def test_python_blocks(block, official_weights, request, tmp_path, monkeypatch):
+def test_python_blocks(block, request, tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(
+        tinypose_torch.factory, "fetch_pretrained", official_weights(tmp_path_factory.mktemp("official"))
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_CONFIGS", dict(registry.model_configs()))  # blocks may register models and formats
     for formats in (annotation_formats._FORMATS, export_formats._FORMATS):
@@ -82,24 +45,6 @@ def test_python_blocks(block, official_weights, request, tmp_path, monkeypatch):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             make_example(node.value, request)
     exec(compile(tree, "block", "exec"), {"__name__": "__main__"})
-
-
-def make_example(name, request):
-    """The file or folder that a block names, in the working folder."""
-    path = Path(name)
-    if not re.fullmatch(r"[\w./]+", name) or path.exists():
-        return
-    if path.suffix in (".jpg", ".png"):
-        save_png(photos_of_people(1)[0], path)  # images are recognised by their contents
-    elif path.suffix == ".mp4":
-        write_video(path, frames=3)
-    elif path.suffix == ".pte":
-        shutil.copy(request.getfixturevalue("app_folder") / "app.pte", path)
-    elif path.suffix in (".pdparams", ".safetensors", ".pt"):
-        save_weights("tinypose_128x96", path)  # as are weights
-    elif name.endswith("/"):
-        path.mkdir()
-        save_png(photos_of_people(1)[0], path / "photo.png")
 
 
 def test_command_line_reference_is_current():
@@ -125,30 +70,36 @@ def test_manual_builds(tmp_path):
 
 
 def commands():
-    """Every command line of a block, indented or fenced, in the pages."""
+    """Every command line of pages and notebooks; of printed output, too, which names commands that follow."""
     for page in PAGES:
-        text = re.sub(r"\\\n\s*", "", page.read_text())
-        fenced = "\n".join(block["text"] for block in FENCE.finditer(text) if block["language"] in ("", "bash"))
-        indented = re.findall(r"^    .+$", FENCE.sub("", text), re.M)
-        for line in (*fenced.splitlines(), *indented):
-            words = words_of(line)
-            if words:
-                yield pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words)[:60]}")
+        for block in blocks(page):
+            if block.language in ("", "bash"):
+                yield from ((f"{page.relative_to(ROOT)}", line) for line in block.commands())
+    for notebook in NOTEBOOKS:
+        for source in cells(notebook):
+            yield from ((notebook.name, line) for line in re.findall(r"^!(.+)$", source, re.M))
 
 
-def words_of(line):
-    """The arguments of a command of this project, without the way in which it is started; [] for other text."""
-    line = re.sub(r"\[(--[^]]*)\]", r"\1", line)  # [--option] may be left out
-    try:
-        words = shlex.split(line, comments=True)
-    except ValueError:  # prose
-        return []
-    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-        words.pop(0)
-    if words[:2] in (["python", "run.py"], ["python3", "run.py"]):
-        return words[1:]
-    is_ours = words[:1] == ["tinypose"] or (words[:1] == ["python"] and words[1:2] != ["run.py"])
-    return [word for word in words if not word.startswith("$")] if is_ours else []
+def parsed_commands():
+    for name, line in commands():
+        words = words_of(line)
+        if words:
+            yield pytest.param(words, id=f"{name}: {' '.join(words)[:60]}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_executed_or_marked(page):
+    """Commands stand in bash blocks, of which `test_manual_commands.py` executes those without a mark."""
+    indented = re.findall(r"^ {4}.+$", FENCE.sub("", page.read_text()), re.M)
+    hidden = [line for line in indented if words_of(line)]
+    hidden += [block.text for block in blocks(page) if not block.language and words_of(block.text.split("\n")[0])]
+    assert not hidden, "commands outside of bash blocks"
+    for block in blocks(page):
+        if block.language in ("bash", "python") and block.why is not None:
+            assert re.match(r"needs |a benchmark", block.why), f"{block}: {block.why}"
+        elif block.language == "bash" and page not in TUTORIALS:
+            others = [line for line in block.commands() if not words_of(line)]
+            assert not others, f"{block}: not this project's commands, so mark the block as not executed"
 
 
 class ParsedError(Exception):
@@ -166,7 +117,7 @@ def parsed_only(monkeypatch):
         monkeypatch.setattr(argparse.ArgumentParser, name, stop)
 
 
-@pytest.mark.parametrize("words", list(commands()))
+@pytest.mark.parametrize("words", list(parsed_commands()))
 def test_commands(words, parsed_only, monkeypatch):
     if words[0] == "run.py":
         words = words[1:]
@@ -203,13 +154,34 @@ def test_options_of_the_cpp_program():
     """Those that the pages name are known to its command line."""
     source = (ROOT / "deploy/cpp/src/options.cpp").read_text()
     known = set(re.findall(r"--[a-z-]+", source.split("known{")[1].split("}")[0]))
-    text = re.sub(r"\\\n\s*", "", (ROOT / "docs/guides/phone.md").read_text())
-    lines = re.findall(r"^    .*build(?:-arm)?/tinypose (.+)$", text, re.M)
+    commands = [line for block in blocks(ROOT / "docs/guides/phone.md") for line in block.commands()]
+    lines = [words for line in commands for words in re.findall(r"build(?:-arm)?/tinypose (.+)$", line)]
     assert len(lines) >= 2
     assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
 
 
 def test_links_between_pages():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {path}#{anchor}"
+
+
+def anchors(page):
+    """Of its headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_fits_on_two_screens():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 90
+    assert [line[:2] for line in lines if line][:3] == ["# ", "![", "!["], "pictures come before words"
+
+
+def test_picture_of_the_data_flow_names_folders_that_exist():
+    source = (ROOT / "docs/draw_data_flow.py").read_text().replace("\\n", " ")
+    names = re.findall(r"(\w+)/", source.split("BOXES = {")[1].split("}")[0])
+    assert len(names) > 10
+    assert all((ROOT / "tinypose_torch" / name).is_dir() or (ROOT / name).is_dir() for name in names)

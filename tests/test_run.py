@@ -25,6 +25,7 @@ def launcher(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STAMP", programs.parent / "tinypose-setup.json")
     module.installed, module.started = [], []
     monkeypatch.setattr(module, "install_with_uv", lambda uv, project: module.installed.append(project))
+    module.real_install_with_pip = module.install_with_pip
     monkeypatch.setattr(module, "install_with_pip", module.installed.append)
 
     def start(command, environment):
@@ -101,7 +102,7 @@ def test_prediction_alone(launcher):
     [
         ("tinypose models", []),
         ("python -m convert --help", []),
-        ("python -m train.demo", ["export"]),
+        ("python -m train.demo", ["executorch"]),
         ("python3 -m train.synthetic", []),
         ("python -m train finetune", ["train"]),
         ("--extras track python -m train finetune", ["track", "train"]),
@@ -117,7 +118,7 @@ def test_a_command_gets_its_extras(command, extras, launcher):
 @pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
 def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.main(arguments) == 2
-    assert "expected names joined by commas, of dev, docs, export, hrnet, paddle" in capsys.readouterr().err
+    assert "expected names joined by commas, of dev, docs, executorch, export, hrnet, paddle" in capsys.readouterr().err
     assert launcher.installed == []
 
 
@@ -133,6 +134,23 @@ def test_environment_without_pip_gets_it(launcher, monkeypatch, capsys):
     assert "python -m ensurepip; install uv, or the system's package python3-venv" in capsys.readouterr().err
     make_program(launcher.BIN, "pip")
     assert launcher.main(["tinypose", "models"]) == 7
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_pip_compiles_only_where_imports_cannot(compiled, launcher, monkeypatch):
+    commands = []
+
+    def run(*command):
+        commands.append(command)
+        if "--report" in command:
+            command[command.index("--report") + 1].write_text(json.dumps({"install": []}))
+
+    make_program(launcher.BIN, "pip")
+    monkeypatch.setattr(launcher, "run", run)
+    monkeypatch.setattr(launcher, "must_compile", lambda: compiled)
+    launcher.real_install_with_pip(str(ROOT))
+    (pinned,) = [command for command in commands if "--require-hashes" in command]
+    assert ("--no-compile" in pinned) is not compiled
 
 
 def test_help(launcher, capsys):

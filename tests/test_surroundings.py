@@ -97,7 +97,7 @@ def variables(**values):
     return change
 
 
-def become_nobody():
+def become_unknown_user():
     if os.getuid() != 0:
         os._exit(SKIPPED)
     os.chdir("open")
@@ -158,7 +158,7 @@ def test_photo(name, folder):
 def test_user_without_an_entry(folder):
     """Without a home folder there is no cache; own weights need none."""
     photo = str(folder / "photo.jpg")
-    status, error = run(["predict", photo, *PREDICT[2:]], become_nobody)
+    status, error = run(["predict", photo, *PREDICT[2:]], become_unknown_user)
     if status == SKIPPED:
         pytest.skip("needs root")
     if "Permission denied" in error:
@@ -169,7 +169,7 @@ def test_user_without_an_entry(folder):
 
 def test_working_directory_that_cannot_be_written(folder):
     def change():
-        become_nobody()
+        become_unknown_user()
         os.chdir("..")
 
     status, error = run(PREDICT, change)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from manual import blocks
 
 pytest.importorskip("lightning")
 pytest.importorskip("executorch")
 
-TUTORIAL = (ROOT / "docs/tutorials/your_keypoints.md").read_text()
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL) for line in block.splitlines()]
+TUTORIAL = blocks(ROOT / "docs/tutorials/your_keypoints.md")
+COMMANDS = [line for block in TUTORIAL if block.language == "bash" and not block.why for line in block.commands()]
 PYTHON_COMMANDS = [command for command in COMMANDS if command.startswith(("python ", "tinypose "))]
 CPP_COMMANDS = [command for command in COMMANDS if command not in PYTHON_COMMANDS]
 

@@ -80,7 +80,7 @@ def test_recorded_flip_test(filler, tmp_path):
 
 
 def test_recorded_accuracy():
-    """The same predictions as the top-down ones, but neither rescored nor suppressed."""
+    """The same predictions as the top-down ones, but neither rescored nor filtered by OKS-NMS."""
     recorded = Recording("evaluation/topdown_predictions.npz")
     expected = read_json("evaluation/expected.json")["bottomup"]
     records = []

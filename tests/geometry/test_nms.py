@@ -86,7 +86,7 @@ def test_nothing_above_the_threshold():
     assert chosen.scores.shape == chosen.class_ids.shape == chosen.rows.shape == (0,)
 
 
-def test_classes_do_not_suppress_each_other():
+def test_nms_is_per_class():
     boxes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (2, 1))
     chosen = multiclass_nms(np.array([[0.9, 0.0], [0.0, 0.8]], np.float32), boxes, NMSConfig())
     assert chosen.class_ids.tolist() == [0, 1]

@@ -48,7 +48,7 @@ def test_overlaps(one, two):
 
 
 @holds(boxes=box_lists(), seed=st.integers(0, 99), threshold=st.floats(0.1, 0.9), classes=st.integers(1, 3))
-def test_suppression(boxes, seed, threshold, classes):
+def test_nms(boxes, seed, threshold, classes):
     """A subset without overlaps within a class, by falling score; and the same once more."""
     scores = np.random.default_rng(seed).choice(np.linspace(0.03, 0.97, 20), (len(boxes), classes)).astype(np.float32)
     rule = NMSConfig(iou_threshold=threshold)
@@ -66,7 +66,7 @@ def test_suppression(boxes, seed, threshold, classes):
 
 
 @holds(boxes=box_lists(), seed=st.integers(0, 99), sigma=st.none() | st.floats(0.5, 4))
-def test_matrix_suppression(boxes, seed, sigma):
+def test_matrix_nms(boxes, seed, sigma):
     """Scores are only lowered, the best one's is not, and they fall."""
     scores = np.random.default_rng(seed).uniform(0.02, 1, (len(boxes), 1)).astype(np.float32)
     found = matrix_nms(scores, boxes, MatrixNMSConfig(gaussian_sigma=sigma))

@@ -44,7 +44,7 @@ def ways(found):
 
 
 @pytest.mark.parametrize("detect_every", [1, 5])
-def test_everybody_keeps_their_id(detect_every, picture):
+def test_people_keep_their_ids(detect_every, picture):
     follower = PoseTracker(estimator(), detect_every, smoothing=None)
     found = [follower(frame, index / 30) for index, frame in enumerate(frames_of(picture))]
     followed = {identity: way for identity, way in ways(found).items() if len(way) > FRAMES / 3}

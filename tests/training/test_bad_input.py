@@ -277,7 +277,7 @@ def test_other_validation_skeleton(workplace, tmp_path, capsys):
 
 
 SKIPPED = {
-    "crowd": (edit(iscrowd=1), "1 iscrowd"),
+    "iscrowd": (edit(iscrowd=1), "1 iscrowd"),
     "no area": (edit(area=0), "1 without area"),
     "box of one pixel": (edit(bbox=[5, 5, 1, 1]), "1 without area"),
     "box outside": (edit(bbox=[9999, 5, 10, 10]), "1 without area"),

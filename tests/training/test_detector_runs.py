@@ -190,7 +190,7 @@ def test_images_without_people_are_left_out(content, people, tmp_path):
 SKIPPED = {
     "outside": ({"bbox": [5000, 5, 10, 10]}, "outside their image"),
     "without width": ({"bbox": [5, 5, 0, 10]}, "without area"),
-    "crowd": ({"iscrowd": 1}, "iscrowd or to be ignored"),
+    "iscrowd": ({"iscrowd": 1}, "iscrowd or to be ignored"),
     "NaN": ({"bbox": [float("nan"), 5, 10, 10]}, "with NaN or infinite numbers"),
 }
 

@@ -132,12 +132,12 @@ void read_skeleton(const Json& value, Description& description) {
     }
 }
 
-Suppression read_suppression(const Json& value) {
+NmsConfig read_nms(const Json& value) {
     const auto& rule = check_object(value, "suppression");
     check_names(rule, "suppression",
                 {"score_threshold", "iou_threshold", "candidates_per_level", "candidates_per_class", "max_per_class",
                  "max_detections", "clip"});
-    Suppression result;
+    NmsConfig result;
     for (const auto& [name, setting] : rule) {
         const std::string where = "suppression." + name;
         if (name == "score_threshold") result.score_threshold = check_number(setting, where);
@@ -169,7 +169,7 @@ void read_detector(const Json::Object& facts, const std::string& path, Descripti
         throw Error(path + ": is " + description.model + ", which needs matrix NMS; this program has none. "
                     "Export another detector, such as picodet_s_192_lcnet_pedestrian");
     }
-    description.suppression = read_suppression(rule);
+    description.nms = read_nms(rule);
 }
 
 void read_input(const Json::Object& input, const std::string& path, Description& description) {

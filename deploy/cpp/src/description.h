@@ -10,7 +10,7 @@
 namespace tinypose {
 
 // How detections are chosen among scored boxes; -1 where there is no limit.
-struct Suppression {
+struct NmsConfig {
     double score_threshold = 0.025, iou_threshold = 0.6;
     int candidates_per_level = -1, candidates_per_class = 1000, max_per_class = -1, max_detections = 100;
     bool clip = false;
@@ -28,7 +28,7 @@ struct Description {
     int person_class = -1;  // -1 if there is none
     double person_threshold = 0.5;
     bool letterbox = false;  // images keep their aspect ratio, with grey beside them
-    Suppression suppression;
+    NmsConfig nms;
 };
 
 // Reads the JSON of an exported file, with the checks of tinypose_torch/runtime/metadata.py. With several methods,

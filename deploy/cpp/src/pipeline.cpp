@@ -30,7 +30,7 @@ std::vector<int> best_first(const std::vector<float>& scores, std::vector<int> i
 // The candidates of every pyramid level that take part.
 std::vector<int> best_of_levels(const std::vector<float>& scores, const Description& detector) {
     std::vector<int> kept;
-    const int limit = detector.suppression.candidates_per_level;
+    const int limit = detector.nms.candidates_per_level;
     if (limit < 0) {
         kept.resize(scores.size());
         std::iota(kept.begin(), kept.end(), 0);
@@ -146,7 +146,7 @@ std::vector<Person> PoseEstimator::estimate(const cv::Mat& rgb) {
 
 std::vector<Person> PoseEstimator::detect(const cv::Mat& rgb) {
     const Description& about = detector_->description;
-    const Suppression& rule = about.suppression;
+    const NmsConfig& rule = about.nms;
     const Placement placement(rgb.size(), about);
     const float scale_x = placement.scale_x, scale_y = placement.scale_y;
     const std::vector<cv::Mat> outputs = detector_->run(detector_input(rgb, about, placement.inner));
