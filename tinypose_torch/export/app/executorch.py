@@ -27,7 +27,7 @@ from torch.fx import GraphModule
 
 from tinypose_torch.export.app.people import crop_pixels
 from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
-from tinypose_torch.export.formats import as_method
+from tinypose_torch.export.formats import as_method, delegation
 from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.progress import ASSEMBLE, LOWER, TRACE, WRITE, Progress
 from tinypose_torch.export.quick import (
@@ -195,9 +195,10 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
             exported = edge.exported_program(name)
             call_delegates(exported.graph_module, parts)
             collect_named_data_store_from_exported_program(exported, edge._named_data_store)
+        facts = delegation(edge)
         progress(WRITE, 0)
         path.write_bytes(seal(edge.to_executorch().buffer))
-    return {"delegates": len(parts)}
+    return facts
 
 
 @torch.no_grad()
