@@ -145,16 +145,15 @@ def delegation(program: Any, method: str = "forward") -> dict[str, Any]:
     """What XNNPACK takes of a lowered program: partitions, the share of all operations, and the names of the others."""
     inside, partitions = 0, 0
     outside: dict[str, int] = {}
-    graphs = [
-        module for module in program.exported_program(method).graph_module.modules() if isinstance(module, GraphModule)
-    ]
-    for graph, node in ((graph, node) for graph in graphs for node in graph.graph.nodes):
+    lowered = program.exported_program(method).graph_module
+    graphs = [module for module in lowered.modules() if isinstance(module, GraphModule)]  # and those of control flow
+    for owner, node in ((graph, node) for graph in graphs for node in graph.graph.nodes):
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))
         if name == "executorch_call_delegate":
             partitions += 1
-            delegate = getattr(graph, node.args[0].target).original_module.graph
+            delegate = getattr(owner, node.args[0].target).original_module.graph
             inside += sum(inner.op == "call_function" for inner in delegate.nodes)
         elif name != "getitem":
             outside[name] = outside.get(name, 0) + 1

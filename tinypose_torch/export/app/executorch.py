@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge, to_edge_transform_and_lower
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.graph_module import get_control_flow_submodules
 from executorch.exir.program._program import collect_named_data_store_from_exported_program
@@ -179,7 +179,6 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
     Returns:
         What XNNPACK takes, for the receipt.
     """
-    config = EdgeCompileConfig(_check_ir_validity=False)
     quick = (quick_graphs, quick_decompositions, quick_lowering, quick_signatures, quick_delegates, fewer_moves)
     with ExitStack() as stack:
         stack.enter_context(ignore_exporter_warnings())
@@ -187,18 +186,28 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
             stack.enter_context(context())
         inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
         lower_parts(program, frame, progress)
-        parts = {name: program.get_submodule(name) for name in PARTS}
         progress(ASSEMBLE, 0)
-        methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
-        edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: as_method(description)}, compile_config=config)
-        for name in methods:
-            exported = edge.exported_program(name)
-            call_delegates(exported.graph_module, parts)
-            collect_named_data_store_from_exported_program(exported, edge._named_data_store)
+        edge = _assembled(program, inputs, description)
         facts = delegation(edge)
         progress(WRITE, 0)
         path.write_bytes(seal(edge.to_executorch().buffer))
     return facts
+
+
+def _assembled(program: FrameProgram, inputs: dict[str, tuple[Tensor, ...]], description: str) -> EdgeProgramManager:
+    """The edge program of all methods, with the lowered parts in their places."""
+    parts = {name: program.get_submodule(name) for name in PARTS}
+    methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
+    edge = to_edge(
+        methods,
+        constant_methods={EXECUTORCH_METHOD: as_method(description)},
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    for name in methods:
+        exported = edge.exported_program(name)
+        call_delegates(exported.graph_module, parts)
+        collect_named_data_store_from_exported_program(exported, edge._named_data_store)  # or the weights are missing
+    return edge
 
 
 @torch.no_grad()
