@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import DEMO_WEIGHTS
 
-from tinypose_torch import CheckpointError, Skeleton, create_model
+from tinypose_torch import CheckpointError, PoseTracker, Skeleton, create_model
 from tinypose_torch.estimators import app as app_module
 from tinypose_torch.estimators.app import AppEstimator, fit_image
 from tinypose_torch.estimators.top_down import select_detections
@@ -128,6 +128,17 @@ def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     assert np.allclose(found.boxes, expected.boxes * 3, atol=1e-3)
     assert np.allclose(found.keypoints, expected.keypoints * 3 + 1, atol=1e-3)
     assert [len(poses) for poses in app([scene_part, large])] == [len(expected)] * 2
+
+
+def test_people_of_apps_are_tracked(demo_app, scene, monkeypatch):
+    monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
+    app = AppEstimator("app.pte")
+    tracker = PoseTracker(app, smoothing=None)
+    first, second = tracker(scene, 0.0), tracker(scene, 0.04)
+    assert len(first) == len(app(scene)) >= 1
+    assert np.array_equal(first.ids, second.ids)
+    with pytest.raises(ValueError, match="detect_every=2: this AppEstimator has no detector"):
+        PoseTracker(app, 2)
 
 
 def test_custom_skeletons():
