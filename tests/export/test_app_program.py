@@ -214,7 +214,7 @@ def test_damaged_descriptions(demo_app, old, new, message):
 def test_apps_are_not_taken_for_networks(demo_app, tmp_path):
     for read in (ExportMetadata.from_json, read_methods):
         with pytest.raises(
-            CheckpointError, match="it holds an app, not a network; run it with: tinypose predict --app FILE"
+            CheckpointError, match="holds an app, not a network; run it with: .*tinypose predict PHOTO --app FILE"
         ):
             read(demo_app.metadata.to_json())
     with pytest.raises(FileNotFoundError, match="no app file"):
