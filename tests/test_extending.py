@@ -176,6 +176,15 @@ def test_annotation_format(example, spot, bright_weights, capsys):
     assert "training: 1 people in 1 images" in capsys.readouterr().out
 
 
+def test_augmentation(example, spot, bright_weights):
+    """Drawn by --check, and of a module that the recipe names."""
+    example("salt", "stride2_pose")
+    recipe = "augmentation.transforms=[{name: salt.Salt, share: 0.5, p: 1}]"
+    assert train("demo_pose", POSE, "spot.json", recipe, "--check") == 0
+    with pytest.raises(AssertionError):
+        assert train("demo_pose", POSE, "spot.json", recipe.replace("Salt,", "Pepper,"), "--check") == 0
+
+
 def test_export_format(example, spot, bright_weights):
     """Written by the command, recognised by its suffix, run by the estimators; its runner can be pickled."""
     example("pt2", "stride2_pose")
@@ -259,7 +268,7 @@ def test_exports_of_the_networks(name, format_name, example, spot):
 INSIDE = {
     "stride2_pose": ("models", "__init__", 3),
     "tiny_fcos": ("models", "__init__", 4),
-    "csv_poses": ("data", "annotation_formats", 2),
+    "csv_poses": ("data.formats", "registry", 2),
     "pt2": ("runtime", "formats", 2),
 }
 USE = f"""
@@ -283,8 +292,8 @@ def test_files_that_each_needs_inside(tmp_path, spot, monkeypatch):
     shutil.copytree(ROOT / "tinypose_torch", package, ignore=shutil.ignore_patterns("__pycache__"))
     before = contents(package)
     for name, (folder, importing, most) in INSIDE.items():
-        (package / folder / f"{name}.py").write_text(EXAMPLES[f"{name}.py"])
-        with (package / folder / f"{importing}.py").open("a") as file:
+        (package / folder.replace(".", "/") / f"{name}.py").write_text(EXAMPLES[f"{name}.py"])
+        with (package / folder.replace(".", "/") / f"{importing}.py").open("a") as file:
             file.write(f"import tinypose_torch.{folder}.{name}\n")
         after = contents(package)
         changed = [path for path in after if before.get(path) != after[path]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.peers.runtimes import peers
 from tinypose_torch.cli import benchmark
-from tinypose_torch.cli.parser import add_benchmark_options
+from tinypose_torch.cli.benchmark_options import add_benchmark_options
 from tinypose_torch.timing.backends import BACKENDS
 from tinypose_torch.utils.arguments import ArgumentParser, run_program
 

@@ -98,7 +98,7 @@ def test_command(tmp_path, monkeypatch, capsys):
         assert main([*predict, *option]) == 2
         assert message in capsys.readouterr().err
     assert main(["predict", "photos/picture.png", "--pose-weights", "app.torchscript"]) == 2
-    assert "it holds an app, not a network" in capsys.readouterr().err
+    assert "app.torchscript: holds an app, not a network" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import DEMO_WEIGHTS
 
-from tinypose_torch import CheckpointError, Skeleton, create_model
+from tinypose_torch import CheckpointError, PoseTracker, Skeleton, create_model
 from tinypose_torch.estimators import app as app_module
 from tinypose_torch.estimators.app import AppEstimator, fit_image
 from tinypose_torch.estimators.detection import select_detections
@@ -130,6 +130,17 @@ def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     assert [len(poses) for poses in app([scene_part, large])] == [len(expected)] * 2
 
 
+def test_people_of_apps_are_tracked(demo_app, scene, monkeypatch):
+    monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
+    app = AppEstimator("app.pte")
+    tracker = PoseTracker(app, smoothing=None)
+    first, second = tracker(scene, 0.0), tracker(scene, 0.04)
+    assert len(first) == len(app(scene)) >= 1
+    assert np.array_equal(first.ids, second.ids)
+    with pytest.raises(ValueError, match="detect_every=2: this AppEstimator has no detector"):
+        PoseTracker(app, 2)
+
+
 def test_custom_skeletons():
     """Five keypoints of another name, and a detector of several classes."""
     pose = create_model(POSE, pretrained=False, skeleton=Skeleton("hand", tuple("abcde")))
@@ -203,7 +214,7 @@ def test_damaged_descriptions(demo_app, old, new, message):
 def test_apps_are_not_taken_for_networks(demo_app, tmp_path):
     for read in (ExportMetadata.from_json, read_methods):
         with pytest.raises(
-            CheckpointError, match="it holds an app, not a network; run it with: tinypose predict --app FILE"
+            CheckpointError, match="holds an app, not a network; run it with: .*tinypose predict PHOTO --app FILE"
         ):
             read(demo_app.metadata.to_json())
     with pytest.raises(FileNotFoundError, match="no app file"):

@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         key: Path or address of the image or video; ``ARCHIVE/MEMBER`` and ``FILE#ROW`` in archives and Parquet files.
-        poses: Its people; nobody if there was an error.
+        poses: Its people; none if there was an error.
         frame: Number of the frame in its video, from 0; ``None`` of an image.
         time: Presentation time of the frame, seconds.
         image_size: (height, width), pixels; ``None`` if the image could not be read.

@@ -16,7 +16,8 @@ ARRAY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", 
 class ArrayMaker(Protocol):
     """The part of `PickleReader` that arrays need."""
 
-    def make_array(self, raw: memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool = False) -> np.ndarray: ...
+    def make_array(self, raw: memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool = False) -> np.ndarray:
+        """A read-only array of the bytes."""
 
 
 class DType:
@@ -28,12 +29,14 @@ class DType:
         self.code = code
 
     def set_state(self, state: Sequence[Any]) -> None:
+        """Take over the byte order."""
         order = state[1]
         if not isinstance(order, str) or order not in ("<", ">", "|", "="):
             raise CheckpointError(f"array dtype with byte order {shown(order)}")
         self.code = ("<" if order == "=" else order) + self.code.lstrip("<>|=")
 
     def resolve(self) -> np.dtype[Any]:
+        """The finished dtype."""
         return np.dtype(self.code)
 
 
@@ -45,6 +48,7 @@ class Array:
         self.value: np.ndarray | None = None
 
     def set_state(self, state: Sequence[Any]) -> None:
+        """Take over shape, dtype and bytes."""
         if self.value is not None or len(state) != 5:
             raise CheckpointError("array with an unexpected state")
         _, shape, dtype, fortran, raw = state

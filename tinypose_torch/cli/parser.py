@@ -11,6 +11,7 @@ from tinypose_torch import __version__
 from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
+from tinypose_torch.cli.benchmark_options import add_benchmark
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.hints import command_line
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_export(commands)
     add_annotation_commands(commands)
     add_batch(commands)
-    _add_benchmark(commands)
+    add_benchmark(commands)
     return parser
 
 
@@ -272,32 +273,3 @@ def _add_export(commands: Any) -> None:
     add("--detector-weights", metavar="FILE", help="weight file of that detector")
     add("--person-class", metavar="NAME", help="its class that is a person (default: person, or its only one)")
     add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")
-
-
-def _add_benchmark(commands: Any) -> None:
-    parser = commands.add_parser(
-        "benchmark",
-        help="compare backends on this machine",
-        description="Time the networks in every backend that is installed, side by side in one interleaved run.",
-    )
-    add_benchmark_options(parser)
-    parser.add_argument("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
-
-
-def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `tinypose benchmark` and `python -m benchmarks.peers` share."""
-    add = parser.add_argument
-    add("models", nargs="*", metavar="NAME", help=f"models (default: {' '.join(defaults.BENCHMARK_MODELS)})")
-    add(
-        "--weights",
-        metavar="PATH",
-        help="folder with NAME.pdparams or NAME.safetensors, weights of one model, or a release that all of them have "
-        "(default: random weights, which are as fast)",
-    )
-    add("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="numbers of threads (default: 1 2)")
-    add("--rounds", type=int, default=100, metavar="N", help="default: %(default)s")
-    add("--backend", nargs="+", metavar="NAME", help="only these, by their names in the table")
-    add("--images", metavar="DIR", help="photos to calibrate int8 on (default: int8 is left out)")
-    add("--json", metavar="FILE", help="write the figures here")
-    add("--plot", metavar="FILE", help="draw them here: .svg, .png or .pdf")
-    add_overwrite(parser)

@@ -27,7 +27,7 @@ Weights = str | os.PathLike[str] | None
 class PoseEstimator(Estimator):
     """Finds people and their keypoints.
 
-    The pose network decides how: a top-down network estimates the pose of each person whom a detector found, a bottom-up
+    The pose network decides how: a top-down network estimates the pose of each person that a detector found, a bottom-up
     network finds all keypoints at once and needs no detector. Arguments that have no effect on the network are refused.
     With its defaults it gives the answers of PaddleDetection's deployed pipeline.
 

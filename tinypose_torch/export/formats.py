@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from tinypose_torch.export.idle_passes import skip_idle_passes
 from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
@@ -117,13 +118,14 @@ def delegation(program: Any, method: str = "forward") -> dict[str, Any]:
     inside, partitions = 0, 0
     outside: dict[str, int] = {}
     lowered = program.exported_program(method).graph_module
-    for node in lowered.graph.nodes:
+    graphs = [module for module in lowered.modules() if isinstance(module, GraphModule)]  # and those of control flow
+    for owner, node in ((graph, node) for graph in graphs for node in graph.graph.nodes):
         if node.op != "call_function":
             continue
         name = getattr(node.target, "__name__", str(node.target))
         if name == "executorch_call_delegate":
             partitions += 1
-            delegate = getattr(lowered, node.args[0].target).original_module.graph
+            delegate = getattr(owner, node.args[0].target).original_module.graph
             inside += sum(inner.op == "call_function" for inner in delegate.nodes)
         elif name != "getitem":
             outside[name] = outside.get(name, 0) + 1

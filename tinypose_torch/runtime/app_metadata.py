@@ -18,6 +18,7 @@ from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, of_task
 from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, readable
+from tinypose_torch.utils.hints import command_line
 
 _OUTPUTS = {
     "boxes": "float32 (people, 4): x1, y1, x2, y2 in pixels of the frame",
@@ -75,9 +76,8 @@ class AppMetadata:
         with readable():
             facts = parse_description(text)
         if APP_KEY not in facts:
-            raise CheckpointError(
-                "holds no app; make one with: tinypose export POSE --with DETECTOR --frame HEIGHT WIDTH"
-            )
+            export = command_line("tinypose export POSE --with DETECTOR --frame HEIGHT WIDTH")
+            raise CheckpointError(f"holds no app; make one with: {export}")
         with readable():
             app = check_mapping(facts[APP_KEY], APP_KEY)
             networks = check_mapping(required(facts, "networks"), "networks")

@@ -27,6 +27,7 @@ from tinypose_torch.checkpoints.limits import MAX_BATCH, MAX_METHODS, MAX_PEOPLE
 from tinypose_torch.codecs.associative_embedding import GroupingConfig
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
 from tinypose_torch.models.registry import UnknownModelError, get_config
+from tinypose_torch.utils.hints import command_line
 
 FORMAT = "tinypose-torch export 1"
 APP_KEY = "app"  # of descriptions of app files; see `tinypose_torch.runtime.app_metadata`
@@ -82,8 +83,8 @@ class ExportMetadata:
         """
         with readable():
             facts = parse_description(text)
-            _refuse_app(facts)
             version = required(facts, "format")
+        _refuse_app(facts)
         if version != FORMAT:
             raise CheckpointError(f"was made for {shown(version)}; this program reads {FORMAT!r}. Export it again")
         with readable():
@@ -126,7 +127,8 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
     """
     with readable():
         facts = parse_description(text)
-        _refuse_app(facts)
+    _refuse_app(facts)
+    with readable():
         methods = check_mapping(required(facts, "methods"), "methods")
         if not methods:
             raise CheckpointError("no methods")
@@ -137,7 +139,8 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
 
 def _refuse_app(facts: dict[str, Any]) -> None:
     if APP_KEY in facts:
-        raise CheckpointError("it holds an app, not a network; run it with: tinypose predict --app FILE")
+        predict = command_line("tinypose predict PHOTO --app FILE")
+        raise CheckpointError(f"holds an app, not a network; run it with: {predict}")
 
 
 @contextmanager

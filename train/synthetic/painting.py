@@ -53,6 +53,8 @@ class Clothes:
 
     @classmethod
     def sample(cls, generator: np.random.Generator) -> Clothes:
+        """Random clothes."""
+
         def colour() -> Colour:
             hue, saturation, value = generator.uniform(0, 180), generator.uniform(10, 220), generator.uniform(40, 235)
             rgb = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0]

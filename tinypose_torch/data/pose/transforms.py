@@ -63,10 +63,12 @@ class PersonTransform(A.DualTransform):
         }
 
     def add_targets(self, additional_targets: dict[str, str]) -> None:
+        """Take note of the target ``region``; see albumentations for the others."""
         self._declared = self._declared or additional_targets.get("region") == "keypoints"
         super().add_targets({name: kind for name, kind in additional_targets.items() if name != "region"})
 
     def set_processors(self, processors: dict[str, Any]) -> None:
+        """Refuse a composition without keypoints, or one that removes some."""
         keypoints = processors.get("keypoints")
         if keypoints is None or keypoints.params.remove_invisible:  # the index of a keypoint is its meaning
             remedy = "A.Compose(..., keypoint_params=A.KeypointParams('xy', remove_invisible=False))"

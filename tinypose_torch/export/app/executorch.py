@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-from executorch.exir import EdgeCompileConfig, to_edge, to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge, to_edge_transform_and_lower
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.graph_module import get_control_flow_submodules
 from executorch.exir.program._program import collect_named_data_store_from_exported_program
@@ -26,7 +26,7 @@ from torch.fx import GraphModule
 
 from tinypose_torch.export.app.people import crop_pixels
 from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
-from tinypose_torch.export.formats import as_method
+from tinypose_torch.export.formats import as_method, delegation
 from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.idle_passes import skip_delegated_shapes, skip_idle_passes
 from tinypose_torch.export.progress import ASSEMBLE, LOWER, TRACE, WRITE, Progress
@@ -172,21 +172,31 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
     Returns:
         What XNNPACK takes, for the receipt.
     """
-    config = EdgeCompileConfig(_check_ir_validity=False)
     with ignore_exporter_warnings(), skip_idle_passes(), skip_delegated_shapes():
         inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
         lower_parts(program, frame, progress)
-        parts = {name: program.get_submodule(name) for name in PARTS}
         progress(ASSEMBLE, 0)
-        methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
-        edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: as_method(description)}, compile_config=config)
-        for name in methods:
-            exported = edge.exported_program(name)
-            call_delegates(exported.graph_module, parts)
-            collect_named_data_store_from_exported_program(exported, edge._named_data_store)
+        edge = _assembled(program, inputs, description)
+        facts = delegation(edge)
         progress(WRITE, 0)
         path.write_bytes(seal(edge.to_executorch().buffer))
-    return {"delegates": len(parts)}
+    return facts
+
+
+def _assembled(program: FrameProgram, inputs: dict[str, tuple[Tensor, ...]], description: str) -> EdgeProgramManager:
+    """The edge program of all methods, with the lowered parts in their places."""
+    parts = {name: program.get_submodule(name) for name in PARTS}
+    methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
+    edge = to_edge(
+        methods,
+        constant_methods={EXECUTORCH_METHOD: as_method(description)},
+        compile_config=EdgeCompileConfig(_check_ir_validity=False),
+    )
+    for name in methods:
+        exported = edge.exported_program(name)
+        call_delegates(exported.graph_module, parts)
+        collect_named_data_store_from_exported_program(exported, edge._named_data_store)  # or the weights are missing
+    return edge
 
 
 @torch.no_grad()
