@@ -176,13 +176,13 @@ def test_annotation_format(example, spot, bright_weights, capsys):
     assert "training: 1 people in 1 images" in capsys.readouterr().out
 
 
-def test_augmentation(example, spot, bright_weights):
-    """Drawn by --check, and of a module that the recipe names."""
+def test_augmentation(example, spot, capsys):
+    """A transform of a file, by its name in a recipe."""
     example("salt", "stride2_pose")
     recipe = "augmentation.transforms=[{name: salt.Salt, share: 0.5, p: 1}]"
     assert train("demo_pose", POSE, "spot.json", recipe, "--check") == 0
-    with pytest.raises(AssertionError):
-        assert train("demo_pose", POSE, "spot.json", recipe.replace("Salt,", "Pepper,"), "--check") == 0
+    assert train("demo_pose", POSE, "spot.json", recipe.replace("salt.Salt", "salt.Pepper"), "--check") == 2
+    assert "salt.Pepper" in capsys.readouterr().err
 
 
 def test_export_format(example, spot, bright_weights):
