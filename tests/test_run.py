@@ -118,7 +118,10 @@ def test_a_command_gets_its_extras(command, extras, launcher):
 @pytest.mark.parametrize("arguments", [["--extras"], ["--extras="], ["--extras", "no_such"], ["--extras", "track,x"]])
 def test_wrong_extras(arguments, launcher, capsys):
     assert launcher.main(arguments) == 2
-    assert "expected names joined by commas, of dev, docs, executorch, export, hrnet, paddle" in capsys.readouterr().err
+    assert (
+        "expected names joined by commas, of batch, dev, docs, executorch, export, hrnet, hub, paddle"
+        in capsys.readouterr().err
+    )
     assert launcher.installed == []
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from tinypose_torch.export.formats import WRITERS, Method
 from tinypose_torch.export.progress import no_progress
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.checksums import SEAL, SEAL_SIZE, seal, seal_onnx, seal_torchscript
+from tinypose_torch.runtime.formats import Method, find_export_format
 from tinypose_torch.runtime.loading import ONNX_KEY, TORCHSCRIPT_EXTRA
 from tinypose_torch.runtime.metadata import ExportMetadata, describe_methods
 
@@ -81,7 +81,9 @@ def executorch() -> bytes:
     """A program whose description ends with blanks, in whose place others can be put."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "x.pte"
-        WRITERS["executorch"](Method(_network(), torch.zeros(1, 3, 32, 32), description()), file, no_progress)
+        find_export_format("executorch").write(
+            Method(_network(), torch.zeros(1, 3, 32, 32), description()), file, no_progress
+        )
         return file.read_bytes()
 
 

@@ -86,7 +86,7 @@ def test_extras_that_messages_name_exist():
 
 
 def test_no_message_advises_another_command():
-    """Messages take commands from ``hints``; only docstrings and comments name pip themselves."""
+    """Messages take commands from ``hints``; model cards are read on other machines."""
     for folder in ("tinypose_torch", "train", "convert"):
         for file in (ROOT / folder).rglob("*.py"):
-            assert file.name == "hints.py" or "pip install" not in file.read_text(), file
+            assert file.name in ("hints.py", "hub.py") or "pip install" not in file.read_text(), file
