@@ -33,7 +33,7 @@ DEMO_WEIGHTS = {
 
 # The first one exports what other files wait for.
 SLOWEST = ("test_exported_files", "test_every_model", "test_precisions", "test_cpp", "test_resuming", "test_runs")
-SLOW = frozenset(("export", "deploy", "training"))
+SLOW = frozenset(("deploy", "training"))  # not "export", whose other files wait for those of the first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ from tinypose_torch.utils.table import format_table
 
 FilePath = str | os.PathLike[str]
 CARD_NAME = "README.md"
+_FOLDERS = {"onnx": "onnx/"}  # where programs for ONNX on the Hub look
 _PIPELINE_TAGS = {"pose": "keypoint-detection", "bottom-up pose": "keypoint-detection", "detection": "object-detection"}
 
 
@@ -176,7 +177,7 @@ def _name_of_export(path: Path, config: ModelConfig) -> str:
     if metadata.config.name != config.name:
         raise CheckpointError(f"{path} holds {metadata.config.name}, not {config.name}")
     precision = "" if metadata.precision == "fp32" else f"_{metadata.precision}"
-    return f"{'onnx/' if backend == 'onnx' else ''}model{precision}{path.suffix}"
+    return f"{_FOLDERS.get(backend, '')}model{precision}{path.suffix}"
 
 
 def _accuracy_of(receipt: FilePath | None) -> dict[str, float]:
@@ -233,11 +234,10 @@ def _accuracy_table(metrics: Mapping[str, float], dataset: str | None) -> str:
 
 def _usage(config: ModelConfig, address: str) -> str:
     """The commands that use the model."""
-    option = "--detector" if config.task == "detection" else "--pose"
     return "\n".join(
         (
             f"```sh\npip install '{LIBRARY}[hub]'",
-            f"tinypose predict photo.jpg {option} {address}",
+            f"tinypose predict photo.jpg --{config.option} {address}",
             f"tinypose export {address}",
             "```\n",
             f'```python\nfrom tinypose_torch import create_model\n\nnetwork = create_model("{address}")\n```\n',

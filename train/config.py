@@ -270,7 +270,8 @@ def _parse(key: str, value: str) -> Any:
         parsed = read_yaml(value) if value else None
     except ValueError as error:
         raise ConfigError(f"{shown(f'{key}={value}')}: not YAML: {escaped(str(error))}") from None
-    if type_of(Config, key.split(".")) in (str, str | None):  # needs no quotes: a release 2021, a folder 007
+    kind = type_of(Config, key.split("."))
+    if kind in (str, str | None):  # needs no quotes: a release 2021, a folder 007
         return parsed if parsed is None or isinstance(parsed, str) else value
     if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
         return float(parsed)  # YAML takes 1e-3 for text

@@ -30,7 +30,7 @@ NETWORKS = ["--detector-weights", str(DEMO_WEIGHTS[DETECTOR]), "--pose-weights",
 
 
 def batch(output, *arguments):
-    return main(["batch", *map(str, arguments), "--output", str(output), *NETWORKS, "--workers", "1"])
+    return main(["batch", *map(str, arguments), "--output", str(output), *NETWORKS, "--workers", "1", "--threads", "1"])
 
 
 @pytest.fixture(scope="module")

@@ -81,10 +81,12 @@ def _ordered(
     sources: list[ModelSource], weights: tuple[str | None, str | None]
 ) -> list[tuple[ModelSource, str | None]]:
     """Detector and pose network, with their weights."""
-    pairs = sorted(zip(sources, weights, strict=True), key=lambda pair: get_config(pair[0].name).task)
-    tasks = tuple(get_config(source.name).task for source, _ in pairs)
-    if tasks != ("detection", "pose"):
-        raise ValueError(f"an app has a detector and a top-down pose network; asked for {' and '.join(tasks)}")
+    pairs = sorted(zip(sources, weights, strict=True), key=lambda pair: not get_config(pair[0].name).gives_boxes)
+    detector, pose = (get_config(source.name) for source, _ in pairs)
+    if not (detector.gives_boxes and pose.takes_boxes):
+        raise ValueError(
+            f"an app has a detector and a top-down pose network; asked for {detector.task} and {pose.task}"
+        )
     return pairs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -138,6 +138,7 @@ class OnnxApp(AppRunner):
     """Runs an app in an ONNX file, which has no method ``pose``."""
 
     backend = "onnx"
+    _outputs: ClassVar[dict[str, list[str] | None]] = {"forward": None, "detect": ["boxes", "scores"]}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         data = read_sealed(path)
@@ -146,10 +147,9 @@ class OnnxApp(AppRunner):
         self._session = load_onnx(path, data, threads)
 
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        if method == "pose":
-            raise ValueError("an ONNX file has no method pose; export the app as executorch or torchscript")
-        outputs = ["boxes", "scores"] if method == "detect" else None
-        return run_onnx(self._session, outputs, {"frame": inputs[0]})
+        if method not in self._outputs:
+            raise ValueError(f"an ONNX file has no method {method}; export the app as executorch or torchscript")
+        return run_onnx(self._session, self._outputs[method], {"frame": inputs[0]})
 
 
 _APPS: dict[str, type[TorchScriptApp | ExecuTorchApp | OnnxApp]] = {

@@ -89,6 +89,6 @@ class AppMetadata:
             height, width = (check_count(side, "frame size", *FRAME_SIZES) for side in size)
         detector, pose = (ExportMetadata.from_json(json.dumps(networks.get(name, {}))) for name in ("detector", "pose"))
         with readable():
-            if (detector.config.task, pose.config.task) != (DetectorConfig.task, TopDownConfig.task):
+            if not (detector.config.gives_boxes and pose.config.takes_boxes):
                 raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
         return cls(detector, pose, (height, width), people, threshold)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from tinypose_torch.runtime.metadata import ExportMetadata
-from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.hints import install_hint, packages_hint
 from tinypose_torch.utils.plugins import Registry
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ExportFormat(ABC):
 
     def install_hint(self) -> str:
         """The shell command that installs the packages."""
-        return install_hint(self.extra) if self.extra is not None else f"pip install {' '.join(self.packages)}"
+        return install_hint(self.extra) if self.extra is not None else packages_hint(*self.packages)
 
 
 _FORMATS: Registry[ExportFormat] = Registry("export format")

@@ -37,13 +37,18 @@ def install_hint(extra: str) -> str:
     launcher = _launcher()
     if launcher is not None:
         return f"{launcher} --extras {extra}"
+    return f"{_installer()} 'tinypose-torch[{extra}]'"
+
+
+def packages_hint(*packages: str) -> str:
+    """The shell command that installs packages of others into the environment of this process."""
+    return f"{_installer()} {shlex.join(packages)}"
+
+
+def _installer() -> str:
     if importlib.util.find_spec("pip") is None:
-        installer = f"uv pip install --python {shlex.quote(sys.executable)}"
-    elif _is_active():
-        installer = "pip install"
-    else:
-        installer = f"{shlex.quote(sys.executable)} -m pip install"
-    return f"{installer} 'tinypose-torch[{extra}]'"
+        return f"uv pip install --python {shlex.quote(sys.executable)}"
+    return "pip install" if _is_active() else f"{shlex.quote(sys.executable)} -m pip install"
 
 
 def _launcher() -> str | None:

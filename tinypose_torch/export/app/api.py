@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,7 @@ from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_o
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.runtime.metadata import ExportMetadata
 
+Facts = dict[str, Any]
 _ONNX_OPSET = 20
 
 
@@ -76,6 +78,8 @@ def export_app(
         ExportError: A package that the format needs is not installed.
     """
     options = ExportOptions(format)
+    if format not in _WRITERS:
+        raise ValueError(f"format={format!r}; apps are exported as {', '.join(_WRITERS)}")
     if precision != "fp32":
         raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
     check_sizes(frame_size, max_people)
@@ -84,7 +88,7 @@ def export_app(
     if not 0 <= threshold <= 1:
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
-    described = [ExportMetadata(config, True, config.task == "pose", 1, precision, versions) for config in configs]
+    described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
     metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
@@ -95,9 +99,7 @@ def export_app(
 
 def build_program(pose: Network, detector: Network, metadata: AppMetadata, format_name: str) -> FrameProgram:
     """The program of an app as a module, with both networks rewritten for a format."""
-    kind: type[FrameProgram] = FrameProgram
-    if format_name == "executorch":
-        kind = _executorch_writer().PresentPeople
+    kind = _PROGRAMS.get(format_name, lambda: FrameProgram)()
     detector_config, pose_config = metadata.detector_config, metadata.pose_config
     return kind(
         build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
@@ -138,14 +140,10 @@ def _checked_configs(
     return replace(config, person_class=find_person_class(config, person_class)), pose_config
 
 
-def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path: Path, progress: Progress) -> Any:
+def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path: Path, progress: Progress) -> Facts:
     generator = torch.Generator().manual_seed(0)
     frame = torch.randint(0, 256, (*metadata.frame_size, 3), dtype=torch.uint8, generator=generator)
-    if format_name == "executorch":
-        return _executorch_writer().write(program, frame, metadata.to_json(), path, progress)
-    write = _write_torchscript if format_name == "torchscript" else _write_onnx
-    write(program, frame, metadata.to_json(), path, progress)
-    return {}
+    return _WRITERS[format_name](program, frame, metadata.to_json(), path, progress)
 
 
 def _executorch_writer() -> ModuleType:
@@ -154,7 +152,12 @@ def _executorch_writer() -> ModuleType:
         return import_module("tinypose_torch.export.app.executorch")
 
 
-def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:
+def _write_executorch(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
+    facts: Facts = _executorch_writer().write(program, frame, description, path, progress)
+    return facts
+
+
+def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
     """Traced and frozen, with all methods."""
     examples = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
     with ignore_exporter_warnings(), torch.no_grad():
@@ -163,9 +166,10 @@ def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, p
         frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in EXAMPLES if name != "forward"])
         progress(WRITE, 0)
         save_torchscript(frozen, description, path)
+    return {}
 
 
-def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:
+def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
     """Of torch's exporter; the pose network runs for all slots together."""
     progress(TRACE, 0)
     with ignore_exporter_warnings():
@@ -181,3 +185,13 @@ def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Pa
     assert made is not None
     progress(WRITE, 0)
     save_onnx(made.model_proto, description, path)
+    return {}
+
+
+_WRITERS: dict[str, Callable[[FrameProgram, Tensor, str, Path, Progress], Facts]] = {
+    "executorch": _write_executorch,
+    "torchscript": _write_torchscript,
+    "onnx": _write_onnx,
+}
+# Of formats that run parts of a program for the people alone who are there.
+_PROGRAMS: dict[str, Callable[[], type[FrameProgram]]] = {"executorch": lambda: _executorch_writer().PresentPeople}
