@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.checkpoints.identity import ModelSource, resolve_model
+from tinypose_torch.cli import export_app
+from tinypose_torch.cli.export_common import check_output, print_comparison, resolve_models
 from tinypose_torch.cli.photos import count_photos, photos_for_network
 from tinypose_torch.estimators.detection import PersonDetector
 from tinypose_torch.estimators.top_down import people_for_network
 from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
-from tinypose_torch.export.receipt import compare, make_receipt, receipt_path, write_receipt
+from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import load_model
 from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import TopDownConfig, config_of, of_task
@@ -24,7 +25,6 @@ from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.runtime.formats import find_export_format
 from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
-from tinypose_torch.utils.outputs import check_outputs
 
 Model = tuple[Network, str | None]  # and its weight file
 
@@ -33,8 +33,6 @@ def run(options: argparse.Namespace) -> int:
     """Export, run the file beside the eager networks, print and keep the receipt."""
     suffix = find_export_format(options.format).suffix
     if options.frame is not None:
-        from tinypose_torch.cli import export_app  # imports this module
-
         return export_app.run(options)
     if options.people is not None:
         raise ValueError(f"--people {options.people} needs --frame HEIGHT WIDTH, which makes an app")
@@ -91,21 +89,6 @@ def _weights_options(parts: list[str], file: Path) -> list[str]:
     return [word for part in parts for word in (f"--{part}-weights", str(file))]
 
 
-def check_output(output: str | Path, options: argparse.Namespace) -> None:
-    """Refuse an output that would replace an input, or a file of another program."""
-    inputs = (options.weights, options.with_weights, options.detector_weights)
-    outputs = {"--output": output, "the receipt": receipt_path(Path(output))}
-    check_outputs(outputs, inputs, options.images, options.overwrite)
-
-
-def resolve_models(options: argparse.Namespace) -> list[ModelSource]:
-    """The model, and the second one where there is one, with their weights."""
-    sources = [resolve_model(options.model, options.weights, usage="NAME")]
-    if options.with_model or options.with_weights:
-        sources.append(resolve_model(options.with_model, options.with_weights, usage="--with NAME"))
-    return sources
-
-
 def _export(
     networks: list[Network], output: Path, chosen: ExportOptions, photos: list[np.ndarray] | None, progress: Progress
 ) -> list[Exported]:
@@ -153,22 +136,6 @@ def _check(options: argparse.Namespace, names: list[str]) -> None:
     if detector is not None and not any(config.takes_boxes for config in configs):
         option = "--detector" if options.detector else "--detector-weights"
         raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
-
-
-def print_comparison(facts: dict[str, Any]) -> None:
-    """Print what the receipt says of a network."""
-    print(f"{facts['model']} beside the eager network, on {facts['images']}:")
-    for name, value in facts["differences"].items():
-        print(f"  {name}: {value:.3g}")
-    print(f"  time: {facts['latency_ratio_to_eager']:.2f} of eager")
-    for name, value in facts["made"].items():
-        if not isinstance(value, dict):
-            print(f"  {name}: {value}")
-        elif value:
-            print(f"  {name}:")
-            for item, detail in value.items():
-                shown = ", ".join(f"{k} {v}" for k, v in detail.items()) if isinstance(detail, dict) else detail
-                print(f"    {item}: {shown}")
 
 
 def _images_for(network: Network, file: str | None, options: argparse.Namespace, models: list[Model]) -> np.ndarray:

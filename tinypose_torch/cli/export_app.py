@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import ModelSource
-from tinypose_torch.cli.export import check_output, print_comparison, resolve_models
+from tinypose_torch.cli.export_common import check_output, print_comparison, resolve_models
 from tinypose_torch.cli.photos import count_photos
 from tinypose_torch.estimators.app import fit_image
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
