@@ -3,7 +3,7 @@
 The user names files in the environment variable ``TINYPOSE_PLUGINS``, separated by ``:`` (Windows: ``;``). Processes that a
 command starts inherit it. Installed packages name a module as an entry point instead::
 
-    [project.entry-points."tinypose_torch.plugins"]
+    [project.entry-points."tinypose_torch.models"]
     my_models = "my_package.models"
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 VARIABLE = "TINYPOSE_PLUGINS"
-ENTRY_POINTS = "tinypose_torch.plugins"
+ENTRY_POINTS = "tinypose_torch.models"
 Entry = TypeVar("Entry")
 _loaded = False
 _failure: PluginError | None = None
