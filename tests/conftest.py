@@ -32,7 +32,17 @@ DEMO_WEIGHTS = {
 
 
 # The first one exports what other files wait for.
-SLOWEST = ("test_exported_files", "test_every_model", "test_precisions", "test_cpp", "test_resuming", "test_runs")
+SLOWEST = (
+    *(
+        "test_exported_files",
+        "test_tutorial",
+        "test_manual_commands",
+        "test_every_model",
+        "test_precisions",
+        "test_cpp",
+    ),
+    *("test_resuming", "test_runs"),
+)
 SLOW = frozenset(("deploy", "training"))  # not "export", whose other files wait for those of the first
 
 

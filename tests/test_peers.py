@@ -43,7 +43,7 @@ def test_wrong_arguments(arguments, message, capsys):
 
 @pytest.mark.slow
 @pytest.mark.needs_reference
-@pytest.mark.parametrize("backend", ["paddle", "ncnn", "openvino", "torch.compile"])
+@pytest.mark.parametrize("backend", ["paddle", "ncnn", "openvino"])
 def test_a_row_beside_eager(backend, tmp_path, capsys):
     if PEERS[backend].missing:
         pytest.skip(f"{backend} is not installed")

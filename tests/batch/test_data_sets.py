@@ -217,7 +217,7 @@ def test_killed_runs_are_continued(tmp_path):
     psutil = pytest.importorskip("psutil")
     folder = tmp_path / "images"
     folder.mkdir()
-    for number in range(60):
+    for number in range(24):
         Image.fromarray(np.roll(gradient_image(), number, axis=1)).save(folder / f"{number:02}.png")
     output = tmp_path / "data"
     command = [sys.executable, "-m", "tinypose_torch.cli", "batch", str(folder), "--output", str(output), *NETWORKS]
@@ -227,7 +227,7 @@ def test_killed_runs_are_continued(tmp_path):
     while 0 not in statuses:
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         wait_for_parts(output, process, choose.randint(1, 2))
-        if len(statuses) < 6 and process.poll() is None:
+        if len(statuses) < 3 and process.poll() is None:
             workers = psutil.Process(process.pid).children()
             choose.choice([psutil.Process(process.pid), *workers]).kill()
         _, error = process.communicate(timeout=300)
@@ -235,7 +235,7 @@ def test_killed_runs_are_continued(tmp_path):
         assert process.returncode in (0, 2, -signal.SIGKILL), error
         if process.returncode == 2:
             assert "a process was killed" in error
-    assert len(statuses) >= 3
+    assert len(statuses) >= 2
     assert sorted(row.key for row in read(output)) == sorted(map(str, folder.iterdir()))
 
 

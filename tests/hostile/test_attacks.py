@@ -120,7 +120,7 @@ def test_commands_end_with_one_line(name, workplace, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_command_ends_with_one_line(name, workplace, capsys):
-    feed_commands(name, workplace, capsys, 20)
+    feed_commands(name, workplace, capsys, 5)
 
 
 def test_the_genuine_file_passes_the_commands(workplace, capsys):

@@ -55,7 +55,7 @@ def through(name, images, category):
         return found, kind, lost
 
 
-@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [5, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_is_lost_silently(name, examples):
     @holds(case=annotations())
