@@ -53,7 +53,10 @@ def is_between(name):
 
 
 def cases():
-    """Formats and names. Lowering to ExecuTorch takes long: one network of each kind, the largest too. Quick are the smallest PicoDets and the smallest Lite-HRNet as TorchScript."""
+    """Formats and names; quick are the smallest PicoDets and the smallest Lite-HRNet as TorchScript.
+
+    Lowering to ExecuTorch takes long: of networks that differ in size alone, a small and the largest one.
+    """
     names = distinct_models()
     for format_name in PACKAGES:
         for name in names:
