@@ -136,13 +136,13 @@ def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
 def _predict_image(estimator: Estimator, source: str, wanted: _Wanted) -> Iterator[str]:
     image = load_image(source)
     poses = _checked(estimator(image))
-    if wanted.records is not None:
-        wanted.records.add({"image": printable(source), "poses": poses.to_records()})
     overlay = ""
     if wanted.overlays is not None:
         path = wanted.overlays[source]
-        save_png(poses.draw(image, wanted.keypoint_threshold), path)
+        save_png(poses.draw(image, wanted.keypoint_threshold), path)  # may fail, and then the image has no record
         overlay = f" -> {path}"
+    if wanted.records is not None:
+        wanted.records.add({"image": printable(source), "poses": poses.to_records()})
     yield f"{source}: {_people(poses)}{overlay}"
 
 
