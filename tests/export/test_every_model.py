@@ -55,12 +55,14 @@ def is_between(name):
 def cases():
     """Formats and names; quick are the smallest PicoDets and the smallest Lite-HRNet as TorchScript.
 
-    Lowering to ExecuTorch takes long: of networks that differ in size alone, a small and the largest one.
+    ExecuTorch and ONNX files take long: of networks that differ in size alone, a small and the largest one.
     """
     names = distinct_models()
     for format_name in PACKAGES:
         for name in names:
-            if format_name != "executorch" or not (name in SERVER_SYSTEMS or is_between(name)):
+            if format_name == "torchscript" or not (
+                is_between(name) or (format_name == "executorch" and name in SERVER_SYSTEMS)
+            ):
                 quick = format_name == "torchscript" and name.startswith(("picodet_s", "lite_hrnet_18"))
                 yield pytest.param(format_name, name, marks=() if quick else pytest.mark.slow)
 
