@@ -218,7 +218,7 @@ class PartWriter:
     """Writes rows to one part, which appears when it is complete.
 
     Args:
-        path: ``part-*.parquet`` in the folder of the data set.
+        temporary: The file to write to; see `writing_part`.
         weights: SHA-256 of the weights, which every row names.
     """
 

@@ -128,9 +128,9 @@ def _add_predict(commands: Any) -> None:
     add(
         "--backend",
         metavar="NAME",
-        help="what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: $TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and "
-        "the networks were exported before, or there are 1000 photos and frames or more, for which they are exported "
-        "once; else eager, which is PyTorch)",
+        help="what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: "
+        "$TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and the networks were exported before, or "
+        "there are 1000 photos and frames or more, for which they are exported once; else eager, which is PyTorch)",
     )
     add(
         "--threads",

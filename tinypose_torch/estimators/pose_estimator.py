@@ -33,8 +33,8 @@ class PoseEstimator(Estimator):
 
     Args:
         detector: Catalogue name of the person detector; ``None`` for none, when images without given boxes are
-            one person's; ``"auto"`` for the model
-            that ``detector_weights`` say they hold, and for ``defaults.DETECTOR`` without weights.
+            one person's; ``"auto"`` for the model that ``detector_weights`` say they hold, and for
+            ``defaults.DETECTOR`` without weights.
         pose: Catalogue name of the pose network, top-down or bottom-up, or ``"auto"``, likewise (``defaults.POSE``).
         detector_weights, pose_weights: Weight files, exported files, or tags of releases such as ``"2021"``; the
             official weights unless given. See `tinypose_torch.checkpoints.identity.resolve_model`.
