@@ -10,7 +10,7 @@ from PIL import Image
 
 from tinypose_torch import AppEstimator, CheckpointError
 from tinypose_torch.cli import main
-from tinypose_torch.estimators.app import fit_image
+from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
 from train.synthetic.scenes import render_scene
@@ -87,7 +87,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     app = AppEstimator("app.torchscript")
     expected = app(picture)
     assert len(record["poses"]) == len(expected) >= 1
-    python = estimator(DEMO_WEIGHTS.get)(fit_image(picture, (240, 320)).frame)
+    python = estimator(DEMO_WEIGHTS.get)(letterbox(picture, (240, 320)).frame)
     assert np.allclose(expected.scores, python.scores[: len(expected)], atol=1e-4)
     assert np.array_equal(pickle.loads(pickle.dumps(app))(picture).keypoints, expected.keypoints)
     for option, message in (

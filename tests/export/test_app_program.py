@@ -9,7 +9,7 @@ from conftest import DEMO_WEIGHTS
 
 from tinypose_torch import CheckpointError, PoseTracker, Skeleton, create_model
 from tinypose_torch.estimators import app as app_module
-from tinypose_torch.estimators.app import AppEstimator, fit_image
+from tinypose_torch.estimators.app import AppEstimator, letterbox
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.export import export_app
 from tinypose_torch.export.app.detection import ColumnBlend, PeopleSelection, RowBlend, Taps
@@ -30,7 +30,7 @@ FRAME = (120, 160)
 @pytest.fixture(scope="module")
 def scene():
     """A rendered picture with people, as a frame of 240 x 320."""
-    return fit_image(render_scene(np.random.default_rng([77, 1]))[0], (240, 320)).frame
+    return letterbox(render_scene(np.random.default_rng([77, 1]))[0], (240, 320)).frame
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 from tinypose_torch.checkpoints.identity import ModelSource
 from tinypose_torch.cli.export_common import check_output, print_comparison, resolve_models
 from tinypose_torch.cli.photos import count_photos
-from tinypose_torch.estimators.app import fit_image
+from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.export.app.api import check_sizes, export_app
 from tinypose_torch.export.app.receipt import compare_app
@@ -95,5 +95,5 @@ def _frames(folder: str | None, size: tuple[int, int]) -> tuple[list[np.ndarray]
     if folder is None:
         noise = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
         return list(noise), "2 frames of seeded noise; with --images DIR people are compared"
-    frames = map_images(folder, lambda image: fit_image(image, size).frame)
+    frames = map_images(folder, lambda image: letterbox(image, size).frame)
     return frames, f"{len(frames)} photos"

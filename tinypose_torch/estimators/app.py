@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from tinypose_torch.estimators.base import Estimator
+from tinypose_torch.estimators.preprocessing import letterbox_size
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.runtime.app import open_app
 
@@ -19,8 +20,8 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class FittedImage:
-    """An image as a frame.
+class LetterboxedImage:
+    """An image in a frame.
 
     Attributes:
         frame: ``(H, W, 3)`` uint8 RGB: the image as large as it fits in, with black to the right or below.
@@ -39,7 +40,7 @@ class FittedImage:
         return (points + 0.5) / self.scale - 0.5
 
 
-def fit_image(image: Array, frame_size: tuple[int, int]) -> FittedImage:
+def letterbox(image: Array, frame_size: tuple[int, int]) -> LetterboxedImage:
     """Fit an RGB image into a frame; one of the frame's size stays as it is.
 
     Args:
@@ -47,13 +48,13 @@ def fit_image(image: Array, frame_size: tuple[int, int]) -> FittedImage:
     """
     height, width = image.shape[:2]
     if (height, width) == frame_size:
-        return FittedImage(image, np.ones(2))
-    ratio = min(frame_size[0] / height, frame_size[1] / width)
-    inner_height, inner_width = max(1, round(height * ratio)), max(1, round(width * ratio))
-    interpolation = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+        return LetterboxedImage(image, np.ones(2))
+    inner_height, inner_width = letterbox_size((height, width), frame_size)
+    shrinks = frame_size[0] < height or frame_size[1] < width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     frame = np.zeros((*frame_size, 3), np.uint8)
     frame[:inner_height, :inner_width] = cv2.resize(image, (inner_width, inner_height), interpolation=interpolation)
-    return FittedImage(frame, np.array([inner_width / width, inner_height / height]))
+    return LetterboxedImage(frame, np.array([inner_width / width, inner_height / height]))
 
 
 class AppEstimator(Estimator):
@@ -96,7 +97,7 @@ class AppEstimator(Estimator):
         return [self._estimate_frame(image) for image in images]
 
     def _estimate_frame(self, image: Array) -> Poses:
-        fitted = fit_image(image, self.metadata.frame_size)
+        fitted = letterbox(image, self.metadata.frame_size)
         people = self.runner(fitted.frame)
         found = people.scores > 0
         keypoints = people.keypoints[found]

@@ -50,9 +50,9 @@ def check_resize(entry: DetectorConfig, resize: str) -> None:
 
 
 def letterbox_size(image_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of an image that is made as large as fits."""
+    """(height, width) of an image that is made as large as fits; at least one pixel."""
     ratio = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
-    return round(image_size[0] * ratio), round(image_size[1] * ratio)
+    return max(1, round(image_size[0] * ratio)), max(1, round(image_size[1] * ratio))
 
 
 def crop_people(
