@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def start(video: Path, output: Path, detect_every: int) -> subprocess.Popen[bytes]:
-    """``tinypose predict`` in processes of its own."""
+    """``tinypose predict`` in separate processes."""
     weights = [ROOT / f"weights/{name}_demo.safetensors" for name in ("picodet_s_192", POSE)]
     command = [sys.executable, "-m", "tinypose_torch.cli", "predict", video, "--track"]
     command += ["--detect-every", detect_every, "--threads", 1]

@@ -1,4 +1,4 @@
-"""Runs an exported Paddle model in a process of its own: `python -m convert.run_paddledetection REQUEST RESULT`.
+"""Runs an exported Paddle model in a separate process: `python -m convert.run_paddledetection REQUEST RESULT`.
 
 A separate process because Paddle's two program formats need different global settings, and so that a crash inside
 Paddle is an error message here. REQUEST is an .npz with the input ``x`` and a JSON text ``request``; RESULT is an

@@ -137,7 +137,7 @@ def test_pose_network(example, spot, bright_weights, monkeypatch):
 
 
 def test_detector(example, spot, monkeypatch):
-    """With a decoding and a loss of its own."""
+    """With its own decoding and loss."""
     example("tiny_fcos")
     torch.manual_seed(0)
     network = create_model(DETECTOR).train()

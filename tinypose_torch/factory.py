@@ -34,7 +34,7 @@ def create_model(
 
     Args:
         name: See `list_models`; or ``"hf-hub:OWNER/NAME"`` (``@REVISION`` behind it) or ``"local-dir:FOLDER"``, which
-            have weights of their own, see `tinypose_torch.hub`. ``None`` or ``"auto"``: the model that the weights say they hold; see `resolve_model`.
+            bring their own weights, see `tinypose_torch.hub`. ``None`` or ``"auto"``: the model that the weights say they hold; see `resolve_model`.
         pretrained: ``True`` for the official weights, or the tag of one of several (``config.weights``).
         weights: A weight file instead: ``.pdparams``, a deployed Paddle model or an archive of it, ``.safetensors``, or
             a PyTorch checkpoint of this project. What training wrote carries its skeleton, class names and input size,

@@ -167,7 +167,7 @@ def _find(name: str) -> Any:
     if own in kinds:
         return kinds[own]
     near = difflib.get_close_matches(own, kinds, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "name a class of your own with its module: my_module.Own"
+    hint = f"did you mean {' or '.join(near)}?" if near else "name your own class with its module: my_module.Own"
     raise ConfigError(f"{_KEY}: no transform {own!r} in {module.__name__}; {hint}")
 
 

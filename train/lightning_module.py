@@ -39,7 +39,7 @@ class Training(LightningModule):
         super().__init__()
         self.network, self.config = network, config
         self.steps_per_epoch, self.total_steps = steps_per_epoch, total_steps
-        # In a list, where it is not taken for a second network with tensors of its own.
+        # In a list, where it is not taken for a second network with its own tensors.
         self._callable = [torch.compile(network) if config.compile else network]
         self._no_decay = frozenset(network.no_weight_decay())
         self._found: list[Any] = []

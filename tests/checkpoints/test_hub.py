@@ -16,7 +16,7 @@ HAND = Skeleton("hand", ("wrist", "thumb", "index"), links=((0, 1), (0, 2)))
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A server, which huggingface_hub takes for the Hub, with a cache of its own."""
+    """A server, which huggingface_hub takes for the Hub, with a separate cache."""
     constants = pytest.importorskip("huggingface_hub.constants")
     with running_hub() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
@@ -178,7 +178,7 @@ def test_folder_without_weights(tmp_path):
 
 def test_two_sources_of_weights(network, tmp_path):
     folder = network.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="has weights of its own; leave weights"):
+    with pytest.raises(ValueError, match="brings its own weights; leave weights"):
         create_model(f"local-dir:{folder}", weights=folder / "model.safetensors")
     with pytest.raises(ValueError, match="tinypose_128x96, not of picodet"):
         resolve_model("picodet_s_192_lcnet_pedestrian", f"local-dir:{folder}")
@@ -187,6 +187,6 @@ def test_two_sources_of_weights(network, tmp_path):
 def test_commands_take_addresses(tmp_path, capsys):
     both = ["export", f"local-dir:{tmp_path}", "--weights", "x.pt", "--output", str(tmp_path / "hand.torchscript")]
     assert main(both) == 2
-    assert "has weights of its own; leave --weights x.pt out" in capsys.readouterr().err
+    assert "brings its own weights; leave --weights x.pt out" in capsys.readouterr().err
     assert main(["predict", "photo.png", "--pose", f"local-dir:{tmp_path}/nothing"]) == 2
     assert "nothing/model.safetensors" in capsys.readouterr().err

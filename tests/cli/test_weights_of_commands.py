@@ -28,7 +28,7 @@ def save(network, path):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """Files of fine-tuned networks: five keypoints at an input size of their own, two classes, and a narrow bottom-up one."""
+    """Files of fine-tuned networks: five keypoints at another input size, two classes, and a narrow bottom-up one."""
     folder = tmp_path_factory.mktemp("tuned")
     torch.manual_seed(0)
     return {

@@ -103,7 +103,7 @@ ODD = os.fsdecode(b"odd\xff.png")
 
 
 def test_names_that_are_not_utf8(photos):
-    """Printed and written with escapes; in a process of its own, whose output is as strict as a user's."""
+    """Printed and written with escapes; in a separate process, whose output is as strict as a user's."""
     Image.fromarray(gradient_image(60, 80)).save(photos / ODD)
     clip = os.fsdecode(b"odd\xfe.mp4")
     write_video(photos / "clip.mp4", 2).rename(photos / clip)

@@ -29,7 +29,7 @@ NETWORKS = ["tinypose_128x96", "lite_hrnet_18_256x192", "picodet_s_192_pedestria
 
 
 def with_statistics(name):
-    """A network whose batch norms are not the identity, and an input of its own size or smaller."""
+    """A network whose batch norms are not the identity, and an input of the configured size or smaller."""
     torch.manual_seed(0)
     network = create_model(name)
     for module in network.modules():

@@ -208,9 +208,9 @@ def test_transforms_of_several_people():
     _, turned = bottom_up_sample({"name": "Rotate", "limit": [45, 45], "p": 1}, {"name": "BottomUpAffine"})
     assert all(mask.all() for mask in people.masks)
     assert not any(mask.all() for mask in turned.masks), "the corners are no longer photographed"
-    nobody = BottomUpSample(np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
+    empty = BottomUpSample(np.zeros((0, 17, 2), np.float32), np.zeros((0, 17), np.float32))
     options = Augmentation(transforms=(item, {"name": "BottomUpAffine"}))
-    assert BottomUpDataset([], ".", BOTTOM_UP, options, 0).augment(noise(), nobody, 0, 0)[1].joints.shape == (0, 17, 2)
+    assert BottomUpDataset([], ".", BOTTOM_UP, options, 0).augment(noise(), empty, 0, 0)[1].joints.shape == (0, 17, 2)
     with pytest.raises(ConfigError, match="HorizontalFlip moves pixels; write it before {name: BottomUpAffine}"):
         build_bottom_up_transform(Augmentation(transforms=(item,)), BOTTOM_UP)
 

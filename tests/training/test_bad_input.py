@@ -16,7 +16,7 @@ from train.__main__ import main
 
 
 class Workplace:
-    """A dataset of its own to spoil."""
+    """A data set that the test may damage."""
 
     def __init__(self, people, folder):
         self.folder = folder

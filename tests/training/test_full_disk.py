@@ -23,7 +23,7 @@ needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
 
 @needs_dev_full
 def test_the_file_is_named():
-    """Also where a library replaces the error by one of its own."""
+    """Also where a library replaces the error by another."""
     state = {"x": torch.zeros(100_000)}
     path = Path("some/last.ckpt")
     with (

@@ -40,7 +40,7 @@ def test_rate_and_size_of_a_run(arguments, tmp_path, capsys):
 
 @pytest.mark.needs_reference
 def test_size_of_a_deployed_model(tmp_path):
-    """Its infer_cfg.yml says that it was trained at a size of its own."""
+    """Its infer_cfg.yml says that it was trained at another size."""
     shutil.copytree(REAL / "exported/tinypose_128x96", tmp_path / "model")
     facts = "arch: HRNet\nPreprocess:\n- trainsize:\n  - 160\n  - 160\n  type: TopDownEvalAffine\n"
     (tmp_path / "model/infer_cfg.yml").unlink()

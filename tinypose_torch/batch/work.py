@@ -101,7 +101,7 @@ _work: Work
 
 
 def _start(work: Work) -> None:
-    """Begin a process of its own, which ends with its parent: a process left behind could write rows a second time."""
+    """Begin a separate process, which ends with its parent: a process left behind could write rows a second time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _prepare(work)

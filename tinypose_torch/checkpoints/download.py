@@ -59,7 +59,7 @@ def fetch_pretrained(config: ModelConfig, tag: str | None = None) -> Path:
     """
     if not config.weights:
         raise ValueError(
-            f"{config.name} has no published weights; pass a weight file, for example of your own training"
+            f"{config.name} has no published weights; pass a weight file, for example one that you trained"
         )
     tag = tag or next(iter(config.weights))
     if tag not in config.weights:
@@ -220,7 +220,7 @@ def _answer(request: urllib.request.Request) -> Any:
         except Exception as error:
             answers.put(error)
 
-    # Only the single reads of a header have a time limit of their own. The thread ends with its connection.
+    # Only the single reads of a header have a time limit. The thread ends with its connection.
     threading.Thread(target=ask, daemon=True).start()
     try:
         answer = answers.get(timeout=ANSWER_TIMEOUT_S)

@@ -57,7 +57,7 @@ def separate_address(name: str | None, weights: Any, usage: str = "weights") -> 
     """
     if name is not None and is_address(name):
         if weights is not None:
-            raise ValueError(f"{name} has weights of its own; leave {usage} {weights} out")
+            raise ValueError(f"{name} brings its own weights; leave {usage} {weights} out")
         name, weights = None, name
     return name, weights_at(weights) if is_address(weights) else weights
 

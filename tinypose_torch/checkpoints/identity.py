@@ -188,7 +188,7 @@ def _source_of_deployed(name: str | None, path: Path, tasks: Sequence[str], usag
     if name in sized:
         return ModelSource(str(name), path, checkpoint=checkpoint)
     fits, changes = fitting_models(checkpoint, sized), {}
-    if not fits:  # trained at a size of its own
+    if not fits:  # trained at another size
         fits, changes = fitting_models(checkpoint, alike), {"input_size": config.input_size}
     if name is not None and name not in fits:
         raise _contradiction(path, fits, name, usage, f"{config.arch} (infer_cfg.yml)")
@@ -232,7 +232,7 @@ def _known(stated: str, path: Path) -> str:
     try:
         return get_config(stated).name
     except UnknownModelError as error:
-        raise UnknownModelError(f"{path}: {error}; a model of your own needs its file in {PLUGINS_VARIABLE}") from None
+        raise UnknownModelError(f"{path}: {error}; your own model needs its file in {PLUGINS_VARIABLE}") from None
 
 
 def _model_of_receipt(path: Path) -> str | None:

@@ -1,6 +1,6 @@
 """Backbones trained on ImageNet by timm, loaded into networks of this project, strictly.
 
-PaddleDetection starts from ImageNet weights of its own; these are timm's for the same structure.
+PaddleDetection starts from its own ImageNet weights; these are timm's for the same structure.
 """
 
 from __future__ import annotations

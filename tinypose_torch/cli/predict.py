@@ -114,7 +114,7 @@ def _predict_all(
         following = _Following.of(options) if options.track else None
         ahead = networks if _can_look_ahead(estimator, options) else None
         wanted = _Wanted(overlays, records, options.keypoint_threshold, following, options.view, ahead)
-        # One photo or video needs no bar of its own; the video's frames have one.
+        # One photo or video needs no progress bar; the video's frames have one.
         for source in tqdm(sources, unit="input", disable=None if len(sources) > 1 else True):
             try:
                 predict = _predict_video if is_video(source) else _predict_image
@@ -129,7 +129,7 @@ def _predict_all(
 
 
 def _can_look_ahead(estimator: Estimator, options: argparse.Namespace) -> bool:
-    """Whether a process of its own can look ahead: the detector looks at every frame, and networks keep to their threads."""
+    """Whether a separate process can look ahead: the detector looks at every frame, and networks keep to their threads."""
     return estimator.detector is not None and options.detect_every == 1 and estimator.own_threads
 
 

@@ -90,7 +90,7 @@ class Estimator(ABC):
 
     @property
     def own_threads(self) -> bool:
-        """Whether the networks use only threads of their own, so that two processes can each run an estimator."""
+        """Whether the networks use only their own threads, so that two processes can each run an estimator."""
         return False
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.formats.coco import index_images, read_json
+from tinypose_torch.data.formats.coco import check_lists, index_images
 from tinypose_torch.data.formats.fields import check_fields, is_id, is_number
 from tinypose_torch.utils.hints import install_hint
 
@@ -80,10 +80,7 @@ def read_truth(
             annotation.
     """
     path = Path(path)
-    content = read_json(path) if content is None else content
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
+    content = check_lists(path, content, ("images", "annotations", "categories"))
     images = index_images(path, content["images"])
     derived: Counter[str] = Counter()
     rows = []

@@ -116,7 +116,7 @@ class TorchScriptApp(AppRunner):
 
 
 class ExecuTorchApp(AppRunner):
-    """Runs an app in an ExecuTorch file. Methods are loaded when they are first called: each takes memory of its own."""
+    """Runs an app in an ExecuTorch file. Methods are loaded when they are first called: each takes separate memory."""
 
     backend = "executorch"
 

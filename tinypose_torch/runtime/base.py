@@ -19,7 +19,7 @@ class Runner(ABC):
         backend: Name of the backend.
         metadata: What it is: the model's config, and what goes in and out.
         dynamic_shape: Whether it takes images of other sizes than the config's.
-        own_threads: Whether it uses only threads of its own, so that two processes can each run a network.
+        own_threads: Whether it uses only its own threads, so that two processes can each run a network.
     """
 
     dynamic_shape = False

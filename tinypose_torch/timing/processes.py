@@ -1,4 +1,4 @@
-"""What is timed, each in a process of its own: none finds another's threads or memory, and none takes the others down."""
+"""What is timed, each in a separate process: none finds another's threads or memory, and none takes the others down."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinypose_torch.data.detection.sample import DetectionSample
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.formats.coco import check_unique, fit_float32, index_images, read_json
+from tinypose_torch.data.formats.coco import check_lists, check_unique, fit_float32, index_images
 from tinypose_torch.data.formats.fields import check_fields, is_id
 
 _SMALLEST = 1e-5  # pixels
@@ -73,10 +73,7 @@ def load_detection_annotations(
         DatasetError: No such file, not of this form, a class that the file does not have, or nothing to use.
     """
     path = Path(path)
-    content = read_json(path) if content is None else content
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
+    content = check_lists(path, content, ("images", "annotations", "categories"))
     images = index_images(path, content["images"])
     annotations = content["annotations"]
     used = [a["category_id"] for a in annotations if isinstance(a, dict) and is_id(a.get("category_id"))]

@@ -58,10 +58,7 @@ def read_coco(
             skeleton.
     """
     path = Path(path)
-    content = read_json(path) if content is None else content
-    for key in ("images", "annotations"):
-        if not isinstance(content.get(key), list):
-            raise DatasetError(f"{path}: no list {key!r}; expected a COCO keypoint file")
+    content = check_lists(path, content, ("images", "annotations"))
     images = index_images(path, content["images"])
     category_id, skeleton = _find_category(path, content.get("categories"), default)
     annotations = [
@@ -98,6 +95,22 @@ def skeleton_of_names(
         sigmas = [known.get(keypoint, DEFAULT_SIGMA) for keypoint in names]
     pairs = find_flip_pairs(names).pairs if flip_pairs is None else tuple(flip_pairs)
     return Skeleton(name, tuple(names), pairs, tuple(links), tuple(sigmas))
+
+
+def check_lists(path: Path, content: dict[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any]:
+    """The object in a JSON file, which must have lists under the given keys.
+
+    Args:
+        content: The object, if it was read before.
+
+    Raises:
+        DatasetError: No such file, no object in it, or a key without a list.
+    """
+    content = read_json(path) if content is None else content
+    for key in keys:
+        if not isinstance(content.get(key), list):
+            raise DatasetError(f"{path}: no list {key!r}; expected a COCO file")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
