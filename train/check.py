@@ -107,7 +107,7 @@ def _draw_bottom_up(dataset: BottomUpDataset) -> np.ndarray:
     tiles: list[np.ndarray] = []
     for epoch, index in enumerate(chosen.tolist()):
         item = dataset.images[index]
-        image = read_image(dataset.folder / item.file_name)
+        image = read_image(dataset.folder / item.file_name, item.image_size)
         if image is None:
             tiles.append(np.zeros((_TILE_HEIGHT, _TILE_HEIGHT, 3), np.uint8))
             continue
@@ -154,7 +154,7 @@ def draw_sheet(dataset: PoseDataset, collate: PoseCollate) -> np.ndarray:
 def _draw_tile(dataset: PoseDataset, collate: PoseCollate, index: int, epoch: int) -> np.ndarray:
     entry = dataset.config
     record = dataset.records[index]
-    image = read_image(dataset.folder / record.file_name)
+    image = read_image(dataset.folder / record.file_name, record.image_size)
     height, width = entry.input_size
     scale = _TILE_HEIGHT / height
     size = (round(width * scale), _TILE_HEIGHT)

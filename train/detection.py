@@ -175,7 +175,7 @@ class DetectorTraining(Training):
         records = []
         for row, index in enumerate(batch["index"].tolist()):
             item = self.val.items[index]
-            found = select_detections(scores[row], boxes[row], entry, item.size)
+            found = select_detections(scores[row], boxes[row], entry, item.image_size)
             ids = self.val.category_ids
             records += box_results(item.image_id, found.boxes, found.scores, found.class_ids, ids)
         return records

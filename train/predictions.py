@@ -14,7 +14,7 @@ import numpy as np
 
 from tinypose_torch.data.formats.coco import read_coco
 from tinypose_torch.data.formats.registry import read_annotations
-from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.data.images import FromFile, read_or_fail
 from tinypose_torch.data.pose.annotations import PoseAnnotation, load_pose_annotations
 from tinypose_torch.data.pose.dataset import PoseDataset
 from tinypose_torch.estimators.detection import select_detections
@@ -52,6 +52,7 @@ class Labelled:
     """
 
     file_name: str
+    image_size: tuple[int, int] | None
     boxes: Array
     labels: Sequence[str]
     keypoints: Array
@@ -108,7 +109,7 @@ def _spread(count: int) -> list[int]:
 def _labelled_boxes(config: Config, job: Job) -> list[Labelled]:
     names = config_of(job.network).head_names
     return [
-        _boxes_only(item.file_name, item.objects.boxes, [names[label] for label in item.objects.labels])
+        _boxes_only(item, item.objects.boxes, [names[label] for label in item.objects.labels])
         for item in _source(job).images
         if len(item.objects)
     ]
@@ -116,7 +117,7 @@ def _labelled_boxes(config: Config, job: Job) -> list[Labelled]:
 
 def _labelled_groups(config: Config, job: Job) -> list[Labelled]:
     return [
-        Labelled(item.file_name, *_extents(item.people.joints, item.people.visible > 0))
+        Labelled(item.file_name, item.image_size, *_extents(item.people.joints, item.people.visible > 0))
         for item in _source(job).images
         if len(item.people)
     ]
@@ -144,6 +145,7 @@ def _by_image(records: Sequence[PoseAnnotation]) -> list[Labelled]:
     return [
         Labelled(
             name,
+            some[0].image_size,
             np.stack([one.box for one in some]),
             [""] * len(some),
             np.stack([one.person.joints for one in some]),
@@ -153,8 +155,10 @@ def _by_image(records: Sequence[PoseAnnotation]) -> list[Labelled]:
     ]
 
 
-def _boxes_only(file_name: str, boxes: Array, labels: Sequence[str]) -> Labelled:
-    return Labelled(file_name, boxes, labels, np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), bool))
+def _boxes_only(image: FromFile, boxes: Array, labels: Sequence[str]) -> Labelled:
+    return Labelled(
+        image.file_name, image.image_size, boxes, labels, np.zeros((len(boxes), 0, 2)), np.zeros((len(boxes), 0), bool)
+    )
 
 
 def _extents(keypoints: Array, visible: Array) -> tuple[Array, list[str], Array, Array]:
@@ -169,7 +173,9 @@ def _bottom_up(model: str, entry: BottomUpConfig, weights: Path, device: str) ->
 
     def find(image: Array, labelled: Labelled) -> Labelled:
         poses = bottom_up(image)
-        return Labelled(labelled.file_name, *_extents(poses.keypoints, poses.keypoint_scores >= threshold))
+        return Labelled(
+            labelled.file_name, labelled.image_size, *_extents(poses.keypoints, poses.keypoint_scores >= threshold)
+        )
 
     return find, threshold
 
@@ -194,7 +200,7 @@ def _detector(model: str, entry: DetectorConfig, weights: Path, device: str) -> 
         found = found[found.scores >= entry.person_threshold]
         pairs = zip(found.class_ids, found.scores, strict=True)
         labels = [f"{entry.class_names[label]} {score:.2f}" for label, score in pairs]
-        return _boxes_only(labelled.file_name, found.boxes, labels)
+        return _boxes_only(labelled, found.boxes, labels)
 
     return detect, entry.person_threshold
 

@@ -4,12 +4,16 @@ import json
 
 import pytest
 from conftest import DEMO_WEIGHTS, photos_of_people
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tinypose_torch.cli import main
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.formats.coco import read_coco
+from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations
 from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
+from tinypose_torch.data.formats.yolo_pose import write_yolo as write_yolo_pose
+from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.data.pose.annotations import load_pose_annotations
 
 DETECTOR, POSE = DEMO_WEIGHTS.values()
 # Written by CVAT 2.20 for a label "hand" with three sublabels, shortened.
@@ -121,6 +125,25 @@ def test_damaged_yolo(tmp_path, arguments, reason):
     labels = write_yolo(tmp_path, **arguments)
     with pytest.raises(DatasetError, match=reason):
         read_annotations(labels, tmp_path / "images")
+
+
+def test_yolo_of_two_images_with_one_name(tmp_path):
+    content = [ImageAnnotations(name, 80, 40, []) for name in ("a/b.jpg", "a/b.png")]
+    with pytest.raises(DatasetError, match=r"a/b\.jpg and a/b\.png would share .*b\.txt; rename one"):
+        write_yolo_pose(content, Category("hand", ("wrist",)), tmp_path)
+
+
+def test_photo_of_a_phone_on_its_side(tmp_path):
+    """Its stored pixels are turned; labels are of the upright photo, and training sees that, too."""
+    labels = write_yolo(tmp_path)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (80, 40)).save(tmp_path / "images/a.jpg", exif=exif)
+    coco = read_coco(labels, content=read_annotations(labels, tmp_path / "images"))
+    (record,) = load_pose_annotations(coco, (128, 96)).items
+    assert record.image_size == (80, 40)
+    assert record.box.tolist() == [10, 20, 29, 59]
+    assert read_or_fail(record, tmp_path / "images").shape == (80, 40, 3)
 
 
 def test_yolo_without_its_image(tmp_path):

@@ -5,8 +5,9 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from tinypose_torch.data.formats.coco_content import size_of
 from tinypose_torch.data.images import read_image
 
 FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -49,6 +50,21 @@ def test_other_formats(suffix, tmp_path):
     file = tmp_path / f"a.{suffix}"
     Image.fromarray(picture()).save(file)
     np.testing.assert_array_equal(read_image(file), cv2.imread(str(file), FLAGS))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_annotated_size_decides_on_a_quarter_turn(orientation, tmp_path):
+    """Phones write upright photos as turned ones, which annotation tools show and measure upright."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / "a.png"
+    Image.fromarray(picture(20, 30)).save(file, exif=exif)
+    stored = read_image(file)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    np.testing.assert_array_equal(read_image(file, (20, 30)), stored)
+    np.testing.assert_array_equal(read_image(file, (30, 20)), upright if orientation > 4 else stored)
+    np.testing.assert_array_equal(read_image(file, (7, 9)), stored)
+    assert size_of(file) == upright.shape[1::-1]
 
 
 def test_out_of_memory(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.formats.coco import CocoFile
-from tinypose_torch.data.images import read_or_fail
+from tinypose_torch.data.images import FromFile, read_or_fail
 from tinypose_torch.utils.images import ImageError, image_errors
 
 Array = np.ndarray
@@ -21,16 +21,12 @@ OnError = Callable[[str, Exception], object]
 Result = TypeVar("Result")
 
 
-class DatasetImage(Protocol):
+class DatasetImage(FromFile, Protocol):
     """An image of a dataset, with or without its annotations."""
 
     @property
     def image_id(self) -> int:
         """Of the annotation file."""
-
-    @property
-    def file_name(self) -> str:
-        """Relative to the images' folder."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +35,12 @@ class ImageFile:
 
     Attributes:
         file_name: Relative to the images' folder.
+        image_size: (height, width) that the annotations give.
     """
 
     image_id: int
     file_name: str
+    image_size: tuple[int, int]
 
 
 def select_images(coco: CocoFile, min_people: int = 0, max_people: int | None = None) -> list[ImageFile]:
@@ -58,7 +56,11 @@ def select_images(coco: CocoFile, min_people: int = 0, max_people: int | None = 
             return False
         return people[identity] >= min_people
 
-    return [ImageFile(identity, image["file_name"]) for identity, image in coco.images.items() if selected(identity)]
+    return [
+        ImageFile(identity, image["file_name"], (image["height"], image["width"]))
+        for identity, image in coco.images.items()
+        if selected(identity)
+    ]
 
 
 def predict_images(
@@ -71,8 +73,8 @@ def predict_images(
     """All results of a function for images, one image at a time.
 
     Args:
-        function: Takes an image's id and its pixels, ``(H, W, 3)`` uint8 RGB. The EXIF rotation is ignored, as
-            annotations do.
+        function: Takes an image's id and its pixels, ``(H, W, 3)`` uint8 RGB, turned as the annotations
+            assume; see `read_image`.
         progress: Called with 1 after every image.
         on_error: See `image_failures`.
 

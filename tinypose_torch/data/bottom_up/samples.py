@@ -46,10 +46,15 @@ class BottomUpSample:
 
 @dataclass(frozen=True)
 class BottomUpImage:
-    """An image and its people."""
+    """An image and its people.
+
+    Attributes:
+        image_size: (height, width) that the annotations give.
+    """
 
     file_name: str
     image_id: int
+    image_size: tuple[int, int]
     people: BottomUpSample
 
 
@@ -100,7 +105,12 @@ def load_bottom_up_annotations(coco: CocoFile, keep_empty: bool = False) -> Bott
             + (f" (skipped: {reasons})" if reasons else "; the file is empty")
         )
     items = [
-        BottomUpImage(facts["file_name"], identity, _sample(found[identity], len(coco.skeleton)))
+        BottomUpImage(
+            facts["file_name"],
+            identity,
+            (facts["height"], facts["width"]),
+            _sample(found[identity], len(coco.skeleton)),
+        )
         for identity, facts in coco.images.items()
         if keep_empty or identity in annotated
     ]

@@ -21,11 +21,15 @@ _SMALLEST = 1e-5  # pixels
 
 @dataclass(frozen=True)
 class DetectionAnnotation:
-    """An image and its objects."""
+    """An image and its objects.
+
+    Attributes:
+        image_size: (height, width) that the annotations give.
+    """
 
     file_name: str
     image_id: int
-    size: tuple[int, int]
+    image_size: tuple[int, int]
     objects: DetectionSample
 
 

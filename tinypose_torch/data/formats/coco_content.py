@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.geometry.flip_pairs import find_flip_pairs
 from tinypose_torch.utils.images import IMAGE_SUFFIXES
 
 Point = tuple[float, float, int]  # x, y in pixels, and COCO's visibility: 0 not labelled, 1 hidden, 2 visible
+_QUARTER_TURNS = (5, 6, 7, 8)  # values of EXIF's orientation
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 
@@ -144,14 +145,16 @@ def images_by_stem(folder: Path) -> Mapping[str, Path]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image.
+    """Width and height of an image as tools show it, with its EXIF rotation.
 
     Raises:
         DatasetError: It is no image.
     """
     try:
         with Image.open(path) as image:
-            return image.size
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS
+        return (height, width) if turned else (width, height)
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"{path}: {error}") from None
 

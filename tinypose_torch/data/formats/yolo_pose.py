@@ -72,10 +72,14 @@ def write_yolo(images: list[ImageAnnotations], category: Category, path: Path) -
     Returns:
         What the format cannot express.
     """
+    written: dict[Path, str] = {}
     for image in images:
         if not image.file_name or Path(image.file_name).is_absolute() or ".." in Path(image.file_name).parts:
             raise DatasetError(f"image {image.file_name!r} lies outside of the images' folder")
         target = path / "labels" / Path(image.file_name).with_suffix(".txt")
+        if target in written:
+            raise DatasetError(f"{written[target]} and {image.file_name} would share {target}; rename one")
+        written[target] = image.file_name
         with replacing(target, durable=False) as temporary:
             temporary.write_text("".join(map(_line(image), image.people)), encoding="utf-8")
     mirrored = list(range(len(category.keypoints)))

@@ -33,6 +33,7 @@ class PoseAnnotation:
         box: ``(4,)`` x1, y1, x2, y2 in pixels.
         score: Of the detection; 1 for annotated boxes.
         annotation_id: ``None`` for detections.
+        image_size: (height, width) that the annotations give; ``None`` if they give none.
     """
 
     file_name: str
@@ -41,6 +42,7 @@ class PoseAnnotation:
     box: Array
     score: float = 1.0
     annotation_id: int | None = None
+    image_size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _record(annotation: dict[str, Any], image: dict[str, Any], input_size: Size)
     keypoints = np.array(annotation["keypoints"], np.float32).reshape(-1, 3)
     visible = np.minimum(keypoints[:, 2], 1)
     person = _person(box, input_size, keypoints[:, :2].copy(), visible)
-    return PoseAnnotation(image["file_name"], image["id"], person, box, 1.0, annotation.get("id"))
+    return PoseAnnotation(image["file_name"], image["id"], person, box, 1.0, annotation.get("id"), _size(image))
 
 
 def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, count: int) -> PoseAnnotation:
@@ -174,7 +176,11 @@ def _detected(row: dict[str, Any], image: dict[str, Any], input_size: Size, coun
     box = np.array([x, y, x + w, y + h])
     blank = np.zeros((count, 2), np.float32)
     person = _person(box, input_size, blank, np.ones(count, np.float32))
-    return PoseAnnotation(image["file_name"], image["id"], person, box, float(row["score"]))
+    return PoseAnnotation(image["file_name"], image["id"], person, box, float(row["score"]), None, _size(image))
+
+
+def _size(image: dict[str, Any]) -> Size:
+    return image["height"], image["width"]
 
 
 def _person(box: Array, input_size: Size, joints: Array, visible: Array) -> PoseSample:
