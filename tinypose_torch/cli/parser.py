@@ -12,6 +12,7 @@ from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.cli.benchmark_options import add_benchmark
+from tinypose_torch.cli.web_options import add_web
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.hints import command_line
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_annotation_commands(commands)
     add_batch(commands)
     add_benchmark(commands)
+    add_web(commands)
     return parser
 
 

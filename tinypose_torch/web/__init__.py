@@ -1,0 +1,1 @@
+"""A static site that runs an app file in browsers."""
