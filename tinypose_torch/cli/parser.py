@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from tinypose_torch import __version__
+import tinypose_torch
 from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
@@ -27,12 +27,20 @@ _THREADS = (
 )
 
 
+class _PrintVersion(argparse.Action):
+    """Reads the version only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"tinypose-torch {tinypose_torch.__version__}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `tinypose` and its subcommands."""
     parser = ArgumentParser(
         prog="tinypose", description="PP-TinyPose in PyTorch: find people's poses in photos and videos."
     )
-    parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.type = str  # the words after it are checked by the command's own parser
     _add_predict(commands)
