@@ -1,7 +1,6 @@
 """PP-TinyPose and its family, in PyTorch."""
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,10 +28,7 @@ if TYPE_CHECKING:
     from tinypose_torch.utils.images import ImageError
     from tinypose_torch.video.files import VideoError, VideoReader
 
-try:
-    __version__ = version("tinypose-torch")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0.0.0"
+    __version__: str
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
@@ -115,9 +111,20 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _MODULES:
         raise AttributeError(f"module 'tinypose_torch' has no attribute {name!r}")
     return getattr(import_module(f"tinypose_torch.{_MODULES[name]}"), name)
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes as long as everything else here
+
+    try:
+        return version("tinypose-torch")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0.0.0"
 
 
 def __dir__() -> list[str]:

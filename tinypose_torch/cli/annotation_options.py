@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinypose_torch.cli.network_options import add_device, add_networks
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import add_overwrite
 
@@ -46,15 +47,12 @@ def _add_prelabel(commands: Any) -> None:
     add("--to", dest="target_format", default="coco", metavar="NAME", help=f"{_TO} (default: %(default)s)")
     add("--output", required=True, metavar="OUT", help=_OUTPUT)
     add_overwrite(parser)
-    add("--detector", metavar="NAME", help="person detector; none: the whole image is one person's box")
-    add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
-    add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
-    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add_networks(parser)
     add(
         "--keypoint-threshold",
         type=float,
         default=defaults.VISIBLE,
         metavar="S",
-        help="least score of a keypoint that is labelled (default: %(default)s)",
+        help="minimum score of a keypoint that is labelled (default: %(default)s)",
     )
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add_device(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinypose_torch.utils import defaults
+from tinypose_torch.cli.network_options import add_boxes, add_networks, add_runtime
 
 
 def add_batch(commands: Any) -> None:
@@ -33,19 +33,8 @@ def add_batch(commands: Any) -> None:
         "--batch-size", type=int, default=16, metavar="N", help="images read at once per process (default: %(default)s)"
     )
     add("--track", action="store_true", help="follow the people of videos: ids, and steady keypoints")
-    _add_networks(parser)
+    add_networks(parser)
+    add_boxes(parser)
+    backend = "what runs the networks (default: as for tinypose predict)"
+    add_runtime(parser, backend, "threads of every process (default: cores / workers)")
     parser.set_defaults(detect_every=1, resize=None)
-
-
-def _add_networks(parser: Any) -> None:
-    add = parser.add_argument
-    add("--detector", metavar="NAME", help="person detector; none: the whole image is one person's box")
-    add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
-    add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
-    add("--pose-weights", metavar="FILE", help="the same for the pose network")
-    add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
-    add("--person-class", metavar="NAME", help="class whose boxes get poses (default: person)")
-    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
-    add("--backend", metavar="NAME", help="what runs the networks (default: as for tinypose predict)")
-    add("--threads", type=int, metavar="N", help="threads of every process (default: cores / workers)")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")

@@ -7,15 +7,33 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from tinypose_torch import __version__
+import tinypose_torch
 from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.cli.benchmark_options import add_benchmark
+from tinypose_torch.cli.network_options import add_boxes, add_networks, add_person_class, add_runtime
 from tinypose_torch.cli.web_options import add_web
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
 from tinypose_torch.utils.hints import command_line
+
+_BACKEND = (
+    "what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: "
+    "$TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and the networks were exported before, or "
+    "there are 1000 photos and frames or more, for which they are exported once; else eager, which is PyTorch)"
+)
+_THREADS = (
+    "inference threads (default: the backend's own; for exported files in videos half as many as there are cores)"
+)
+
+
+class _PrintVersion(argparse.Action):
+    """Reads the version only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"tinypose-torch {tinypose_torch.__version__}")
+        parser.exit()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
         prog="tinypose", description="PP-TinyPose in PyTorch: find people's poses in photos and videos."
     )
-    parser.add_argument("--version", action="version", version=f"tinypose-torch {__version__}")
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.type = str  # the words after it are checked by the command's own parser
     _add_predict(commands)
@@ -64,21 +82,22 @@ def _add_predict(commands: Any) -> None:
     )
     add = parser.add_argument
     add("inputs", type=str, nargs="+", metavar="INPUT", help="image, folder, glob pattern, video, or webcam[:NUMBER]")
-    named_by = "default: the model that the weights name; without weights"
-    add(
-        "--detector",
-        metavar="NAME",
-        help=f"person detector ({named_by} {defaults.DETECTOR}); none: the whole image is one person's box",
-    )
-    add("--pose", default=defaults.AUTO, metavar="NAME", help=f"pose network ({named_by} {defaults.POSE})")
-    kinds = (
-        ".pdparams, .safetensors, .pt, a deployed Paddle model (folder, .tar, .zip), an exported file, or a release of "
-        f"the official weights, which {command_line('tinypose models')} lists (default: the newest release); or a model of "
-        "the Hugging Face Hub, hf-hub:OWNER/NAME"
-    )
-    add("--detector-weights", metavar="FILE", help=f"weights of the detector: {kinds}")
-    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add_networks(parser)
     add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
+    _add_outputs(parser)
+    _add_tracking(parser)
+    add_boxes(parser)
+    add(
+        "--resize",
+        choices=defaults.RESIZES,
+        help="arithmetic of resizes and crops: opencv's, which depends on the machine, or portable, the same bits on every "
+        f"machine (default: {defaults.RESIZES[0]})",
+    )
+    add_runtime(parser, _BACKEND, _THREADS)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--output",
         metavar="DIR",
@@ -94,6 +113,17 @@ def _add_predict(commands: Any) -> None:
         metavar="PORT",
         help="show a video or camera in the browser while it runs, at http://127.0.0.1:PORT/ (8765; 0: a free one)",
     )
+    add(
+        "--keypoint-threshold",
+        type=float,
+        default=defaults.VISIBLE,
+        metavar="S",
+        help="minimum score of a keypoint to be drawn (default: %(default)s); the JSON has all",
+    )
+
+
+def _add_tracking(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--track", action="store_true", help="follow the people of a video: ids, and steady keypoints")
     add("--detect-every", type=int, default=1, metavar="N", help="with --track: detect in every Nth frame only")
     add(
@@ -102,46 +132,6 @@ def _add_predict(commands: Any) -> None:
         default="steady",
         help="with --track: how keypoints are smoothed; paddle: with PaddleDetection's settings (default: %(default)s)",
     )
-    add(
-        "--detection-threshold",
-        type=float,
-        metavar="S",
-        help="least score of a person (default: the detector's, 0.5)",
-    )
-    add(
-        "--keypoint-threshold",
-        type=float,
-        default=defaults.VISIBLE,
-        metavar="S",
-        help="least score of a keypoint to be drawn (default: %(default)s); the JSON has all",
-    )
-    add(
-        "--person-class",
-        metavar="NAME",
-        help="class whose boxes get poses (default: person, or the detector's only one)",
-    )
-    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
-    add(
-        "--resize",
-        choices=defaults.RESIZES,
-        help="arithmetic of resizes and crops: opencv's, which depends on the machine, or portable, the same bits on every "
-        f"machine (default: {defaults.RESIZES[0]})",
-    )
-    add(
-        "--backend",
-        metavar="NAME",
-        help="what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: "
-        "$TINYPOSE_BACKEND, or auto: on the CPU ExecuTorch, if it is installed and the networks were exported before, or "
-        "there are 1000 photos and frames or more, for which they are exported once; else eager, which is PyTorch)",
-    )
-    add(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="inference threads (default: the backend's own; for exported files in videos half as many as there are "
-        "cores)",
-    )
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
 
 
 def _add_models(commands: Any) -> None:
@@ -179,9 +169,9 @@ def _add_evaluate(commands: Any) -> None:
     )
     add("--format", metavar="NAME", help="format of --annotations (default: recognised)")
     add("--images", metavar="DIR", help="folder of the images")
-    add("--backend", metavar="NAME", default="auto", help="see predict (default: what the file was made for)")
-    add("--device", default="cpu", help="default: %(default)s")
-    add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
+    backend = "what runs the networks, as for tinypose predict (default: what the file was made for)"
+    add_runtime(parser, backend, "inference threads (default: the backend's own)")
+    parser.set_defaults(backend="auto")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
@@ -197,7 +187,7 @@ def _add_evaluate(commands: Any) -> None:
         help="find the boxes with this detector: the accuracy of both networks together, cropped and decoded as by predict",
     )
     add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
-    add("--person-class", metavar="NAME", help="class of --with-detector whose boxes get poses (default: person)")
+    add_person_class(parser, "class of --with-detector whose boxes get poses")
     add(
         "--detection-threshold",
         type=float,
@@ -273,5 +263,5 @@ def _add_export(commands: Any) -> None:
     add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
     add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
     add("--detector-weights", metavar="FILE", help="weight file of that detector")
-    add("--person-class", metavar="NAME", help="its class that is a person (default: person, or its only one)")
+    add_person_class(parser, "class of --detector that is a person")
     add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")

@@ -13,7 +13,7 @@ import numpy as np
 from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.models.config import KeypointConfig
 from tinypose_torch.runtime import Runner
-from tinypose_torch.utils.images import image_errors, load_image
+from tinypose_torch.utils.images import ImageError, image_errors, load_image
 from tinypose_torch.video.frames import Frame, map_frames
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Estimator(ABC):
                 return self._estimate(images, [boxes for _, boxes in batch])
         except (ValueError, OSError) as error:
             if len(batch) == 1:
-                raise type(error)(f"image {first}: {error}") from error
+                raise _kind_of(error)(f"image {first}: {error}") from error
         return [poses for index, one in enumerate(batch, first) for poses in self._estimate_batch([one], index)]
 
     def stream(
@@ -209,3 +209,8 @@ class Estimator(ABC):
                 return self._estimate([image], [None])[0]
 
         yield from map_frames(sources, estimate, on_error)
+
+
+def _kind_of(error: ValueError | OSError) -> type[ValueError | OSError]:
+    """The class of an error among those that take a message alone, which many of Python's and a user's own do not."""
+    return next(kind for kind in (ImageError, FileNotFoundError, OSError, ValueError) if isinstance(error, kind))
