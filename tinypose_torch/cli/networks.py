@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.base import Estimator
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import backend_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -159,6 +160,11 @@ _APPS: dict[str, type[TorchScriptApp | ExecuTorchApp | OnnxApp]] = {
 }
 
 
+def is_app_path(path: str | os.PathLike[str]) -> bool:
+    """Whether a path ends as app files do."""
+    return backend_of(Path(path)) in _APPS
+
+
 def open_app(path: Path, threads: int | None = None) -> AppRunner:
     """Open a file of `tinypose_torch.export.export_app`.
 
@@ -170,7 +176,7 @@ def open_app(path: Path, threads: int | None = None) -> AppRunner:
         CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
     """
     backend = backend_of(path)
-    if backend is None:
+    if backend not in _APPS:
         raise CheckpointError(f"{path} is no app file; expected .pte, .torchscript or .onnx")
     if not path.exists():
         raise FileNotFoundError(f"no app file {str(path)!r}")
