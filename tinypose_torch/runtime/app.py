@@ -49,10 +49,12 @@ class AppRunner(ABC):
     Attributes:
         backend: Name of the backend.
         metadata: What the file takes and gives.
+        methods: Names of the methods that the file has.
     """
 
     backend: str
     metadata: AppMetadata
+    methods: tuple[str, ...] = ("forward", "detect", "pose")
 
     @abstractmethod
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -139,6 +141,7 @@ class OnnxApp(AppRunner):
     """Runs an app in an ONNX file, which has no method ``pose``."""
 
     backend = "onnx"
+    methods = ("forward", "detect")
     _outputs: ClassVar[dict[str, list[str] | None]] = {"forward": None, "detect": ["boxes", "scores"]}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
