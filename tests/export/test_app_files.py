@@ -80,6 +80,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert facts["differences"]["people"] >= 1
     assert facts["differences"]["people missing or extra"] == 0
     assert facts["differences"]["keypoint, pixels"] < 0.01
+    assert set(facts["latency_ratios_of_parts"]) == {"detect", "pose"}
+    assert all(0 < ratio < 1000 for ratio in facts["latency_ratios_of_parts"].values())
     assert "--app app.torchscript" in capsys.readouterr().out
     predict = ["predict", "photos/picture.png", "--app", "app.torchscript"]
     assert main([*predict, "--json", "people.json"]) == 0
