@@ -259,6 +259,12 @@ def _add_export(commands: Any) -> None:
     add(
         "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
     )
+    add(
+        "--interface",
+        choices=defaults.INTERFACES,
+        help="with --frame: frame (uint8 frames; methods forward, detect and pose), or react-native (float32 images; the "
+        f"signature of react-native-executorch's keypoint models, .pte only) (default: {defaults.FRAME})",
+    )
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add_overwrite(parser)
     add(

@@ -24,6 +24,7 @@ from tinypose_torch.runtime.loading import (
     onnx_description,
     run_onnx,
 )
+from tinypose_torch.utils.defaults import REACT_NATIVE
 from tinypose_torch.utils.threads import check_threads
 
 Array = np.ndarray
@@ -129,8 +130,14 @@ class ExecuTorchApp(AppRunner):
         with named_errors(path):
             self.metadata = AppMetadata.from_json(description)
         self._methods: dict[str, Any] = {"forward": load_method(self._program, "forward", path)}
+        if self.metadata.interface == REACT_NATIVE:
+            self.methods = ("forward",)
 
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        if method not in self.methods:
+            raise ValueError(f"{self._path}: no method {method}; it has the interface {self.metadata.interface}")
+        if self.metadata.interface == REACT_NATIVE:
+            inputs = (planes_of_frame(inputs[0]),)
         if method not in self._methods:
             self._methods[method] = load_method(self._program, method, self._path)
         outputs = self._methods[method].execute([torch.from_numpy(value) for value in inputs])
@@ -154,6 +161,11 @@ class OnnxApp(AppRunner):
         if method not in self._outputs:
             raise ValueError(f"an ONNX file has no method {method}; export the app as executorch or torchscript")
         return run_onnx(self._session, self._outputs[method], {"frame": inputs[0]})
+
+
+def planes_of_frame(frame: Array) -> Array:
+    """A frame ``(H, W, 3)`` uint8 RGB as react-native-executorch passes it: ``(1, 3, H, W)`` float32 from 0 to 1."""
+    return np.ascontiguousarray(frame.transpose(2, 0, 1)[np.newaxis]) * np.float32(1 / 255)
 
 
 _APPS: dict[str, type[TorchScriptApp | ExecuTorchApp | OnnxApp]] = {
