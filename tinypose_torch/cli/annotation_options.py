@@ -50,6 +50,7 @@ def _add_prelabel(commands: Any) -> None:
     add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
     add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
     add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
     add(
         "--keypoint-threshold",
         type=float,

@@ -147,7 +147,7 @@ def refuse_beside_app(options: argparse.Namespace, names: Iterable[str]) -> None
         value = getattr(options, name)
         if value is not None and value is not False:
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --app, whose file settles it")
-    if options.backend not in (None, "auto"):
+    if getattr(options, "backend", None) not in (None, "auto"):
         raise ValueError(f"--backend {options.backend} has no effect with --app, whose file settles it")
     if options.device != "cpu":
         raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
