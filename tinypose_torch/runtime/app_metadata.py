@@ -101,4 +101,4 @@ class AppMetadata:
         with readable():
             if not (detector.config.gives_boxes and pose.config.takes_boxes):
                 raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
-        return cls(detector, pose, (height, width), people, threshold, interface)
+        return cls(detector, pose, (height, width), people, threshold, interface=interface)

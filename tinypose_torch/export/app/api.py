@@ -94,7 +94,7 @@ def export_app(
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interface)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interface=interface)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
