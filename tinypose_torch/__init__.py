@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
-    from tinypose_torch.estimators.app import AppEstimator
-    from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
+    from tinypose_torch.estimators.pose_estimator import AppEstimator, BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.export.app.api import export_app
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
     "AnnotationFormat": "data.formats.registry",
-    "AppEstimator": "estimators.app",
+    "AppEstimator": "estimators.pose_estimator",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",

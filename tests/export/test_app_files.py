@@ -80,6 +80,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert facts["differences"]["people"] >= 1
     assert facts["differences"]["people missing or extra"] == 0
     assert facts["differences"]["keypoint, pixels"] < 0.01
+    assert set(facts["latency_ratios_of_parts"]) == {"detect", "pose"}
+    assert all(0 < ratio < 1000 for ratio in facts["latency_ratios_of_parts"].values())
     assert "--app app.torchscript" in capsys.readouterr().out
     predict = ["predict", "photos/picture.png", "--app", "app.torchscript"]
     assert main([*predict, "--json", "people.json"]) == 0
@@ -97,6 +99,13 @@ def test_command(tmp_path, monkeypatch, capsys):
     ):
         assert main([*predict, *option]) == 2
         assert message in capsys.readouterr().err
+    measured = ["--images", "photos", "--threads", "1", "--rounds", "2", "--json", "times.json"]
+    assert main(["benchmark", "--app", "app.torchscript", *measured]) == 0
+    rows = json.loads((tmp_path / "times.json").read_text())
+    parts = [(row["part"], row["people"]) for row in rows]
+    assert parts == [("forward", len(expected)), ("detect", None), ("pose", 1), ("pose", 2)]
+    assert all(row[f"{kind}_ms"] > 0 for row in rows for kind in ("app", "networks", "python"))
+    assert "app / networks" in capsys.readouterr().out
     assert main(["predict", "photos/picture.png", "--pose-weights", "app.torchscript"]) == 2
     assert "app.torchscript: holds an app, not a network" in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import DEMO_WEIGHTS
 
-from tinypose_torch import CheckpointError, PoseTracker, Skeleton, create_model
+from tinypose_torch import AppEstimator, CheckpointError, PoseEstimator, PoseTracker, Skeleton, create_model
 from tinypose_torch.estimators import app as app_module
-from tinypose_torch.estimators.app import AppEstimator, letterbox
+from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.export import export_app
 from tinypose_torch.export.app.detection import ColumnBlend, PeopleSelection, RowBlend, Taps
@@ -130,6 +130,46 @@ def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     assert [len(poses) for poses in app([scene_part, large])] == [len(expected)] * 2
 
 
+def test_pose_estimator_runs_apps(demo_app, scene, monkeypatch):
+    """One door for networks and apps; what has no effect on an app is refused by its name."""
+    monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
+    estimator, expected = PoseEstimator("folder/app.pte", threads=1), AppEstimator("app.pte")(scene)
+    assert np.array_equal(estimator(scene).keypoints, expected.keypoints)
+    assert len(PoseTracker(estimator, smoothing=None)(scene, 0.0)) == len(expected) >= 1
+    assert estimator.app is demo_app
+    assert estimator.pose_config == demo_app.metadata.pose_config
+    assert estimator.detector is estimator.detector_runner is None
+    assert (estimator.backends, estimator.own_threads, estimator.batch_size) == ({"eager"}, False, 1)
+    boxes = np.zeros((1, 4), np.float32)
+    for ask in (estimator, estimator.estimate_keypoints, estimator.make_crops):
+        with pytest.raises(ValueError, match="an app finds people's boxes itself; leave boxes out"):
+            ask(scene, boxes)
+    with pytest.raises(ValueError, match="an app file runs its networks itself"):
+        _ = estimator.pose_runner
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {
+        "pose": POSE,
+        "detector_weights": "x.pdparams",
+        "pose_weights": "x.pdparams",
+        "backend": "onnx",
+        "device": "cuda",
+        "detection_threshold": 0.0,
+        "person_class": "person",
+        "crop": "deploy",
+        "decoding": "dark",
+        "flip": False,
+        "resize": "portable",
+        "batch_size": 1,
+    }.items(),
+)
+def test_arguments_without_effect_on_apps(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value!r} has no effect on an app file; leave it out"):
+        PoseEstimator("app.pte", **{name: value})
+
+
 def test_people_of_apps_are_tracked(demo_app, scene, monkeypatch):
     monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
     app = AppEstimator("app.pte")
@@ -217,10 +257,12 @@ def test_apps_are_not_taken_for_networks(demo_app, tmp_path):
             CheckpointError, match="holds an app, not a network; run it with: .*tinypose predict PHOTO --app FILE"
         ):
             read(demo_app.metadata.to_json())
-    with pytest.raises(FileNotFoundError, match="no app file"):
-        open_app(tmp_path / "missing.pte")
-    with pytest.raises(CheckpointError, match="is no app file; expected .pte, .torchscript or .onnx"):
-        open_app(tmp_path / "weights.safetensors")
+    for open_missing in (open_app, PoseEstimator, AppEstimator):
+        with pytest.raises(FileNotFoundError, match="no app file"):
+            open_missing(tmp_path / "missing.pte")
+    for open_other in (open_app, AppEstimator):
+        with pytest.raises(CheckpointError, match="is no app file; expected .pte, .torchscript or .onnx"):
+            open_other(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.slow

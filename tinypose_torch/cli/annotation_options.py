@@ -48,6 +48,7 @@ def _add_prelabel(commands: Any) -> None:
     add("--output", required=True, metavar="OUT", help=_OUTPUT)
     add_overwrite(parser)
     add_networks(parser)
+    add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
     add(
         "--keypoint-threshold",
         type=float,

@@ -1,4 +1,4 @@
-"""`tinypose evaluate`: accuracy of a pose network, a detector, or both together, on annotated images."""
+"""`tinypose evaluate`: accuracy of a pose network, a detector, or both together, also in an app file, on annotated images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
+from tinypose_torch.cli.networks import refuse_beside_app
 from tinypose_torch.data.formats.registry import find_annotation_format
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, ModelConfig, TopDownConfig
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils.atomic import replacing
@@ -28,31 +29,44 @@ from tinypose_torch.utils.threads import check_threads
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
 _POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
+_NOT_OF_APPS = (
+    *("weights", "flip", "decoding", "detections", "with_detector", "truth"),
+    *("detector_weights", "person_class", "detection_threshold"),
+)
+
+
+class _Model(NamedTuple):
+    """What was evaluated: the network, or the pose network of a pipeline; its backend and precision."""
+
+    config: ModelConfig
+    backend: str
+    precision: str
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
     outputs = {"--json": options.json, "--predictions": options.predictions}
-    check_outputs(outputs, [*inputs, options.tracks], options.images, options.overwrite)
+    check_outputs(outputs, [*inputs, options.tracks, options.app], options.images, options.overwrite)
     if options.tracks:
         return _evaluate_tracks(options)
     check_threads(options.threads, "--threads")
     _check_options(options)
-    runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
+    evaluate = _evaluate_app if options.app else _evaluate_pipeline if options.with_detector else _evaluate_network
+    model, found = evaluate(options)
     if options.predictions:
         _write(options.predictions, format_records(found.results))
     if not found.results:
         print("tinypose: warning: nothing was found in the images", file=sys.stderr)
     accuracy = found.score() if found.score is not None else {}
-    entry = runner.metadata.config
+    entry = model.config
     facts = {
         **accuracy,
         "images": found.num_images,
         "model": entry.name,
         "weights": options.weights or "official",
-        "backend": runner.backend,
-        "precision": runner.metadata.precision,
+        "backend": model.backend,
+        "precision": model.precision,
         "flip": options.flip,
         "shift": options.flip and options.shift,
         "decoding": options.decoding or getattr(entry, "decoding", None),
@@ -63,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
     }
     print(f"images: {found.num_images}, {'boxes' if entry.gives_boxes else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
-    if options.weights and accuracy:
-        _print_next(runner, options)
+    if (options.weights or options.app) and accuracy:
+        _print_next(model, options)
     for name, reason in found.failed.items():
         print(f"failed: {escaped(f'{name}: {reason}')}", file=sys.stderr)
     if found.failed:
@@ -72,10 +86,12 @@ def run(options: argparse.Namespace) -> int:
     return 1 if found.failed else 0
 
 
-def _print_next(runner: Runner, options: argparse.Namespace) -> None:
+def _print_next(model: _Model, options: argparse.Namespace) -> None:
     """Print what comes after measuring: a file for an app, and then that file on images."""
-    weights, entry = str(options.weights), runner.metadata.config
-    if runner.backend == "eager":
+    weights, entry = str(options.weights), model.config
+    if options.app:
+        print_next(["tinypose", "predict", options.images, "--app", options.app])
+    elif model.backend == "eager":
         print_next(["tinypose", "export", entry.name, "--weights", weights])
     else:
         print_next(["tinypose", "predict", options.images, f"--{entry.option}-weights", weights])
@@ -95,6 +111,8 @@ def _check_options(options: argparse.Namespace) -> None:
     """Refuse options that contradict each other, before anything is loaded."""
     if not options.images:
         raise ValueError("--images is missing: the folder of the annotated images")
+    if options.app:
+        refuse_beside_app(options, _NOT_OF_APPS)
     for name in ("limit", "max_people"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{_dashed(name)} {getattr(options, name)}; at least 1 is needed")
@@ -133,7 +151,18 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+def _described(runner: Runner) -> _Model:
+    return _Model(runner.metadata.config, runner.backend, runner.metadata.precision)
+
+
+def _evaluate_app(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
+    options.decoding = "dark"  # as in every app
+    estimator = AppEstimator(options.app, threads=options.threads)
+    pose = estimator.metadata.pose
+    return _Model(pose.config, estimator.runner.backend, pose.precision), tasks.evaluate_app(estimator, options)
+
+
+def _evaluate_network(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
     usage = "--detector NAME" if options.detector else "--pose NAME"
     allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
@@ -143,7 +172,7 @@ def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]
     if not options.detector and config.gives_boxes and options.pose != AUTO:
         raise ValueError(f"--pose {name} is a detector; pass --detector {name}")
     runner = load_runner(name, options.weights, options.backend, options.device, options.threads, config.task)
-    return runner, _EVALUATE[config.task](runner, runner.metadata.config, options)
+    return _described(runner), _EVALUATE[config.task](runner, runner.metadata.config, options)
 
 
 def _evaluate_detector(runner: Runner, entry: DetectorConfig, options: argparse.Namespace) -> tasks.Found:
@@ -175,7 +204,7 @@ _EVALUATE: dict[str, Callable[[Runner, Any, argparse.Namespace], tasks.Found]] =
 }
 
 
-def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+def _evaluate_pipeline(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
     name = resolve_model(options.pose, options.weights, ("pose", "bottom-up pose"), "--pose NAME").name
     if not get_config(name).takes_boxes:
         raise ValueError(f"--with-detector is for top-down networks; {name} is {get_config(name).kind}")
@@ -195,7 +224,7 @@ def _evaluate_pipeline(options: argparse.Namespace) -> tuple[Runner, tasks.Found
         decoding=options.decoding,
         threads=options.threads,
     )
-    return estimator.pose_runner, tasks.evaluate_pipeline(estimator, options)
+    return _described(estimator.pose_runner), tasks.evaluate_pipeline(estimator, options)
 
 
 def _evaluate_tracks(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from tinypose_torch.data.formats.coco import CocoFile, read_coco
 from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
 from tinypose_torch.data.images import FromFile, check_images
 from tinypose_torch.data.pose.annotations import PoseAnnotations, load_detections, load_pose_annotations
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
@@ -115,19 +115,37 @@ def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.
 
 def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
     """A detector and a top-down network together, with the crop and the decoding of the deployed pipeline."""
-    coco, truth = _read_keypoints(estimator.pose_config, options)
-    images = _select(coco, options)[: options.limit]
-
-    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
-        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress, on_error))
-
     assert estimator.detector_config is not None
     facts = {
         "detector": estimator.detector_config.name,
         "detector_weights": options.detector_weights or "official",
         "detection_threshold": estimator.detection_threshold,
     }
-    return dataclasses.replace(_on_whole_images(find, images, coco, truth, options), facts=facts)
+    return dataclasses.replace(_find_people(estimator, options), facts=facts)
+
+
+def evaluate_app(estimator: AppEstimator, options: argparse.Namespace) -> Found:
+    """An app file, with the images fitted into its frame."""
+    metadata = estimator.metadata
+    facts = {
+        "detector": metadata.detector.config.name,
+        "weights": options.app,
+        "detection_threshold": metadata.threshold,
+        "frame": list(metadata.frame_size),
+        "people_at_most": metadata.max_people,
+    }
+    return dataclasses.replace(_find_people(estimator, options), facts=facts)
+
+
+def _find_people(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
+    """The people that an estimator finds in whole images."""
+    coco, truth = _read_keypoints(estimator.pose_config, options)
+    images = _select(coco, options)[: options.limit]
+
+    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
+        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress, on_error))
+
+    return _on_whole_images(find, images, coco, truth, options)
 
 
 def _on_whole_images(

@@ -12,7 +12,7 @@ from tinypose_torch.cli.export_common import check_output, print_comparison, res
 from tinypose_torch.cli.photos import count_photos
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
-from tinypose_torch.export.app.api import check_sizes, export_app
+from tinypose_torch.export.app.api import check_interface, check_sizes, export_app
 from tinypose_torch.export.app.receipt import compare_app
 from tinypose_torch.export.progress import COMPARE, PHOTOS, app_stages, show_progress
 from tinypose_torch.export.receipt import make_receipt, write_receipt
@@ -20,6 +20,7 @@ from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.app import open_app
 from tinypose_torch.runtime.formats import find_export_format
+from tinypose_torch.utils.defaults import FRAME
 from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.images import map_images
 
@@ -32,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     size = (options.frame[0], options.frame[1])
     people = _MAX_PEOPLE if options.people is None else options.people
+    interface = options.interface or FRAME
+    check_interface(interface, options.format)
     check_sizes(size, people)
     sources = _ordered(resolve_models(options), (options.weights, options.with_weights))
     names = [source.name for source, _ in sources]
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
             people,
             options.format,
             options.precision,
+            interface=interface,
             person_class=options.person_class,
             progress=progress,
         )

@@ -32,6 +32,8 @@ def print_comparison(facts: dict[str, Any]) -> None:
     for name, value in facts["differences"].items():
         print(f"  {name}: {value:.3g}")
     print(f"  time: {facts['latency_ratio_to_eager']:.2f} of eager")
+    for part, ratio in facts.get("latency_ratios_of_parts", {}).items():
+        print(f"  time of {part}: {ratio:.2f} of the eager network alone")
     for name, value in facts["made"].items():
         if not isinstance(value, dict):
             print(f"  {name}: {value}")

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.base import Estimator
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import backend_of
@@ -128,13 +127,30 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
         ValueError: Options for networks, which the file holds.
     """
     names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
-    if options.pose != defaults.AUTO:
-        raise ValueError(f"--pose {options.pose} has no effect with --app, which holds the pose network")
-    _refuse(options, (*names, "backend"), "with --app, whose file settles it")
-    if options.device != "cpu":
-        raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
+    refuse_beside_app(options, names)
     _refuse_intervals(options, "--app")
     return AppEstimator(options.app, threads=options.threads)
+
+
+def refuse_beside_app(options: argparse.Namespace, names: Iterable[str]) -> None:
+    """Refuse options for networks, which an app file holds.
+
+    Args:
+        names: Options that the file settles, without a default or false by default, besides those of every command.
+
+    Raises:
+        ValueError: One of them is given, or a pose network, a backend or a device.
+    """
+    if options.pose != defaults.AUTO:
+        raise ValueError(f"--pose {options.pose} has no effect with --app, which holds the pose network")
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value is not False:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with --app, whose file settles it")
+    if getattr(options, "backend", None) not in (None, "auto"):
+        raise ValueError(f"--backend {options.backend} has no effect with --app, whose file settles it")
+    if options.device != "cpu":
+        raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
 
 
 def say_what_runs(estimator: Estimator, networks: Networks | None, sources: Sequence[str]) -> None:

@@ -144,7 +144,7 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate",
         help="measure accuracy on annotated images",
         description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated boxes, those of a "
-        "detection file, or those that a detector finds (--with-detector); MPII's PCKh with --truth; COCO box AP of a "
+        "detection file, or those that a detector finds (--with-detector, --app); MPII's PCKh with --truth; COCO box AP of a "
         "detector with --detector; MOTA and IDF1 of the tracks of predict --track with --tracks.",
     )
     add = parser.add_argument
@@ -156,6 +156,11 @@ def _add_evaluate(commands: Any) -> None:
         help=f"pose network (default: the model that --weights names; without weights {defaults.POSE})",
     )
     model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
+    model.add_argument(
+        "--app",
+        metavar="FILE",
+        help="evaluate this app file of export --frame instead; images of other sizes are fitted into its frame",
+    )
     add("--weights", metavar="FILE", help="weights, exported file, or release such as 2021 (default: official weights)")
     model.add_argument(
         "--tracks", metavar="FILE", help="evaluate what predict --track --json wrote of one video instead"
@@ -245,6 +250,12 @@ def _add_export(commands: Any) -> None:
     )
     add(
         "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
+    )
+    add(
+        "--interface",
+        choices=defaults.INTERFACES,
+        help="with --frame: frame (uint8 frames; methods forward, detect and pose), or react-native (float32 images; the "
+        f"signature of react-native-executorch's keypoint models, .pte only) (default: {defaults.FRAME})",
     )
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add_overwrite(parser)

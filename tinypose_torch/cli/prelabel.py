@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tinypose_torch.cli.annotations import check_target, target_format, write_annotations
+from tinypose_torch.cli.networks import refuse_beside_app
 from tinypose_torch.data.formats.coco_content import Category, ImageAnnotations, Person
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.images import find_inputs, image_errors, load_image
@@ -27,10 +28,7 @@ def run(options: argparse.Namespace) -> int:
     files, _ = find_inputs([options.images])
     if not files:
         raise FileNotFoundError(f"no images in {options.images}")
-    detector = None if options.detector == defaults.NO_DETECTOR else options.detector or defaults.AUTO
-    estimator = PoseEstimator(
-        detector, options.pose, options.detector_weights, options.pose_weights, device=options.device
-    )
+    estimator = _build_estimator(options)
     images, failures = [], 0
     for file in tqdm(files, unit="image", disable=None):
         try:
@@ -50,6 +48,14 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         print(escaped(f"{failures} of {len(files)} images failed"), file=sys.stderr)
     return 1 if failures else 0
+
+
+def _build_estimator(options: argparse.Namespace) -> PoseEstimator:
+    if options.app is not None:
+        refuse_beside_app(options, ("detector", "detector_weights", "pose_weights"))
+        return AppEstimator(options.app)
+    detector = None if options.detector == defaults.NO_DETECTOR else options.detector or defaults.AUTO
+    return PoseEstimator(detector, options.pose, options.detector_weights, options.pose_weights, device=options.device)
 
 
 def to_people(poses: Poses, threshold: float) -> list[Person]:

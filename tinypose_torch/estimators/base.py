@@ -19,23 +19,32 @@ from tinypose_torch.video.frames import Frame, map_frames
 if TYPE_CHECKING:
     from tinypose_torch.estimators.detection import PersonDetector
     from tinypose_torch.estimators.results import Detections, Poses
+    from tinypose_torch.runtime.app import AppRunner
 
 Array = np.ndarray
 OnError = Callable[[str, Exception], None]
 
 
 class PoseMethod(ABC):
-    """A way from RGB images ``(H, W, 3)`` uint8 to poses: top-down or bottom-up.
+    """A way from RGB images ``(H, W, 3)`` uint8 to poses: top-down, bottom-up, or an app file.
 
     Attributes:
-        runner: The pose network.
+        runner: The pose network; ``None`` for an app file, which runs its networks itself.
         config: The pose network's config.
         detector: The person detector; ``None`` if there is none.
+        app: The app file; ``None`` if there is none.
     """
 
-    runner: Runner
+    runner: Runner | None = None
     config: KeypointConfig
     detector: PersonDetector | None = None
+    app: AppRunner | None = None
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """The networks that are run one by one; none with an app file."""
+        detector = None if self.detector is None else self.detector.runner
+        return tuple(runner for runner in (self.runner, detector) if runner is not None)
 
     @property
     @abstractmethod

@@ -45,6 +45,7 @@ class TopDown(PoseMethod):
         ValueError: The network is for another task, or decodes otherwise.
     """
 
+    runner: Runner
     config: TopDownConfig
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The detector and the pose network together on the images of a dataset, as PaddleDetection deploys them."""
+"""The detector and the pose network together, or an app file, on the images of a dataset."""
 
 from __future__ import annotations
 

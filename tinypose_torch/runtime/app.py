@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -23,6 +24,7 @@ from tinypose_torch.runtime.loading import (
     onnx_description,
     run_onnx,
 )
+from tinypose_torch.utils.defaults import REACT_NATIVE
 from tinypose_torch.utils.threads import check_threads
 
 Array = np.ndarray
@@ -48,10 +50,12 @@ class AppRunner(ABC):
     Attributes:
         backend: Name of the backend.
         metadata: What the file takes and gives.
+        methods: Names of the methods that the file has.
     """
 
     backend: str
     metadata: AppMetadata
+    methods: tuple[str, ...] = ("forward", "detect", "pose")
 
     @abstractmethod
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -126,8 +130,14 @@ class ExecuTorchApp(AppRunner):
         with named_errors(path):
             self.metadata = AppMetadata.from_json(description)
         self._methods: dict[str, Any] = {"forward": load_method(self._program, "forward", path)}
+        if self.metadata.interface == REACT_NATIVE:
+            self.methods = ("forward",)
 
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        if method not in self.methods:
+            raise ValueError(f"{self._path}: no method {method}; it has the interface {self.metadata.interface}")
+        if self.metadata.interface == REACT_NATIVE:
+            inputs = (planes_of_frame(inputs[0]),)
         if method not in self._methods:
             self._methods[method] = load_method(self._program, method, self._path)
         outputs = self._methods[method].execute([torch.from_numpy(value) for value in inputs])
@@ -138,6 +148,7 @@ class OnnxApp(AppRunner):
     """Runs an app in an ONNX file, which has no method ``pose``."""
 
     backend = "onnx"
+    methods = ("forward", "detect")
     _outputs: ClassVar[dict[str, list[str] | None]] = {"forward": None, "detect": ["boxes", "scores"]}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
@@ -152,11 +163,21 @@ class OnnxApp(AppRunner):
         return run_onnx(self._session, self._outputs[method], {"frame": inputs[0]})
 
 
+def planes_of_frame(frame: Array) -> Array:
+    """A frame ``(H, W, 3)`` uint8 RGB as react-native-executorch passes it: ``(1, 3, H, W)`` float32 from 0 to 1."""
+    return np.ascontiguousarray(frame.transpose(2, 0, 1)[np.newaxis]) * np.float32(1 / 255)
+
+
 _APPS: dict[str, type[TorchScriptApp | ExecuTorchApp | OnnxApp]] = {
     "torchscript": TorchScriptApp,
     "executorch": ExecuTorchApp,
     "onnx": OnnxApp,
 }
+
+
+def is_app_path(path: str | os.PathLike[str]) -> bool:
+    """Whether a path ends as app files do."""
+    return backend_of(Path(path)) in _APPS
 
 
 def open_app(path: Path, threads: int | None = None) -> AppRunner:
@@ -170,7 +191,7 @@ def open_app(path: Path, threads: int | None = None) -> AppRunner:
         CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
     """
     backend = backend_of(path)
-    if backend is None:
+    if backend not in _APPS:
         raise CheckpointError(f"{path} is no app file; expected .pte, .torchscript or .onnx")
     if not path.exists():
         raise FileNotFoundError(f"no app file {str(path)!r}")

@@ -18,8 +18,11 @@ from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, of_task
 from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, readable
+from tinypose_torch.utils.defaults import FRAME, INTERFACES, REACT_NATIVE
 from tinypose_torch.utils.hints import command_line
 
+# What the method `forward` takes, by interface.
+_FRAME_KINDS = {FRAME: "uint8 HWC RGB", REACT_NATIVE: "float32 NCHW RGB from 0 to 1"}
 _OUTPUTS = {
     "boxes": "float32 (people, 4): x1, y1, x2, y2 in pixels of the frame",
     "scores": "float32 (people): highest first; 0 where there is no person",
@@ -36,6 +39,8 @@ class AppMetadata:
         frame_size: (height, width) of the frames, pixels.
         max_people: Number of people that the file gives at most.
         threshold: Scores of people are higher.
+        interface: ``"frame"``, or ``"react-native"``: one method, ``forward``, with the signature that
+            react-native-executorch expects of a keypoint model.
     """
 
     detector: ExportMetadata
@@ -43,6 +48,7 @@ class AppMetadata:
     frame_size: tuple[int, int]
     max_people: int
     threshold: float
+    interface: str = FRAME
 
     @property
     def detector_config(self) -> DetectorConfig:
@@ -57,7 +63,8 @@ class AppMetadata:
     def to_json(self) -> str:
         """The description as JSON; readable for other programs too."""
         facts: dict[str, Any] = {
-            "frame": {"kind": "uint8 HWC RGB", "size": list(self.frame_size)},
+            "interface": self.interface,
+            "frame": {"kind": _FRAME_KINDS[self.interface], "size": list(self.frame_size)},
             "people": self.max_people,
             "person_threshold": self.threshold,
             "outputs": _OUTPUTS,
@@ -81,6 +88,9 @@ class AppMetadata:
         with readable():
             app = check_mapping(facts[APP_KEY], APP_KEY)
             networks = check_mapping(required(facts, "networks"), "networks")
+            interface = app.get("interface", FRAME)
+            if interface not in INTERFACES:
+                raise CheckpointError(f"interface {shown(interface)}; expected {' or '.join(INTERFACES)}")
             size = check_list(required(check_mapping(required(app, "frame"), "frame"), "size"), "frame size", 2)
             if len(size) != 2:
                 raise CheckpointError(f"frame size {shown(size)}; expected height and width")
@@ -91,4 +101,4 @@ class AppMetadata:
         with readable():
             if not (detector.config.gives_boxes and pose.config.takes_boxes):
                 raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
-        return cls(detector, pose, (height, width), people, threshold)
+        return cls(detector, pose, (height, width), people, threshold, interface=interface)

@@ -17,7 +17,7 @@ from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.preprocessing import check_resize
 from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
-from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.formats import save_onnx, save_torchscript
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.progress import PREPARE, TRACE, WRITE, Progress, no_progress
@@ -28,6 +28,7 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.utils.defaults import FRAME, INTERFACES, REACT_NATIVE
 
 Facts = dict[str, Any]
 _ONNX_OPSET = 20
@@ -55,6 +56,7 @@ def export_app(
     format: str = "executorch",
     precision: str = "fp32",
     *,
+    interface: str = FRAME,
     detection_threshold: float | None = None,
     person_class: str | None = None,
     progress: Progress = no_progress,
@@ -69,6 +71,8 @@ def export_app(
         max_people: Number of people that the file gives at most.
         format: ``"executorch"``, ``"torchscript"`` or ``"onnx"``.
         precision: ``"fp32"``.
+        interface: ``"frame"``: methods that take uint8 frames; or ``"react-native"``: the one method that
+            react-native-executorch expects of a keypoint model, for ``"executorch"``.
         detection_threshold: Score above which a person is kept; the detector's own unless given.
         person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
         progress: Called with every stage; see `tinypose_torch.export.progress`.
@@ -82,6 +86,7 @@ def export_app(
         raise ValueError(f"format={format!r}; apps are exported as {', '.join(_WRITERS)}")
     if precision != "fp32":
         raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
+    check_interface(interface, format)
     check_sizes(frame_size, max_people)
     configs = _checked_configs(pose, detector, person_class, options)
     threshold = configs[0].person_threshold if detection_threshold is None else detection_threshold
@@ -89,7 +94,7 @@ def export_app(
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interface=interface)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
@@ -99,7 +104,7 @@ def export_app(
 
 def build_program(pose: Network, detector: Network, metadata: AppMetadata, format_name: str) -> FrameProgram:
     """The program of an app as a module, with both networks rewritten for a format."""
-    kind = _PROGRAMS.get(format_name, lambda: FrameProgram)()
+    kind = _PROGRAMS.get((format_name, metadata.interface), lambda: FrameProgram)()
     detector_config, pose_config = metadata.detector_config, metadata.pose_config
     return kind(
         build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
@@ -124,6 +129,18 @@ def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
         raise ValueError(f"frame_size={shown}; expected height and width from {low} to {high} pixels")
     if not 1 <= max_people <= MAX_SLOTS:
         raise ValueError(f"max_people={max_people}; expected 1 to {MAX_SLOTS}")
+
+
+def check_interface(interface: str, format_name: str) -> None:
+    """Check the interface of an app in a format.
+
+    Raises:
+        ValueError: It is unknown, or not for the format.
+    """
+    if interface not in INTERFACES:
+        raise ValueError(f"interface={interface!r}; choose one of {', '.join(INTERFACES)}")
+    if interface != FRAME and (format_name, interface) not in _PROGRAMS:
+        raise ValueError(f"interface={interface!r} is not for format={format_name!r}; leave one of them out")
 
 
 def _checked_configs(
@@ -159,11 +176,11 @@ def _write_executorch(program: FrameProgram, frame: Tensor, description: str, pa
 
 def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
     """Traced and frozen, with all methods."""
-    examples = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
+    examples = program.examples(frame)
     with ignore_exporter_warnings(), torch.no_grad():
         progress(TRACE, 0)
         traced = torch.jit.trace_module(program, examples, check_trace=False)
-        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in EXAMPLES if name != "forward"])
+        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in examples if name != "forward"])
         progress(WRITE, 0)
         save_torchscript(frozen, description, path)
     return {}
@@ -193,5 +210,8 @@ _WRITERS: dict[str, Callable[[FrameProgram, Tensor, str, Path, Progress], Facts]
     "torchscript": _write_torchscript,
     "onnx": _write_onnx,
 }
-# Of formats that run parts of a program for the people alone who are there.
-_PROGRAMS: dict[str, Callable[[], type[FrameProgram]]] = {"executorch": lambda: _executorch_writer().PresentPeople}
+# Of formats that run parts of a program for the people alone who are there, by interface.
+_PROGRAMS: dict[tuple[str, str], Callable[[], type[FrameProgram]]] = {
+    ("executorch", FRAME): lambda: _executorch_writer().PresentPeople,
+    ("executorch", REACT_NATIVE): lambda: _executorch_writer().ReactNativeProgram,
+}

@@ -16,6 +16,14 @@ Size = tuple[int, int]
 _ROUNDER = 1.5 * 2**23
 
 
+class ToFrame(nn.Module):
+    """Images ``(1, 3, H, W)`` float32 from 0 to 1 to frames ``(H, W, 3)``: whole numbers from 0 to 255, still float32."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        values = ((image * 255.0 + _ROUNDER) - _ROUNDER).clamp(0, 255)
+        return values.reshape(values.shape[1:]).permute(1, 2, 0)
+
+
 class Taps(nn.Module):
     """What a cubic resize reads of one axis: four times the lines of an image ``(H, W, 3)`` along that axis.
 

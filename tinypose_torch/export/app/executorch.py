@@ -24,8 +24,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
+from tinypose_torch.export.app.detection import ToFrame
 from tinypose_torch.export.app.people import crop_pixels
-from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.formats import as_method, delegation
 from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.idle_passes import skip_delegated_shapes, skip_idle_passes
@@ -103,8 +104,9 @@ def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> Non
     """
     progress(TRACE, 0)
     inputs = _inputs_of_parts(program, frame)
-    replace_modules(program, ToFloat, lambda module: FromUint8())
-    parts = {name: _exported(program.get_submodule(name), inputs[name]) for name in PARTS}
+    if frame.dtype == torch.uint8:
+        replace_modules(program, ToFloat, lambda module: FromUint8())
+    parts = {name: _exported(program.get_submodule(name), given) for name, given in inputs.items()}
     progress(LOWER, 0)
     with uint8_inputs():
         lowered = to_edge_transform_and_lower(
@@ -119,12 +121,15 @@ def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> Non
 @torch.no_grad()
 def _inputs_of_parts(program: FrameProgram, frame: Tensor) -> dict[str, tuple[Tensor, ...]]:
     """Example inputs of the parts for XNNPACK, by their names in the program."""
+    read = {}
+    if isinstance(program, ReactNativeProgram):
+        read, frame = {"to_frame": (frame,)}, program.to_frame(frame)
     columns = program.columns(frame)
     rows = program.rows(program.column_blend(*columns))
     boxes, _ = program.selection(*program.detector(*rows))
     pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size)
     person = tuple(part.unsqueeze(0) for part in pixels)
-    return dict(zip(PARTS, (columns, rows, person), strict=True))
+    return read | dict(zip(PARTS, (columns, rows, person), strict=True))
 
 
 def call_delegates(graph: GraphModule, parts: Mapping[str, nn.Module]) -> None:
@@ -166,6 +171,24 @@ class PresentPeople(FrameProgram):
         return torch.zeros(self.num_keypoints, 3)
 
 
+class ReactNativeProgram(PresentPeople):
+    """The program with the signature that react-native-executorch 0.10.2 expects of a keypoint model.
+
+    Its image is ``(1, 3, H, W)`` float32 RGB: grey levels times 1/255, the package's default normalisation. The package loads
+    all methods of a file, so that there is ``forward`` alone.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.to_frame = ToFrame()
+
+    def examples(self, frame: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        return {"forward": (frame.permute(2, 0, 1).unsqueeze(0).contiguous() * (1 / 255),)}
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return super().forward(self.to_frame(image))
+
+
 def write(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> dict[str, Any]:
     """Write a program, an instance of `PresentPeople`, as an ExecuTorch file with its methods.
 
@@ -173,8 +196,8 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
         What XNNPACK takes, for the receipt.
     """
     with ignore_exporter_warnings(), skip_idle_passes(), skip_delegated_shapes():
-        inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
-        lower_parts(program, frame, progress)
+        inputs = program.examples(frame)
+        lower_parts(program, inputs["forward"][0], progress)
         progress(ASSEMBLE, 0)
         edge = _assembled(program, inputs, description)
         facts = delegation(edge)
@@ -185,7 +208,7 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
 
 def _assembled(program: FrameProgram, inputs: dict[str, tuple[Tensor, ...]], description: str) -> EdgeProgramManager:
     """The edge program of all methods, with the lowered parts in their places."""
-    parts = {name: program.get_submodule(name) for name in PARTS}
+    parts = {name: part for name, part in program.named_children() if isinstance(part, LoweredPart)}
     methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
     edge = to_edge(
         methods,
