@@ -17,7 +17,7 @@ from tinypose_torch.checkpoints.descriptions import (
 from tinypose_torch.checkpoints.errors import CheckpointError, shown
 from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, of_task
-from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, readable
+from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, check_format, readable
 from tinypose_torch.utils.hints import command_line
 
 _OUTPUTS = {
@@ -78,6 +78,7 @@ class AppMetadata:
         if APP_KEY not in facts:
             export = command_line("tinypose export POSE --with DETECTOR --frame HEIGHT WIDTH")
             raise CheckpointError(f"holds no app; make one with: {export}")
+        check_format(facts)
         with readable():
             app = check_mapping(facts[APP_KEY], APP_KEY)
             networks = check_mapping(required(facts, "networks"), "networks")

@@ -141,13 +141,13 @@ Description read_description(const std::string& json, const std::string& path) {
     try {
         const Json parsed = parse(json);
         const auto& facts = check_object(parsed, "description");
-        const Json& format = required(facts, "format");
-        if (!format.get<std::string>() || *format.get<std::string>() != FORMAT) {
-            throw Error(path + ": was made for " + shown(format) + "; this library reads '" + FORMAT +
-                        "'. Export it again");
-        }
         if (!facts.count("app")) {
             throw Error(path + ": holds no app; make one with: tinypose export POSE --with DETECTOR --frame HEIGHT WIDTH");
+        }
+        const Json& format = required(facts, "format");
+        if (!format.get<std::string>() || *format.get<std::string>() != FORMAT) {
+            throw Error(path + ": was made for " + shown(format) + "; this program reads '" + FORMAT +
+                        "'. Export it again");
         }
         return read_app(facts);
     } catch (const Unreadable& error) {
