@@ -157,6 +157,11 @@ class PresentPeople(FrameProgram):
         keypoints: Tensor = map_over(estimate_one, packed, frame)  # type: ignore[arg-type]  # its own types are wrong
         return keypoints
 
+    def advance(self, frame: Tensor, state: Tensor) -> Tensor:
+        branches = self.advance_by_detection, self.advance_by_poses
+        rows: Tensor = torch.cond(self.is_due(state), *branches, (frame, state))
+        return rows
+
     def _estimate_person(self, packed: Tensor, frame: Tensor) -> Tensor:
         parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size)]
         keypoints: Tensor = self.keypoints(*self.pose_network(*parts)).squeeze(0)
@@ -173,7 +178,7 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
         What XNNPACK takes, for the receipt.
     """
     with ignore_exporter_warnings(), skip_idle_passes(), skip_delegated_shapes():
-        inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
+        inputs = {name: example(frame, program.metadata) for name, example in EXAMPLES.items()}
         lower_parts(program, frame, progress)
         progress(ASSEMBLE, 0)
         edge = _assembled(program, inputs, description)
