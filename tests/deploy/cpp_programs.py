@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tinypose_torch import create_model
 from tinypose_torch.export import export_app
+from tinypose_torch.export.formats import as_method
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.runtime.checksums import seal, unsealed
@@ -25,8 +26,9 @@ from tinypose_torch.runtime.metadata import ExportMetadata
 
 SOURCE = ROOT / "deploy/cpp"
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
-FRAME, PEOPLE, KEYPOINTS, STATE = (120, 160), 2, 17, (2, 3)  # of the small app
+FRAME, PEOPLE, KEYPOINTS, STATE = (120, 160), 2, 17, (3, 118)  # of the small app
 ROOM = 20_000  # bytes for the description in the small app
+INF, NAN = float("inf"), float("nan")
 
 
 def cmake():
@@ -112,28 +114,25 @@ class ChosenAnswer(nn.Module):
             and the number of frames since the state was zeros as y.
     """
 
+    answers: Tensor
+
     def __init__(self, answers: Tensor, follows: bool) -> None:
         super().__init__()
         self.register_buffer("answers", answers)
         self.follows = follows
-        for name, axis in (("time_place", 0), ("count_place", 1)):
-            place = torch.zeros(1, KEYPOINTS, 3)
-            place[0, 0, axis] = 1
-            self.register_buffer(name, place)
-        self.register_buffer("ids", torch.arange(1, PEOPLE + 1))
 
     def forward(self, frame: Tensor, *state_and_time: Tensor) -> tuple[Tensor, ...]:
         number = frame.reshape(-1)[:1].to(torch.int64).clamp(max=len(self.answers) - 1)
-        answer = self.answers.index_select(0, number).squeeze(0)
-        keypoints = answer[:, 5:].reshape(-1, KEYPOINTS, 3)
-        people = answer[:, :4].clone(), answer[:, 4].clone()
+        boxes, scores, keypoints = self.answers.index_select(0, number).squeeze(0).split([4, 1, 3 * KEYPOINTS], dim=1)
+        people = boxes.clone(), scores.squeeze(1).clone()
         if not self.follows:
-            return *people, keypoints.clone()
+            return *people, keypoints.reshape(-1, KEYPOINTS, 3).clone()
         state, time = state_and_time
         following = state + 1
-        count = following.reshape(-1)[:1].to(torch.float32)
-        keypoints = keypoints + self.time_place * time.to(torch.float32) + self.count_place * count
-        return *people, keypoints, self.ids.clone(), following
+        first = torch.cat([time, following.reshape(-1)[:1], torch.zeros(1)]).to(torch.float32)
+        moved = torch.nn.functional.pad(first.reshape(1, 1, 3), (0, 0, 0, KEYPOINTS - 1))
+        ids = torch.arange(1, PEOPLE + 1)
+        return *people, keypoints.reshape(-1, KEYPOINTS, 3) + moved, ids, following
 
 
 def answer(score=0.9, box=(30.0, 20.0, 90.0, 110.0), keypoint=(50.0, 60.0, 0.8)):
@@ -142,33 +141,44 @@ def answer(score=0.9, box=(30.0, 20.0, 90.0, 110.0), keypoint=(50.0, 60.0, 0.8))
     return torch.stack([person, torch.zeros_like(person)])
 
 
+NO_PEOPLE, FAR_AWAY = 1, 2  # numbers of answers of the small app
+NOT_FINITE = range(3, 10)
+ANSWERS = torch.stack(
+    [
+        answer(),
+        answer(score=0),
+        answer(box=(-1e30, 0, 1e30, 9), keypoint=(1e30, -1e30, 0.8)),
+        answer(box=(30, NAN, 90, 170)),
+        answer(box=(30, 20, INF, 170)),
+        answer(score=INF),
+        answer(score=NAN),
+        answer(keypoint=(NAN, 1, 0.8)),
+        answer(keypoint=(1, -INF, 0.8)),
+        answer(keypoint=(1, 1, NAN)),
+        answer(),
+    ]
+)
+
+
 def describe_app():
     """The description of the small app as a dict."""
     networks = [ExportMetadata(get_config(name), True, name == POSE, 1, "fp32", {}) for name in (DETECTOR, POSE)]
-    facts = json.loads(AppMetadata(*networks, FRAME, PEOPLE, 0.5).to_json())
-    facts["app"]["follow"] = {"detect_every": 1, "state": list(STATE)}
-    return facts
+    return json.loads(AppMetadata(*networks, FRAME, PEOPLE, 0.5, detect_every=1).to_json())
 
 
-def write_app(path, answers=None):
-    """The small app: its ``forward`` and ``follow`` give chosen answers.
-
-    Args:
-        answers: By the first value of the frame; the usual answer stands before and behind them.
-    """
+def write_small_app(path):
+    """An app that gives chosen answers, and is run at once."""
     from executorch.exir import to_edge
 
-    answers = torch.stack([answer(), *(answers or ()), answer()])
     frame = torch.zeros(*FRAME, 3, dtype=torch.uint8)
     state, time = torch.zeros(STATE, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     inputs = {"forward": (frame,), "follow": (frame, state, time)}
     methods = {
-        name: torch.export.export(ChosenAnswer(answers, name == "follow"), given) for name, given in inputs.items()
+        name: torch.export.export(ChosenAnswer(ANSWERS, name == "follow"), given) for name, given in inputs.items()
     }
-    text = torch.tensor(list(json.dumps(describe_app()).ljust(ROOM).encode()), dtype=torch.uint8)
-    edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: text})
+    description = as_method(json.dumps(describe_app()).ljust(ROOM))
+    edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: description})
     path.write_bytes(seal(edge.to_executorch().buffer))
-    return path
 
 
 def write_described(path, app, text):
@@ -186,7 +196,7 @@ def shared_small_app(tmp_path_factory, worker_id):
     path = shared_folder(tmp_path_factory, worker_id, "cpp-app") / "small.pte"
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            write_app(path)
+            write_small_app(path)
     return path
 
 

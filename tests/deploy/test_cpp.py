@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from conftest import photos_of_people
 from cpp_programs import SOURCE, build, run, shared_app, shared_build
 
 from tinypose_torch import AppEstimator
+from tinypose_torch.runtime.checksums import seal, unsealed
 from tinypose_torch.utils.defaults import VISIBLE
 from tinypose_torch.video import VideoReader
 
@@ -51,7 +53,7 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def raw_frames(photos, tmp_path_factory):
+def frames_file(photos, tmp_path_factory):
     """The photos as frames of the app, and the file of them."""
     frames = [cv2.resize(cv2.imread(str(file))[..., ::-1], FRAME[::-1]) for file in sorted(photos.glob("*.png"))]
     path = tmp_path_factory.mktemp("frames") / "frames.raw"
@@ -106,27 +108,116 @@ def test_photos(programs, app, photos, tmp_path):
         assert (overlay != photo).any()
 
 
+def followed(app, frames, times):
+    """Records of what the app's method ``follow`` gives in Python, frame by frame."""
+    runner, state = AppEstimator(app).runner, None
+    for frame, time in zip(frames, times, strict=True):
+        people = runner.follow(frame, state, time)
+        state = people.state
+        count = int((people.scores > 0).sum())
+        columns = (people.ids, people.boxes, people.keypoints)
+        rows = zip(*(values[:count].tolist() for values in columns), strict=True)
+        yield [dict(zip(("id", "box", "keypoints"), row, strict=True)) for row in rows]
+
+
+def test_video(programs, app, photos, tmp_path):
+    """A camera that pans, with noise: what the app's method ``follow`` gives in Python, frame by frame."""
+    picture = cv2.resize(cv2.imread(str(photos / "0.png")), (700, 510))
+    generator, clip = np.random.default_rng(0), tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"FFV1"), 30, FRAME[::-1])
+    for index in range(12):
+        noisy = picture[index : index + 480, 4 * index : 4 * index + 640] + generator.integers(-12, 13, (*FRAME, 3))
+        writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
+    writer.release()
+    output = ("--output", tmp_path / "out", "--json", tmp_path / "poses.json")
+    result = run(programs / "tinypose", "--app", app, "--video", clip, *output)
+    assert result.returncode == 0, result.stderr
+    assert "12 frames" in result.stdout
+    records = json.loads((tmp_path / "poses.json").read_text())
+    assert [record["frame"] for record in records] == list(range(12))
+    with VideoReader(str(clip)) as video:
+        frames, times = zip(*((frame.copy(), video.time) for frame in video), strict=True)
+    expected = followed(app, frames, times)
+    people = [check_people(record["poses"], each) for record, each in zip(records, expected, strict=True)]
+    assert min(people) >= 1
+    assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
+
+
 def records_of(printed):
     """The people that the example prints, frame by frame."""
     frames = []
     for line in printed.splitlines():
-        numbers = [float(number) for number in re.findall(r"(?<= )-?[0-9.]+\b", line)]
+        values = [float(word) for word in line.split() if re.fullmatch(r"-?[0-9.]+", word)]
         if line.startswith("frame"):
             frames.append([])
         elif line.startswith("  "):
-            frames[-1][-1]["keypoints"].append(numbers)
+            frames[-1][-1]["keypoints"].append(values)
         else:
-            *names, x1, y1, x2, y2, score = numbers
-            frames[-1].append({"box": [x1, y1, x2, y2], "score": score, "keypoints": []})
-            if names:
-                frames[-1][-1]["id"] = int(names[0])
+            frames[-1].append({"id": int(values[0]), "box": values[1:5], "keypoints": []})
     return frames
 
 
-def check_example(program, app, raw_frames, emulator=()):
-    frames, path = raw_frames
-    result = run(program, app, path, emulator=emulator)
+def test_example(programs, app, frames_file):
+    """The C program that an app developer copies; it fits on one page."""
+    frames, path = frames_file
+    result = run(programs / "people", app, path)
     assert result.returncode == 0, result.stderr
-    estimator = AppEstimator(app)
+    expected = followed(app, frames, [index / 30 for index in range(len(frames))])
+    assert sum(check_people(*pair) for pair in zip(records_of(result.stdout), expected, strict=True)) >= len(frames)
+    assert len((SOURCE / "examples/people.c").read_text().splitlines()) < 60
+    for arguments in ((), (app, "none.raw"), ("none.pte", path)):
+        result = run(programs / "people", *arguments)
+        assert result.returncode == 1
+        assert "\npeople: " in "\n" + result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+def test_memory(programs, app, frames_file, tmp_path):
+    """Of a process that runs ``forward``. The description of the other method is removed."""
+    content = unsealed(app)
+    assert content.count(b'"follow": {') == 1
+    (tmp_path / "app.pte").write_bytes(seal(content.replace(b'"follow": {', b'"fallow": {')))
+    command = [programs / "people", tmp_path / "app.pte", "/dev/stdin"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes) as process:
+        for number, frame in enumerate(frames_file[0]):
+            process.stdin.write(frame.tobytes())
+            process.stdin.flush()
+            (count,) = re.fullmatch(rf"frame {number}: (\d+) people\n", process.stdout.readline().decode()).groups()
+            for _ in range(18 * int(count)):
+                assert process.stdout.readline()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.stdin.close()
+    assert process.returncode == 0
+    assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < MAX_MEMORY
+
+
+def test_arm(programs, app, frames_file, tmp_path):
+    """Cross-compiled and emulated: the numbers of this machine. OpenCV is not needed.
+
+    The core is named because the emulator's default computes int8 wrongly.
+    """
+    for program in (*CROSS_COMPILERS, EMULATOR):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is absent")
+    wheel = f"executorch=={version('executorch')}"
+    if shutil.which("uv"):
+        platform_tag = "aarch64-manylinux_2_28"
+        fetch = ["uv", "pip", "install", "--python", sys.executable, "--python-platform", platform_tag]
+    else:
+        python = ".".join(platform.python_version_tuple()[:2])
+        fetch = [sys.executable, "-m", "pip", "install", "--only-binary=:all:", "--python-version", python]
+        fetch += ["--platform", "manylinux_2_28_aarch64"]
+    subprocess.run([*fetch, "--no-deps", "--target", tmp_path / "arm", wheel], check=True, capture_output=True)
+    folder = build(
+        tmp_path / "build",
+        f"-DCMAKE_TOOLCHAIN_FILE={SOURCE / 'aarch64-linux-gnu.cmake'}",
+        f"-DCMAKE_PREFIX_PATH={tmp_path / 'arm/executorch'}",
+        "-DTINYPOSE_PROGRAM=OFF",
+    )
+    emulator = (EMULATOR, "-cpu", "cortex-a76", "-L", "/usr/aarch64-linux-gnu")
+    result = run(folder / "people", app, frames_file[1], emulator=emulator)
+    assert result.returncode == 0, result.stderr
+    expected = records_of(run(programs / "people", app, frames_file[1]).stdout)
     found = records_of(result.stdout)
-    assert sum(check_people(*pair) for pair in zip(found, map(estimator.to_rec, frames), strict=True)) >= 4
+    assert sum(check_people(*pair) for pair in zip(found, expected, strict=True)) >= len(frames_file[0])

@@ -9,17 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from cpp_programs import (
+    ANSWERS,
     FRAME,
     KEYPOINTS,
+    NAN,
+    NO_PEOPLE,
+    NOT_FINITE,
     PEOPLE,
     SOURCE,
     Description,
     People,
-    answer,
     describe_app,
     shared_build,
     shared_small_app,
-    write_app,
     write_described,
 )
 
@@ -28,7 +30,6 @@ pytestmark = pytest.mark.slow  # the library is built first
 OK, BAD_ARGUMENT, BAD_FILE, FAILED = range(4)
 HEADER = (SOURCE / "include/tinypose.h").read_text()
 FUNCTIONS = set(re.findall(r"^[\w ]+?\*? ?\*?(tinypose_\w+)\(", HEADER, re.M))
-NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_run_and_follow(library, opened, small_app):
     """The state lives in the app; a restart clears it."""
     app = opened(small_app)
     status, (ids, boxes, scores, keypoints) = call(library, "tinypose_run", app, frame_of())
-    expected = answer()[0]
+    expected = ANSWERS[0, 0]
     assert (status, ids) == (OK, None)
     assert boxes.tolist() == [expected[:4].tolist()]
     assert scores.tolist() == [expected[4].item()]
@@ -136,12 +137,12 @@ def test_run_and_follow(library, opened, small_app):
         assert keypoints[0, 1].tolist() == expected[8:11].tolist()
 
 
-def test_failed_runs(library, opened, tmp_path):
+def test_failed_runs(library, opened, small_app):
     """A frame without people, and one with NaN, which leaves the state as it was."""
-    app = opened(write_app(tmp_path / "app.pte", [answer(score=0), answer(keypoint=(NAN, 1, 1))]))
-    assert call(library, "tinypose_run", app, frame_of(1)) == (OK, [])
-    assert call(library, "tinypose_follow", app, frame_of(1), 1.0) == (OK, [])
-    assert call(library, "tinypose_follow", app, frame_of(2), 2.0) == (FAILED, None)
+    app = opened(small_app)
+    assert call(library, "tinypose_run", app, frame_of(NO_PEOPLE)) == (OK, [])
+    assert call(library, "tinypose_follow", app, frame_of(NO_PEOPLE), 1.0) == (OK, [])
+    assert call(library, "tinypose_follow", app, frame_of(NOT_FINITE[0]), 2.0) == (FAILED, None)
     assert library.tinypose_error() == b"the app gave NaN or infinite numbers; check the weights"
     _, (*_, keypoints) = call(library, "tinypose_follow", app, frame_of(), 3.0)
     assert keypoints[0, 0, 1] == 2

@@ -43,6 +43,7 @@ int main(int count, char **arguments) {
         } else {
             printf("frame %d: %d people\n", i, people.count);
             print_people(&about, &people);
+            fflush(stdout);
         }
     }
     free(frame);
