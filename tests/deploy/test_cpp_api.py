@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from cpp_programs import (
     ANSWERS,
     FRAME,
@@ -20,16 +22,18 @@ from cpp_programs import (
     Description,
     People,
     describe_app,
+    run,
     shared_build,
     shared_small_app,
     write_described,
 )
+from manual import blocks
 
 pytestmark = pytest.mark.slow  # the library is built first
 
 OK, BAD_ARGUMENT, BAD_FILE, FAILED = range(4)
 HEADER = (SOURCE / "include/tinypose.h").read_text()
-FUNCTIONS = set(re.findall(r"^[\w ]+?\*? ?\*?(tinypose_\w+)\(", HEADER, re.M))
+FUNCTIONS = set(re.findall(r"^[\w *]+?\b(tinypose_\w+)\(", HEADER, re.M))
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +237,54 @@ def test_threads(library, opened, small_app):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(use, range(8))) == 8 * [True]
+
+
+MAIN = """
+import java.nio.ByteBuffer;
+
+final class Main {
+    public static void main(String[] arguments) {
+        long app = TinyPose.open(arguments[0]);
+        ByteBuffer frame = ByteBuffer.allocateDirect(Integer.parseInt(arguments[1]));
+        for (int i = 0; i < 2; i++) {
+            float[] keypoints = TinyPose.follow(app, frame, 0.5);
+            System.out.println(keypoints.length + " " + keypoints[0] + " " + keypoints[1]);
+        }
+        for (Runnable call : new Runnable[] {() -> TinyPose.follow(app, frame.slice(1, 9), 1), () -> TinyPose.open("x")}) {
+            try {
+                call.run();
+            } catch (IllegalStateException error) {
+                System.out.println(error.getMessage());
+            }
+        }
+        TinyPose.close(app);
+    }
+}
+"""
+
+
+def test_java(build, small_app, tmp_path):
+    """The code of the manual's page, compiled and run."""
+    for program in ("javac", "java", "cc"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is absent")
+    include = Path(shutil.which("javac")).resolve().parents[1] / "include"
+    page = blocks(ROOT / "docs/guides/phone.md")
+    (java,) = [block.text for block in page if block.language == "java"]
+    (jni,) = [block.text for block in page if block.language == "c" and "jni.h" in block.text]
+    for name, text in (("TinyPose.java", java), ("Main.java", MAIN), ("tinypose_jni.c", jni)):
+        (tmp_path / name).write_text(text)
+    includes = [f"-I{folder}" for folder in (include, include / "linux", SOURCE / "include")]
+    options = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f"-L{build}", "-ltinypose", f"-Wl,-rpath,{build}"]
+    for command in (
+        ["cc", "tinypose_jni.c", "-o", "libtinypose_jni.so", *includes, *options],
+        ["javac", "TinyPose.java", "Main.java"],
+    ):
+        made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+    result = run("java", "-cp", tmp_path, f"-Djava.library.path={tmp_path}", "Main", small_app, str(frame_of().nbytes))
+    assert result.returncode == 0, result.stderr
+    *found, wrong_size, wrong_file = result.stdout.splitlines()
+    assert found == [f"{KEYPOINTS * 3} 0.5 1.0", f"{KEYPOINTS * 3} 0.5 2.0"]
+    assert wrong_size.startswith("a frame of 9 bytes; this app takes")
+    assert wrong_file == "cannot open x: there is no such file"
