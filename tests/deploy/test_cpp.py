@@ -110,13 +110,12 @@ def test_photos(programs, app, photos, tmp_path):
 
 def followed(app, frames, times):
     """Records of what the app's method ``follow`` gives in Python, frame by frame."""
-    runner, state = AppEstimator(app).runner, None
+    runner = AppEstimator(app).runner
+    state = np.zeros(runner.metadata.state_shape)
     for frame, time in zip(frames, times, strict=True):
-        people = runner.follow(frame, state, time)
-        state = people.state
-        count = int((people.scores > 0).sum())
-        columns = (people.ids, people.boxes, people.keypoints)
-        rows = zip(*(values[:count].tolist() for values in columns), strict=True)
+        boxes, scores, keypoints, ids, state = runner.run("follow", (frame, state, np.array([time])))
+        count = int((scores > 0).sum())
+        rows = zip(*(values[:count].tolist() for values in (ids, boxes, keypoints)), strict=True)
         yield [dict(zip(("id", "box", "keypoints"), row, strict=True)) for row in rows]
 
 
@@ -172,11 +171,14 @@ def test_example(programs, app, frames_file):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
-def test_memory(programs, app, frames_file, tmp_path):
-    """Of a process that runs ``forward``. The description of the other method is removed."""
+@pytest.mark.parametrize("method", ["forward", "follow"])
+def test_memory(method, programs, app, frames_file, tmp_path):
+    """Peak of a process that runs one method; without the other in its description, the example calls ``forward``."""
     content = unsealed(app)
     assert content.count(b'"follow": {') == 1
-    (tmp_path / "app.pte").write_bytes(seal(content.replace(b'"follow": {', b'"fallow": {')))
+    if method == "forward":
+        content = content.replace(b'"follow": {', b'"hidden": {')
+    (tmp_path / "app.pte").write_bytes(seal(content))
     command = [programs / "people", tmp_path / "app.pte", "/dev/stdin"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **pipes) as process:
@@ -184,11 +186,12 @@ def test_memory(programs, app, frames_file, tmp_path):
             process.stdin.write(frame.tobytes())
             process.stdin.flush()
             (count,) = re.fullmatch(rf"frame {number}: (\d+) people\n", process.stdout.readline().decode()).groups()
-            for _ in range(18 * int(count)):
-                assert process.stdout.readline()
+            lines = [process.stdout.readline() for _ in range(18 * int(count))]
+            assert all(lines)
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.stdin.close()
     assert process.returncode == 0
+    assert lines[0].startswith(b"id" if method == "follow" else b"box")
     assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < MAX_MEMORY
 
 
