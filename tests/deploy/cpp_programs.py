@@ -166,19 +166,41 @@ def describe_app():
     return json.loads(AppMetadata(*networks, FRAME, PEOPLE, 0.5, detect_every=1).to_json())
 
 
-def write_small_app(path):
-    """An app that gives chosen answers, and is run at once."""
+class FrameBytes(nn.Module):
+    """Gives one person, whose keypoints are bytes of the frame at equal distances."""
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        every = frame.numel() // (3 * KEYPOINTS)
+        values = frame.reshape(-1)[: every * 3 * KEYPOINTS].reshape(-1, every)[:, 0].to(torch.float32)
+        keypoints = torch.cat([values, torch.zeros(3 * KEYPOINTS)]).reshape(PEOPLE, KEYPOINTS, 3)
+        boxes, scores, _ = ANSWERS[0].split([4, 1, 3 * KEYPOINTS], dim=1)
+        return boxes.clone(), scores.squeeze(1).clone(), keypoints
+
+
+def write_app(path, methods, facts):
+    """An app file of any modules.
+
+    Args:
+        methods: Module and example inputs by name.
+        facts: The description, a dict; there is room for others.
+    """
     from executorch.exir import to_edge
 
+    exported = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
+    edge = to_edge(exported, constant_methods={EXECUTORCH_METHOD: as_method(json.dumps(facts).ljust(ROOM))})
+    path.write_bytes(seal(edge.to_executorch().buffer))
+    return path
+
+
+def write_small_app(path):
+    """The app of `ChosenAnswer`, which runs at once."""
     frame = torch.zeros(*FRAME, 3, dtype=torch.uint8)
     state, time = torch.zeros(STATE, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    inputs = {"forward": (frame,), "follow": (frame, state, time)}
     methods = {
-        name: torch.export.export(ChosenAnswer(ANSWERS, name == "follow"), given) for name, given in inputs.items()
+        "forward": (ChosenAnswer(ANSWERS, follows=False), (frame,)),
+        "follow": (ChosenAnswer(ANSWERS, follows=True), (frame, state, time)),
     }
-    description = as_method(json.dumps(describe_app()).ljust(ROOM))
-    edge = to_edge(methods, constant_methods={EXECUTORCH_METHOD: description})
-    path.write_bytes(seal(edge.to_executorch().buffer))
+    return write_app(path, methods, describe_app())
 
 
 def write_described(path, app, text):

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+import torch
 from conftest import gradient_image, write_video
-from cpp_programs import files_in, run, shared_build, shared_small_app
+from cpp_programs import FRAME, FrameBytes, describe_app, files_in, run, shared_build, shared_small_app, write_app
 
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
@@ -147,6 +149,38 @@ def test_names_in_json(name, program, folder):
     (folder / "photos" / os.fsdecode(name)).write_bytes(b"nothing")
     result = run(program, *common, "--image", source)
     assert len(result.stderr.splitlines()) == 1
+
+
+def to_nv21(bgr):
+    planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_YV12)
+    chroma = planes[FRAME[0] :].reshape(2, -1)
+    return np.concatenate([planes[: FRAME[0]].reshape(-1), chroma.T.reshape(-1)]).reshape(planes.shape)
+
+
+PIXELS = {
+    "uint8 HWC RGB": lambda bgr: bgr[..., ::-1],
+    "uint8 HWC RGBA": lambda bgr: cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA),
+    "uint8 HWC BGR": lambda bgr: bgr,
+    "uint8 NV21": to_nv21,
+}
+
+
+@pytest.mark.parametrize("kind", PIXELS)
+def test_pixel_formats(kind, program, tmp_path):
+    """Photos are converted to the pixels that an app takes."""
+    photo = np.random.default_rng(0).integers(0, 256, (*FRAME, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    frame = np.ascontiguousarray(PIXELS[kind](photo))
+    facts = describe_app()
+    facts["app"]["frame"]["kind"] = kind
+    del facts["app"]["follow"]
+    app = write_app(tmp_path / "app.pte", {"forward": (FrameBytes(), (torch.from_numpy(frame),))}, facts)
+    output = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    result = run(program, "--app", app, "--image", tmp_path / "photo.png", *output)
+    assert result.returncode == 0, result.stderr
+    ((person,),) = (record["poses"] for record in json.loads((tmp_path / "x.json").read_text()))
+    found = np.array(person["keypoints"]).reshape(-1)
+    assert found.tolist() == frame.reshape(-1)[:: frame.size // found.size][: found.size].tolist()
 
 
 def test_failed_runs_leave_the_old_results(program, folder, monkeypatch):
