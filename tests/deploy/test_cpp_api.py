@@ -7,9 +7,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, photos_of_people
 from cpp_programs import (
     ANSWERS,
     FRAME,
@@ -23,6 +24,7 @@ from cpp_programs import (
     People,
     describe_app,
     run,
+    shared_app,
     shared_build,
     shared_small_app,
     write_described,
@@ -237,6 +239,35 @@ def test_threads(library, opened, small_app):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(use, range(8))) == 8 * [True]
+
+
+def test_networks_in_threads(library, opened, tmp_path_factory, worker_id):
+    """Apps that run at the same time share ExecuTorch's threads, and give what they give one after the other."""
+    path = shared_app(tmp_path_factory, worker_id)
+    photos = [np.ascontiguousarray(cv2.resize(photo, (640, 480))) for photo in photos_of_people(3)]
+
+    def use(worker):
+        app, found = opened(path), []
+        for index in range(6):
+            photo = photos[(index + worker) % len(photos)]
+            method, seconds = (("tinypose_run", ()), ("tinypose_follow", (index / 30,)))[index % 2]
+            status, people = call(library, method, app, photo, *seconds)
+            assert status == OK
+            found.append([values.tolist() for values in people[1:]])
+        return found
+
+    expected = [use(worker) for worker in range(3)]
+    assert expected[0][0]
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(use, range(3))) == expected
+
+
+@pytest.mark.parametrize("compiler", [("cc", "-std=c99", "-xc"), ("c++", "-std=c++11", "-xc++")])
+def test_header(compiler):
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"{compiler[0]} is absent")
+    options = ["-pedantic", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE / 'include'}", "-fsyntax-only", "-"]
+    subprocess.run([*compiler, *options], input=b'#include "tinypose.h"\n', check=True)
 
 
 MAIN = """
