@@ -242,6 +242,7 @@ def test_wrong_boxes(demo_app, scene):
         ('"person_threshold": 0.5, "outputs"', '"person_threshold": 7, "outputs"', "person_threshold"),
         ('"detector":', '"watcher":', "format"),
         ('"app":', '"apple":', "holds no app"),
+        ('export 1", "app"', 'export 2", "app"', "was made for 'tinypose-torch export 2'"),
     ],
 )
 def test_damaged_descriptions(demo_app, old, new, message):

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
+from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_COUNT, MAX_SLOTS
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.preprocessing import check_resize
 from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
+from tinypose_torch.export.app import torchscript
 from tinypose_torch.export.app.program import FrameProgram
-from tinypose_torch.export.formats import save_onnx, save_torchscript
+from tinypose_torch.export.app.torchscript import TracedProgram
+from tinypose_torch.export.formats import save_onnx
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.progress import PREPARE, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.rewrites import rewrite
@@ -32,6 +34,7 @@ from tinypose_torch.utils.defaults import FRAME, INTERFACES, REACT_NATIVE
 
 Facts = dict[str, Any]
 _ONNX_OPSET = 20
+_DETECT_EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def export_app(
     interface: str = FRAME,
     detection_threshold: float | None = None,
     person_class: str | None = None,
+    detect_every: int | None = None,
     progress: Progress = no_progress,
 ) -> ExportedApp:
     """Export the whole pipeline: a frame in, people out. The file appears only when it is complete.
@@ -75,6 +79,8 @@ def export_app(
             react-native-executorch expects of a keypoint model, for ``"executorch"``.
         detection_threshold: Score above which a person is kept; the detector's own unless given.
         person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
+        detect_every: The method ``follow`` runs the detector in every n-th frame; 5 unless given. ONNX files have no such
+            method.
         progress: Called with every stage; see `tinypose_torch.export.progress`.
 
     Raises:
@@ -93,8 +99,15 @@ def export_app(
     if not 0 <= threshold <= 1:
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
+    with_follow = (format, interface) in _WITH_FOLLOW
+    if detect_every is not None and not with_follow:
+        kind = format if interface == FRAME else interface
+        raise ValueError(f"detect_every={detect_every} is for the method follow, which {kind} files do not have")
+    if detect_every is not None and not 1 <= detect_every <= MAX_COUNT:
+        raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interface=interface)
+    interval = (detect_every or _DETECT_EVERY) if with_follow else None
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval, interface)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
@@ -109,11 +122,7 @@ def build_program(pose: Network, detector: Network, metadata: AppMetadata, forma
     return kind(
         build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
         build_graph(rewrite(pose, format_name).cpu(), pose_config, images=False, decode=False),
-        detector_config,
-        pose_config,
-        metadata.frame_size,
-        metadata.max_people,
-        metadata.threshold,
+        metadata,
     ).eval()
 
 
@@ -175,14 +184,8 @@ def _write_executorch(program: FrameProgram, frame: Tensor, description: str, pa
 
 
 def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
-    """Traced and frozen, with all methods."""
-    examples = program.examples(frame)
-    with ignore_exporter_warnings(), torch.no_grad():
-        progress(TRACE, 0)
-        traced = torch.jit.trace_module(program, examples, check_trace=False)
-        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in examples if name != "forward"])
-        progress(WRITE, 0)
-        save_torchscript(frozen, description, path)
+    assert isinstance(program, TracedProgram)
+    torchscript.write(program, frame, description, path, progress)
     return {}
 
 
@@ -210,8 +213,10 @@ _WRITERS: dict[str, Callable[[FrameProgram, Tensor, str, Path, Progress], Facts]
     "torchscript": _write_torchscript,
     "onnx": _write_onnx,
 }
-# Of formats that run parts of a program for the people alone who are there, by interface.
+# Of formats whose files do not run everything at every call, by interface.
 _PROGRAMS: dict[tuple[str, str], Callable[[], type[FrameProgram]]] = {
     ("executorch", FRAME): lambda: _executorch_writer().PresentPeople,
     ("executorch", REACT_NATIVE): lambda: _executorch_writer().ReactNativeProgram,
+    ("torchscript", FRAME): lambda: TracedProgram,
 }
+_WITH_FOLLOW = frozenset((("executorch", FRAME), ("torchscript", FRAME)))

@@ -162,6 +162,11 @@ class PresentPeople(FrameProgram):
         keypoints: Tensor = map_over(estimate_one, packed, frame)  # type: ignore[arg-type]  # its own types are wrong
         return keypoints
 
+    def advance(self, frame: Tensor, state: Tensor) -> Tensor:
+        branches = self.advance_by_detection, self.advance_by_poses
+        rows: Tensor = torch.cond(self.is_due(state), *branches, (frame, state))
+        return rows
+
     def _estimate_person(self, packed: Tensor, frame: Tensor) -> Tensor:
         parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size)]
         keypoints: Tensor = self.keypoints(*self.pose_network(*parts)).squeeze(0)
