@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
+    from tinypose_torch.estimators.app import AppTracker
     from tinypose_torch.estimators.pose_estimator import AppEstimator, BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AnnotationFormat": "data.formats.registry",
     "AppEstimator": "estimators.pose_estimator",
+    "AppTracker": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
@@ -73,6 +75,7 @@ __all__ = [
     "COCO17",
     "AnnotationFormat",
     "AppEstimator",
+    "AppTracker",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",

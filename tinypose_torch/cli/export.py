@@ -34,9 +34,10 @@ def run(options: argparse.Namespace) -> int:
     suffix = find_export_format(options.format).suffix
     if options.frame is not None:
         return export_app.run(options)
-    for name in ("people", "interface"):
+    for name in ("people", "interface", "detect_every"):
         if getattr(options, name) is not None:
-            raise ValueError(f"--{name} {getattr(options, name)} needs --frame HEIGHT WIDTH, which makes an app")
+            option = f"--{name.replace('_', '-')} {getattr(options, name)}"
+            raise ValueError(f"{option} needs --frame HEIGHT WIDTH, which makes an app")
     if options.output:
         check_output(options.output, options)  # before weights are read
     sources = resolve_models(options)

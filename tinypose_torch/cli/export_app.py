@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             options.precision,
             interface=interface,
             person_class=options.person_class,
+            detect_every=options.detect_every,
             progress=progress,
         )
         progress(COMPARE, 0)

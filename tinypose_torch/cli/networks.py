@@ -128,8 +128,16 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
     """
     names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
     refuse_beside_app(options, names)
-    _refuse_intervals(options, "--app")
-    return AppEstimator(options.app, threads=options.threads)
+    if options.detect_every > 1:
+        raise ValueError(
+            f"--detect-every {options.detect_every} has no effect with --app; set it when the app is exported"
+        )
+    estimator = AppEstimator(options.app, threads=options.threads)
+    if estimator.metadata.detect_every is not None and options.smoothing != "steady":
+        raise ValueError(
+            f"--smoothing {options.smoothing} has no effect with --app, whose file smooths keypoints itself"
+        )
+    return estimator
 
 
 def refuse_beside_app(options: argparse.Namespace, names: Iterable[str]) -> None:

@@ -257,6 +257,12 @@ def _add_export(commands: Any) -> None:
         help="with --frame: frame (uint8 frames; methods forward, detect and pose), or react-native (float32 images; the "
         f"signature of react-native-executorch's keypoint models, .pte only) (default: {defaults.FRAME})",
     )
+    add(
+        "--detect-every",
+        type=int,
+        metavar="N",
+        help="with --frame: the app's method follow runs the detector in every Nth frame (default: 5)",
+    )
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add_overwrite(parser)
     add(

@@ -14,7 +14,8 @@ from tinypose_torch.estimators.base import PoseMethod
 from tinypose_torch.estimators.preprocessing import letterbox_size
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.geometry.crops import Crops
-from tinypose_torch.runtime.app import AppRunner, open_app
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime.app import AppRunner, FollowedPeople, People, open_app
 
 Array = np.ndarray
 _NO_BOXES = "an app finds people's boxes itself; leave boxes out"
@@ -97,13 +98,47 @@ class AppMethod(PoseMethod):
 
     def _estimate_frame(self, image: Array) -> Poses:
         fitted = letterbox(image, self.app.metadata.frame_size)
-        people = self.app(fitted.frame)
-        found = people.scores > 0
-        keypoints = people.keypoints[found]
-        return Poses(
-            fitted.boxes_in_image(people.boxes[found]),
-            people.scores[found],
-            fitted.points_in_image(keypoints[..., :2].astype(np.float64)),
-            keypoints[..., 2],
-            self.config.skeleton,
-        )
+        return _poses_in_image(self.app(fitted.frame), fitted, self.config.skeleton)
+
+
+class AppTracker:
+    """Tracks the people of one video, frame by frame, by the method ``follow`` of an app file; see `PoseTracker`.
+
+    Detections, identities and smoothing are computed in the file.
+
+    Args:
+        runner: The app file.
+
+    Raises:
+        ValueError: The file has no method ``follow``.
+    """
+
+    min_score = None  # there is no look-ahead
+
+    def __init__(self, runner: AppRunner) -> None:
+        runner.check_follow()
+        self._runner = runner
+        self._state: Array | None = None
+
+    def __call__(self, image: Array, time: float, lookahead: None = None) -> Poses:
+        """Return the people of the next frame with their ``ids``, in ascending order.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            time: Seconds, greater than that of the frame before.
+            lookahead: Not used.
+        """
+        fitted = letterbox(image, self._runner.metadata.frame_size)
+        people = self._runner.follow(fitted.frame, self._state, time)
+        self._state = people.state
+        poses = _poses_in_image(people, fitted, self._runner.metadata.pose_config.skeleton)
+        poses.ids = people.ids[people.scores > 0]
+        return poses
+
+
+def _poses_in_image(people: People | FollowedPeople, fitted: LetterboxedImage, skeleton: Skeleton) -> Poses:
+    """Poses in pixels of the image."""
+    found = people.scores > 0
+    keypoints = people.keypoints[found]
+    points = fitted.points_in_image(keypoints[..., :2].astype(np.float64))
+    return Poses(fitted.boxes_in_image(people.boxes[found]), people.scores[found], points, keypoints[..., 2], skeleton)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinypose_torch.estimators.app import AppMethod
+from tinypose_torch.estimators.app import AppMethod, AppTracker
 from tinypose_torch.estimators.arguments import EstimatorArguments, Weights
 from tinypose_torch.estimators.base import Estimator, PoseMethod
 from tinypose_torch.estimators.bottom_up import BottomUp
@@ -242,6 +242,14 @@ class AppEstimator(PoseEstimator):
     def metadata(self) -> AppMetadata:
         """The file's description."""
         return self.runner.metadata
+
+    def create_tracker(self) -> AppTracker:
+        """Tracker of the people of one video, by the file's method ``follow``.
+
+        Raises:
+            ValueError: The file has no such method.
+        """
+        return AppTracker(self.runner)
 
 
 def _named(config: ModelConfig) -> str:
