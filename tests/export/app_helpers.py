@@ -21,9 +21,9 @@ def networks(weights=trained_weights):
     return [create_model(name, weights=weights(name)) for name in (POSE, DETECTOR)]
 
 
-def describe(pose, detector, frame_size=(480, 640), max_people=4):
+def describe(pose, detector, frame_size=(480, 640), max_people=4, pixels="rgb"):
     described = [ExportMetadata(each.config, True, each is pose, 1, "fp32", {}) for each in (detector, pose)]
-    return AppMetadata(*described, frame_size, max_people, detector.config.person_threshold)
+    return AppMetadata(*described, frame_size, max_people, detector.config.person_threshold, pixels)
 
 
 def estimator(weights=trained_weights):

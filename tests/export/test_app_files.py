@@ -13,12 +13,14 @@ from tinypose_torch.cli import main
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
+from tinypose_torch.utils.pixel_formats import find_pixel_format
 from train.synthetic.scenes import render_scene
 
 from .app_helpers import DETECTOR, POSE, check_people, describe, estimator, frames, networks
 from .conftest import SUFFIXES, StageRecorder
 
 SIZE, PEOPLE = (480, 640), 2
+PIXELS = {"torchscript": "rgba", "executorch": "rgb", "onnx": "nv21"}
 PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
 
 
@@ -30,7 +32,8 @@ def test_every_format(format_name, tmp_path):
         pytest.importorskip(package)
     pose, detector = networks()
     path, stages = tmp_path / f"app{SUFFIXES[format_name]}", StageRecorder()
-    made = export_app(pose, detector, path, SIZE, PEOPLE, format_name, progress=stages)
+    pixels = find_pixel_format(PIXELS[format_name])
+    made = export_app(pose, detector, path, SIZE, PEOPLE, format_name, pixels=PIXELS[format_name], progress=stages)
     app = open_app(path)
     assert app.metadata == made.metadata
     expected = describe(pose, detector)
@@ -38,9 +41,9 @@ def test_every_format(format_name, tmp_path):
     assert (app.metadata.frame_size, app.metadata.max_people, app.metadata.threshold) == (SIZE, PEOPLE, 0.5)
     assert list(stages.shares)[-1] == "write"
     python, total = estimator(), 0
-    for frame in frames(SIZE):
+    for frame in map(pixels.from_rgb, frames(SIZE)):
         found = app(frame)
-        count = check_people(found, python(frame), PEOPLE)
+        count = check_people(found, python(pixels.to_rgb(frame)), PEOPLE)
         boxes, scores = app.detect(frame)
         assert np.array_equal(boxes, found.boxes)
         assert np.array_equal(scores, found.scores)
@@ -105,6 +108,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     ("words", "message"),
     [
         (["--people", "2"], "--people 2 needs --frame"),
+        (["--pixels", "bgr"], "--pixels bgr needs --frame"),
+        (["--frame", "481", "640", "--pixels", "nv21", "--with", DETECTOR], "needs an even height and width"),
         (["--frame", "480", "640"], "--frame needs --with NAME"),
         (["--frame", "1", "640", "--with", DETECTOR], "frame_size=1 x 640"),
         (["--frame", "480", "640", "--people", "0", "--with", DETECTOR], "max_people=0"),

@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
     suffix = find_export_format(options.format).suffix
     if options.frame is not None:
         return export_app.run(options)
-    if options.people is not None:
-        raise ValueError(f"--people {options.people} needs --frame HEIGHT WIDTH, which makes an app")
+    for name in ("people", "pixels"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} {getattr(options, name)} needs --frame HEIGHT WIDTH, which makes an app")
     if options.output:
         check_output(options.output, options)  # before weights are read
     sources = resolve_models(options)

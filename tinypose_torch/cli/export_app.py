@@ -20,6 +20,7 @@ from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.app import open_app
 from tinypose_torch.runtime.formats import find_export_format
+from tinypose_torch.utils.defaults import PIXEL_FORMATS
 from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.images import map_images
 
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     size = (options.frame[0], options.frame[1])
     people = _MAX_PEOPLE if options.people is None else options.people
-    check_sizes(size, people)
+    pixels = options.pixels or PIXEL_FORMATS[0]
+    check_sizes(size, people, pixels)
     sources = _ordered(resolve_models(options), (options.weights, options.with_weights))
     names = [source.name for source, _ in sources]
     output = Path(options.output or f"{'+'.join(reversed(names))}-app{find_export_format(options.format).suffix}")
@@ -52,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
             people,
             options.format,
             options.precision,
+            pixels=pixels,
             person_class=options.person_class,
             progress=progress,
         )

@@ -98,7 +98,7 @@ class AppEstimator(Estimator):
 
     def _estimate_frame(self, image: Array) -> Poses:
         fitted = letterbox(image, self.metadata.frame_size)
-        people = self.runner(fitted.frame)
+        people = self.runner(self.metadata.pixel_format.from_rgb(fitted.frame))
         found = people.scores > 0
         keypoints = people.keypoints[found]
         return Poses(

@@ -28,6 +28,7 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.runtime.metadata import ExportMetadata
+from tinypose_torch.utils.pixel_formats import find_pixel_format
 
 Facts = dict[str, Any]
 _ONNX_OPSET = 20
@@ -55,6 +56,7 @@ def export_app(
     format: str = "executorch",
     precision: str = "fp32",
     *,
+    pixels: str = "rgb",
     detection_threshold: float | None = None,
     person_class: str | None = None,
     progress: Progress = no_progress,
@@ -69,6 +71,7 @@ def export_app(
         max_people: Number of people that the file gives at most.
         format: ``"executorch"``, ``"torchscript"`` or ``"onnx"``.
         precision: ``"fp32"``.
+        pixels: Pixel format of the frames: ``"rgb"``, ``"rgba"``, ``"bgr"`` or ``"nv21"``.
         detection_threshold: Score above which a person is kept; the detector's own unless given.
         person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
         progress: Called with every stage; see `tinypose_torch.export.progress`.
@@ -82,14 +85,14 @@ def export_app(
         raise ValueError(f"format={format!r}; apps are exported as {', '.join(_WRITERS)}")
     if precision != "fp32":
         raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
-    check_sizes(frame_size, max_people)
+    check_sizes(frame_size, max_people, pixels)
     configs = _checked_configs(pose, detector, person_class, options)
     threshold = configs[0].person_threshold if detection_threshold is None else detection_threshold
     if not 0 <= threshold <= 1:
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, pixels)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
@@ -109,14 +112,15 @@ def build_program(pose: Network, detector: Network, metadata: AppMetadata, forma
         metadata.frame_size,
         metadata.max_people,
         metadata.threshold,
+        metadata.pixels,
     ).eval()
 
 
-def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
-    """Check the size of an app's frames and its number of people.
+def check_sizes(frame_size: tuple[int, int], max_people: int, pixels: str = "rgb") -> None:
+    """Check the size of an app's frames, its number of people, and its pixel format.
 
     Raises:
-        ValueError: One is out of range.
+        ValueError: One is out of range, or the format is unknown or needs another size.
     """
     low, high = FRAME_SIZES
     if len(frame_size) != 2 or not all(low <= side <= high for side in frame_size):
@@ -124,6 +128,7 @@ def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
         raise ValueError(f"frame_size={shown}; expected height and width from {low} to {high} pixels")
     if not 1 <= max_people <= MAX_SLOTS:
         raise ValueError(f"max_people={max_people}; expected 1 to {MAX_SLOTS}")
+    find_pixel_format(pixels).check_size(frame_size)
 
 
 def _checked_configs(
@@ -142,7 +147,7 @@ def _checked_configs(
 
 def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path: Path, progress: Progress) -> Facts:
     generator = torch.Generator().manual_seed(0)
-    frame = torch.randint(0, 256, (*metadata.frame_size, 3), dtype=torch.uint8, generator=generator)
+    frame = torch.randint(0, 256, metadata.frame_shape, dtype=torch.uint8, generator=generator)
     return _WRITERS[format_name](program, frame, metadata.to_json(), path, progress)
 
 

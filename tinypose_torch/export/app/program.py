@@ -10,8 +10,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.app.detection import ColumnBlend, DetectorPart, PeopleSelection, Taps
+from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps, DetectorPart, PeopleSelection, Taps
 from tinypose_torch.export.app.people import CropRule, Keypoints, PosePart, crop_pixels
+from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig
 
 Size = tuple[int, int]
@@ -25,7 +26,7 @@ EXAMPLES: dict[str, Callable[[Tensor, int], tuple[Tensor, ...]]] = {
 
 
 class FrameProgram(nn.Module):
-    """Frames ``(H, W, 3)`` uint8 RGB to the boxes ``(K, 4)``, scores ``(K,)`` and keypoints ``(K, J, 3)`` of K people.
+    """uint8 frames to the boxes ``(K, 4)``, scores ``(K,)`` and keypoints ``(K, J, 3)`` of K people.
 
     Coordinates are pixels of the frame. The person with the highest score is first; the rows behind the last person
     are zeros.
@@ -36,6 +37,7 @@ class FrameProgram(nn.Module):
         frame_size: (height, width) of the frames, pixels.
         max_people: Number of slots K.
         threshold: Scores of people must be higher.
+        pixels: Pixel format of the frames; see `tinypose_torch.utils.pixel_formats`.
     """
 
     def __init__(
@@ -47,17 +49,19 @@ class FrameProgram(nn.Module):
         frame_size: Size,
         max_people: int,
         threshold: float,
+        pixels: str = "rgb",
     ) -> None:
         super().__init__()
         self.max_people = max_people
         (height, width), (input_height, input_width) = frame_size, detector_config.input_size
-        self.columns, self.rows = Taps(1, width, input_width), Taps(0, height, input_height)
-        self.column_blend = ColumnBlend(width, input_width)
-        self.detector = DetectorPart(detector, detector_config, height)
+        self.reader = pixel_reader(pixels, frame_size)
+        self.columns, self.rows = ColumnTaps(width, input_width, self.reader), Taps(0, height, input_height)
+        self.column_blend = ColumnBlend(width, input_width, self.reader)
+        self.detector = DetectorPart(detector, detector_config, self.reader)
         self.selection = PeopleSelection(detector_config, frame_size, max_people, threshold)
         self.crop_size = pose_config.input_size
         self.crop_rule = CropRule(frame_size, pose_config)
-        self.pose_network = PosePart(pose, pose_config)
+        self.pose_network = PosePart(pose, pose_config, self.reader)
         self.keypoints = Keypoints(pose_config)
         self.num_keypoints = len(pose_config.skeleton)
 
@@ -88,7 +92,7 @@ class FrameProgram(nn.Module):
 
     def estimate(self, frame: Tensor, taps: Tensor, present: Tensor) -> Tensor:
         """Keypoints ``(K, J, 3)`` in heatmap cells; of those who are not present they are arbitrary."""
-        people = [crop_pixels(frame, row, self.crop_size) for row in taps.unbind(dim=0)]
+        people = [crop_pixels(frame, row, self.crop_size, self.reader) for row in taps.unbind(dim=0)]
         parts = [torch.stack(parts) for parts in zip(*people, strict=True)]
         keypoints: Tensor = self.keypoints(*self.pose_network(*parts))
         return keypoints

@@ -22,7 +22,7 @@ def compare_app(
     """Compare an app with an estimator of the same networks, with portable resizes, on the same frames.
 
     Args:
-        frames: Of the app's size.
+        frames: RGB, of the app's size.
         described: What the frames are.
         made: Facts about how the file was made.
 
@@ -38,15 +38,18 @@ def compare_app(
         "keypoint, pixels": 0.0,
         "keypoints compared": 0,
     }
+    pixels = metadata.pixel_format
+    first = pixels.from_rgb(frames[0])
     for frame in frames:
-        _add(totals, app(frame), estimator(frame))
+        given = pixels.from_rgb(frame)
+        _add(totals, app(given), estimator(pixels.to_rgb(given)))
     if not all(map(math.isfinite, totals.values())):
         raise ValueError(f"{name}: NaN or infinite outputs on {described}; check the weights")
     return {
         "model": name,
         "images": described,
         "differences": totals,
-        "latency_ratio_to_eager": latency_ratio(app, estimator, frames[0]),
+        "latency_ratio_to_eager": latency_ratio(lambda _: app(first), estimator, frames[0]),
         "made": made,
         "description": json.loads(metadata.to_json()),
     }
