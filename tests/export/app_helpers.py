@@ -35,9 +35,9 @@ class EagerApp(AppRunner):
 
     backend = "eager"
 
-    def __init__(self, metadata, pose, detector):
+    def __init__(self, metadata, pose, detector, format_name="torchscript"):
         self.metadata, self.calls = metadata, []
-        self.program = build_program(pose, detector, metadata, "torchscript")
+        self.program = build_program(pose, detector, metadata, format_name)
 
     @torch.inference_mode()
     def run(self, method, inputs):

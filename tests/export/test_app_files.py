@@ -54,6 +54,7 @@ def test_every_format(format_name, tmp_path):
             assert np.abs(app.pose(frame, boxes, count) - found.keypoints).max() < 1e-4
         total += count
     assert total >= 4
+    assert path.stat().st_size < 11e6  # weights are stored once
     check_damage(path)
 
 

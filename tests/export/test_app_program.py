@@ -118,6 +118,19 @@ def test_program_is_the_estimator(demo_app, scene):
     assert not demo_app.pose(scene, boxes, 0).any()
 
 
+def test_onnx_program_estimates_the_people_who_are_there(demo_app, demo_networks, scene):
+    """None, one and all slots: the batch that the pose network gets, and the same keypoints."""
+    pose, detector = demo_networks
+    app, batches = EagerApp(demo_app.metadata, pose, detector, "onnx"), []
+    app.program.pose_network.register_forward_hook(lambda module, parts, output: batches.append(len(parts[0])))
+    boxes = np.array([[20, 30, 100, 200], [60, 20, 160, 220]] * 2, np.float32)
+    for count in (0, 1, 4):
+        found, expected = app.pose(scene, boxes, count), demo_app.pose(scene, boxes, count)
+        assert np.abs(found - expected).max() < 1e-3
+        assert not found[count:].any()
+    assert batches == [0, 1, 4]
+
+
 def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     """A picture three times the frame's size, with a part that the frame's shape leaves over."""
     monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)

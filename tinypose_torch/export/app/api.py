@@ -17,8 +17,9 @@ from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_SLOTS
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.preprocessing import check_resize
 from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
+from tinypose_torch.export.app import onnx
 from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
-from tinypose_torch.export.formats import save_onnx, save_torchscript
+from tinypose_torch.export.formats import save_torchscript
 from tinypose_torch.export.graphs import build_graph
 from tinypose_torch.export.progress import PREPARE, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.rewrites import rewrite
@@ -31,7 +32,6 @@ from tinypose_torch.runtime.metadata import ExportMetadata
 from tinypose_torch.utils.pixel_formats import find_pixel_format
 
 Facts = dict[str, Any]
-_ONNX_OPSET = 20
 
 
 @dataclass(frozen=True)
@@ -174,29 +174,13 @@ def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, p
     return {}
 
 
-def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
-    """Of torch's exporter; the pose network runs for all slots together."""
-    progress(TRACE, 0)
-    with ignore_exporter_warnings():
-        made = torch.onnx.export(
-            program,
-            (frame,),
-            dynamo=True,
-            opset_version=_ONNX_OPSET,
-            input_names=["frame"],
-            output_names=["boxes", "scores", "keypoints"],
-            verbose=False,
-        )
-    assert made is not None
-    progress(WRITE, 0)
-    save_onnx(made.model_proto, description, path)
-    return {}
-
-
 _WRITERS: dict[str, Callable[[FrameProgram, Tensor, str, Path, Progress], Facts]] = {
     "executorch": _write_executorch,
     "torchscript": _write_torchscript,
-    "onnx": _write_onnx,
+    "onnx": onnx.write,
 }
 # Of formats that run parts of a program for the people alone who are there.
-_PROGRAMS: dict[str, Callable[[], type[FrameProgram]]] = {"executorch": lambda: _executorch_writer().PresentPeople}
+_PROGRAMS: dict[str, Callable[[], type[FrameProgram]]] = {
+    "executorch": lambda: _executorch_writer().PresentPeople,
+    "onnx": lambda: onnx.BatchOfPeople,
+}

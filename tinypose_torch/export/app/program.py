@@ -92,7 +92,10 @@ class FrameProgram(nn.Module):
 
     def estimate(self, frame: Tensor, taps: Tensor, present: Tensor) -> Tensor:
         """Keypoints ``(K, J, 3)`` in heatmap cells; of those who are not present they are arbitrary."""
-        people = [crop_pixels(frame, row, self.crop_size, self.reader) for row in taps.unbind(dim=0)]
-        parts = [torch.stack(parts) for parts in zip(*people, strict=True)]
-        keypoints: Tensor = self.keypoints(*self.pose_network(*parts))
+        keypoints: Tensor = self.keypoints(*self.pose_network(*self.crop_parts(frame, taps)))
         return keypoints
+
+    def crop_parts(self, frame: Tensor, taps: Tensor) -> list[Tensor]:
+        """What the warps of all people read, stacked; see `crop_pixels`."""
+        people = [crop_pixels(frame, row, self.crop_size, self.reader) for row in taps.unbind(dim=0)]
+        return [torch.stack(parts) for parts in zip(*people, strict=True)]
