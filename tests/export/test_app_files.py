@@ -14,6 +14,7 @@ from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
 from tinypose_torch.tracking.tracker import bytetrack_settings
+from tinypose_torch.utils.pixel_formats import find_pixel_format
 from train.synthetic.scenes import render_scene
 from train.synthetic.videos import render_video
 
@@ -22,6 +23,7 @@ from .conftest import SUFFIXES, StageRecorder
 
 SIZE, PEOPLE = (480, 640), 4
 VIDEO = (120, 160)  # pixels, each drawn as a square in the frame
+PIXELS = {"torchscript": "rgba", "executorch": "rgb", "onnx": "nv21"}
 PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
 
 
@@ -53,7 +55,8 @@ def test_every_format(format_name, tmp_path, request):
         pytest.importorskip(package)
     pose, detector = networks()
     path, stages = tmp_path / f"app{SUFFIXES[format_name]}", StageRecorder()
-    made = export_app(pose, detector, path, SIZE, PEOPLE, format_name, progress=stages)
+    pixels = find_pixel_format(PIXELS[format_name])
+    made = export_app(pose, detector, path, SIZE, PEOPLE, format_name, pixels=PIXELS[format_name], progress=stages)
     app = open_app(path)
     assert app.metadata == made.metadata
     expected = describe(pose, detector)
@@ -61,9 +64,9 @@ def test_every_format(format_name, tmp_path, request):
     assert (app.metadata.frame_size, app.metadata.max_people, app.metadata.threshold) == (SIZE, PEOPLE, 0.5)
     assert list(stages.shares)[-1] == "write"
     python, total = estimator(), 0
-    for frame in frames(SIZE):
+    for frame in map(pixels.from_rgb, frames(SIZE)):
         found = app(frame)
-        count = check_people(found, python(frame), PEOPLE)
+        count = check_people(found, python(pixels.to_rgb(frame)), PEOPLE)
         boxes, scores = app.detect(frame)
         assert np.array_equal(boxes, found.boxes)
         assert np.array_equal(scores, found.scores)
@@ -74,6 +77,7 @@ def test_every_format(format_name, tmp_path, request):
             assert np.abs(app.pose(frame, boxes, count) - found.keypoints).max() < 1e-4
         total += count
     assert total >= 4
+    assert path.stat().st_size < 11e6  # weights are stored once
     if format_name == "onnx":
         assert app.metadata.detect_every is None
     else:
@@ -141,6 +145,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     ("words", "message"),
     [
         (["--people", "2"], "--people 2 needs --frame"),
+        (["--pixels", "bgr"], "--pixels bgr needs --frame"),
+        (["--frame", "481", "640", "--pixels", "nv21", "--with", DETECTOR], "needs an even height and width"),
         (["--frame", "480", "640"], "--frame needs --with NAME"),
         (["--frame", "1", "640", "--with", DETECTOR], "frame_size=1 x 640"),
         (["--frame", "480", "640", "--people", "0", "--with", DETECTOR], "max_people=0"),

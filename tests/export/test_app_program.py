@@ -12,8 +12,9 @@ from tinypose_torch.estimators import app as app_module
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.export import export_app
-from tinypose_torch.export.app.detection import ColumnBlend, PeopleSelection, RowBlend, Taps
+from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps, PeopleSelection, RowBlend, Taps
 from tinypose_torch.export.app.people import CropRule, PosePart, crop_pixels
+from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.geometry.crops import deploy_regions, region_crops
 from tinypose_torch.geometry.portable import resize_cubic, warp_affine
 from tinypose_torch.models.registry import get_config
@@ -48,7 +49,8 @@ def demo_app(demo_networks):
 def test_resize_by_gathers(source):
     frame = np.random.default_rng(0).integers(0, 256, (*source, 3), dtype=np.uint8)
     (height, width), target = source, (192, 160)
-    columns = ColumnBlend(width, target[1])(*Taps(1, width, target[1])(torch.from_numpy(frame)))
+    reader = pixel_reader("rgb", source)
+    columns = ColumnBlend(width, target[1], reader)(*ColumnTaps(width, target[1], reader)(torch.from_numpy(frame)))
     found = RowBlend(height, target[0])(*Taps(0, height, target[0])(columns))
     assert np.array_equal(found.numpy(), resize_cubic(frame, target))
 
@@ -63,9 +65,10 @@ def test_crops_by_gathers(name):
     boxes[:2] = [[0, 0, 0, 0], [0, 0, 160, 120]]
     crops = region_crops(deploy_regions(boxes.astype(np.float64), FRAME), config.input_size, config.heatmap_size)
     found = CropRule(FRAME, config)(torch.from_numpy(boxes))
-    part = PosePart(torch.nn.Identity(), config)
+    reader = pixel_reader("rgb", FRAME)
+    part = PosePart(torch.nn.Identity(), config, reader)
     for row, (x1, y1, x2, y2) in enumerate(crops.regions):
-        parts = crop_pixels(torch.from_numpy(frame), found.taps[row], config.input_size)
+        parts = crop_pixels(torch.from_numpy(frame), found.taps[row], config.input_size, reader)
         pixels = part.blend(*(each.unsqueeze(0) for each in parts))[0]
         expected = warp_affine(frame[y1:y2, x1:x2], crops.matrices[row], config.input_size)
         assert np.array_equal(pixels.numpy(), expected), boxes[row]
@@ -113,6 +116,19 @@ def test_program_is_the_estimator(demo_app, scene):
     assert np.array_equal(scores, found.scores)
     assert np.array_equal(demo_app.pose(scene, boxes, count), found.keypoints)
     assert not demo_app.pose(scene, boxes, 0).any()
+
+
+def test_onnx_program_estimates_the_people_who_are_there(demo_app, demo_networks, scene):
+    """None, one and all slots: the batch that the pose network gets, and the same keypoints."""
+    pose, detector = demo_networks
+    app, batches = EagerApp(demo_app.metadata, pose, detector, "onnx"), []
+    app.program.pose_network.register_forward_hook(lambda module, parts, output: batches.append(len(parts[0])))
+    boxes = np.array([[20, 30, 100, 200], [60, 20, 160, 220]] * 2, np.float32)
+    for count in (0, 1, 4):
+        found, expected = app.pose(scene, boxes, count), demo_app.pose(scene, boxes, count)
+        assert np.abs(found - expected).max() < 1e-3
+        assert not found[count:].any()
+    assert batches == [0, 1, 4]
 
 
 def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
@@ -202,6 +218,11 @@ def test_custom_skeletons():
         ({"format": "tflite"}, "unknown export format 'tflite'"),
         ({"precision": "int8"}, "precision='int8'; apps are exported in 'fp32'"),
         ({"detection_threshold": 2}, "detection_threshold=2; expected 0 to 1"),
+        ({"pixels": "yuv"}, "pixels='yuv'; choose one of rgb, rgba, bgr, nv21"),
+        (
+            {"pixels": "nv21", "frame_size": (481, 640)},
+            "frame_size=481 x 640: uint8 NV21 needs an even height and width",
+        ),
         ({"person_class": "cat"}, "has no class 'cat'"),
     ],
 )
@@ -222,7 +243,7 @@ def test_networks_of_the_wrong_task(demo_networks, tmp_path):
     "frame", [np.zeros((240, 320), np.uint8), np.zeros((320, 240, 3), np.uint8), np.zeros((240, 320, 3), np.float32)]
 )
 def test_wrong_frames(demo_app, frame):
-    with pytest.raises(ValueError, match=r"this app takes \(240, 320, 3\) uint8: RGB, 240 rows of 320 pixels"):
+    with pytest.raises(ValueError, match=r"this app takes \(240, 320, 3\) uint8: rgb, 240 rows of 320 pixels"):
         demo_app(frame)
 
 
@@ -239,6 +260,8 @@ def test_wrong_boxes(demo_app, scene):
         ('"people": 4', '"people": 1000', "people"),
         ('"size": [240, 320]', '"size": [240]', "frame size"),
         ('"size": [240, 320]', '"size": [240, 1]', "frame size"),
+        ('"kind": "uint8 HWC RGB"', '"kind": "uint8 Bayer"', "unknown frame kind 'uint8 Bayer'"),
+        ('HWC RGB", "size": [240, 320]', 'NV21", "size": [241, 320]', "needs an even height and width"),
         ('"person_threshold": 0.5, "outputs"', '"person_threshold": 7, "outputs"', "person_threshold"),
         ('"detector":', '"watcher":', "format"),
         ('"app":', '"apple":', "holds no app"),

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     suffix = find_export_format(options.format).suffix
     if options.frame is not None:
         return export_app.run(options)
-    for name in ("people", "interface", "detect_every"):
+    for name in ("people", "interface", "pixels", "detect_every"):
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')} {getattr(options, name)}"
             raise ValueError(f"{option} needs --frame HEIGHT WIDTH, which makes an app")

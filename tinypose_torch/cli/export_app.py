@@ -20,7 +20,7 @@ from tinypose_torch.factory import load_model
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.app import open_app
 from tinypose_torch.runtime.formats import find_export_format
-from tinypose_torch.utils.defaults import FRAME
+from tinypose_torch.utils.defaults import FRAME, PIXEL_FORMATS
 from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.images import map_images
 
@@ -34,8 +34,9 @@ def run(options: argparse.Namespace) -> int:
     size = (options.frame[0], options.frame[1])
     people = _MAX_PEOPLE if options.people is None else options.people
     interface = options.interface or FRAME
-    check_interface(interface, options.format)
-    check_sizes(size, people)
+    pixels = options.pixels or PIXEL_FORMATS[0]
+    check_interface(interface, options.format, pixels)
+    check_sizes(size, people, pixels)
     sources = _ordered(resolve_models(options), (options.weights, options.with_weights))
     names = [source.name for source, _ in sources]
     output = Path(options.output or f"{'+'.join(reversed(names))}-app{find_export_format(options.format).suffix}")
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
             options.format,
             options.precision,
             interface=interface,
+            pixels=pixels,
             person_class=options.person_class,
             detect_every=options.detect_every,
             progress=progress,

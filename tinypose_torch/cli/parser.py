@@ -245,11 +245,16 @@ def _add_export(commands: Any) -> None:
         type=int,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
-        help="make an app of both models, in any format: it takes frames of this size, uint8 RGB, and gives people: boxes, "
+        help="make an app of both models, in any format: it takes frames of this size and gives people: boxes, "
         "scores and keypoints",
     )
     add(
         "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
+    )
+    add(
+        "--pixels",
+        choices=defaults.PIXEL_FORMATS,
+        help="with --frame: pixel format of the frames, uint8 (default: rgb)",
     )
     add(
         "--interface",

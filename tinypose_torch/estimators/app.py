@@ -97,8 +97,9 @@ class AppMethod(PoseMethod):
         raise ValueError(_NO_BOXES)
 
     def _estimate_frame(self, image: Array) -> Poses:
-        fitted = letterbox(image, self.app.metadata.frame_size)
-        return _poses_in_image(self.app(fitted.frame), fitted, self.config.skeleton)
+        metadata = self.app.metadata
+        fitted = letterbox(image, metadata.frame_size)
+        return _poses_in_image(self.app(metadata.pixel_format.from_rgb(fitted.frame)), fitted, self.config.skeleton)
 
 
 class AppTracker:
@@ -128,10 +129,11 @@ class AppTracker:
             time: Seconds, greater than that of the frame before.
             lookahead: Not used.
         """
-        fitted = letterbox(image, self._runner.metadata.frame_size)
-        people = self._runner.follow(fitted.frame, self._state, time)
+        metadata = self._runner.metadata
+        fitted = letterbox(image, metadata.frame_size)
+        people = self._runner.follow(metadata.pixel_format.from_rgb(fitted.frame), self._state, time)
         self._state = people.state
-        poses = _poses_in_image(people, fitted, self._runner.metadata.pose_config.skeleton)
+        poses = _poses_in_image(people, fitted, metadata.pose_config.skeleton)
         poses.ids = people.ids[people.scores > 0]
         return poses
 

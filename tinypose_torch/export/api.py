@@ -168,6 +168,8 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     if options.precision == "fp16":
         rewritten = HalfPrecision(rewritten)  # type: ignore[arg-type]
     graph = build_graph(rewritten, config, options.images, decode)
+    if options.images:
+        graph.input = find_export_format(options.format).image_input(config).eval()
     example = example_input(metadata)
     if options.precision != "int8":
         return _Prepared(Method(graph, example, metadata), {})

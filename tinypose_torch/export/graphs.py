@@ -171,7 +171,7 @@ class Graph(nn.Module):
 
     def __init__(self, network: Network | HalfPrecision, config: ModelConfig, images: bool, decode: bool) -> None:
         super().__init__()
-        self.input = ImageInput(config) if images else nn.Identity()
+        self.input: nn.Module = ImageInput(config) if images else nn.Identity()
         self.network = network
         self.decoding = network.export_decoder(config.input_size)
         self.keypoints = keypoint_decoding(of_task(config, TopDownConfig)) if decode else None

@@ -1,12 +1,13 @@
-"""float16 weights in the files that ExecuTorch gives to XNNPACK, which halves them.
+"""float16 weights and uint8 inputs of the programs that ExecuTorch gives to XNNPACK.
 
-Made for executorch 1.5.1: it replaces a method of the backend's serialiser.
+Made for executorch 1.5.1: it replaces methods of the backend's serialiser.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
@@ -59,6 +60,10 @@ def uint8_inputs() -> Iterator[None]:
 
 class FromUint8(nn.Module):
     """uint8 to float32, in the operator that XNNPACK takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import_module("torch.ao.quantization.fx._decomposed")  # registers the operator
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized_decomposed.dequantize_per_tensor(x, 1.0, 0, 0, 255, torch.uint8)

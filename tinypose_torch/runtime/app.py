@@ -78,7 +78,7 @@ class AppRunner(ABC):
         """Run one of the file's methods."""
 
     def __call__(self, frame: Array) -> People:
-        """The people in a frame ``(H, W, 3)`` uint8 RGB.
+        """The people in a frame: uint8, of the app's pixel format, shape `AppMetadata.frame_shape`.
 
         Raises:
             ValueError: A frame of another size or type.
@@ -136,9 +136,10 @@ class AppRunner(ABC):
 
     def _checked(self, frame: Array) -> Array:
         height, width = self.metadata.frame_size
-        if frame.dtype != np.uint8 or frame.shape != (height, width, 3):
+        shape = self.metadata.frame_shape
+        if frame.dtype != np.uint8 or frame.shape != shape:
             raise ValueError(
-                f"frame of shape {frame.shape}, {frame.dtype}; this app takes ({height}, {width}, 3) uint8: RGB, "
+                f"frame of shape {frame.shape}, {frame.dtype}; this app takes {shape} uint8: {self.metadata.pixels}, "
                 f"{height} rows of {width} pixels"
             )
         return np.ascontiguousarray(frame)

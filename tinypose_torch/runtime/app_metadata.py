@@ -19,11 +19,11 @@ from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_COUNT, MAX_SLOTS
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, of_task
 from tinypose_torch.runtime.metadata import APP_KEY, FORMAT, ExportMetadata, check_format, readable
 from tinypose_torch.tracking.tracker import TrackerSettings, bytetrack_settings
-from tinypose_torch.utils.defaults import FRAME, INTERFACES, REACT_NATIVE
+from tinypose_torch.utils.defaults import FRAME, INTERFACES, PIXEL_FORMATS, REACT_NATIVE
 from tinypose_torch.utils.hints import command_line
+from tinypose_torch.utils.pixel_formats import PixelFormat, find_pixel_format
 
-# What the method `forward` takes, by interface.
-_FRAME_KINDS = {FRAME: "uint8 HWC RGB", REACT_NATIVE: "float32 NCHW RGB from 0 to 1"}
+_REACT_NATIVE_KIND = "float32 NCHW RGB from 0 to 1"  # what `forward` takes there
 _OUTPUTS = {
     "boxes": "float32 (people, 4): x1, y1, x2, y2 in pixels of the frame",
     "scores": "float32 (people): highest first; 0 where there is no person",
@@ -52,6 +52,7 @@ class AppMetadata:
         detect_every: The method ``follow`` runs the detector in every n-th frame; ``None`` of files without this method.
         interface: ``"frame"``, or ``"react-native"``: one method, ``forward``, with the signature that
             react-native-executorch expects of a keypoint model.
+        pixels: Pixel format of the frames; see `tinypose_torch.utils.pixel_formats`.
     """
 
     detector: ExportMetadata
@@ -61,6 +62,21 @@ class AppMetadata:
     threshold: float
     detect_every: int | None = None
     interface: str = FRAME
+    pixels: str = "rgb"
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """The pixel format of the frames."""
+        return find_pixel_format(self.pixels)
+
+    @property
+    def _frame_kind(self) -> str:
+        return _REACT_NATIVE_KIND if self.interface == REACT_NATIVE else self.pixel_format.kind
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of the array that holds a frame."""
+        return self.pixel_format.frame_shape(self.frame_size)
 
     @property
     def detector_config(self) -> DetectorConfig:
@@ -86,7 +102,7 @@ class AppMetadata:
         """The description as JSON; readable for other programs too."""
         facts: dict[str, Any] = {
             "interface": self.interface,
-            "frame": {"kind": _FRAME_KINDS[self.interface], "size": list(self.frame_size)},
+            "frame": {"kind": self._frame_kind, "size": list(self.frame_size)},
             "people": self.max_people,
             "person_threshold": self.threshold,
             "outputs": _OUTPUTS,
@@ -121,18 +137,21 @@ class AppMetadata:
             interface = app.get("interface", FRAME)
             if interface not in INTERFACES:
                 raise CheckpointError(f"interface {shown(interface)}; expected {' or '.join(INTERFACES)}")
-            size = check_list(required(check_mapping(required(app, "frame"), "frame"), "size"), "frame size", 2)
+            frame = check_mapping(required(app, "frame"), "frame")
+            pixels = _pixels_of_kind(required(frame, "kind"), interface)
+            size = check_list(required(frame, "size"), "frame size", 2)
             if len(size) != 2:
                 raise CheckpointError(f"frame size {shown(size)}; expected height and width")
             people = check_count(required(app, "people"), "people", 1, MAX_SLOTS)
             threshold = check_number(required(app, "person_threshold"), "person_threshold", 0, 1)
             detect_every = _check_follow(app)
             height, width = (check_count(side, "frame size", *FRAME_SIZES) for side in size)
+            _check_size(pixels, (height, width))
         detector, pose = (ExportMetadata.from_json(json.dumps(networks.get(name, {}))) for name in ("detector", "pose"))
         with readable():
             if not (detector.config.gives_boxes and pose.config.takes_boxes):
                 raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
-        metadata = cls(detector, pose, (height, width), people, threshold, detect_every, interface)
+        metadata = cls(detector, pose, (height, width), people, threshold, detect_every, interface, pixels)
         if detect_every is not None and app["follow"].get("state") != list(metadata.state_shape):
             raise CheckpointError(
                 f"a state of shape {shown(app['follow'].get('state'))}; expected {metadata.state_shape}"
@@ -145,3 +164,20 @@ def _check_follow(app: Any) -> int | None:
     if "follow" not in app:
         return None
     return check_count(required(check_mapping(app["follow"], "follow"), "detect_every"), "detect_every", 1, MAX_COUNT)
+
+
+def _check_size(pixels: str, size: tuple[int, int]) -> None:
+    try:
+        find_pixel_format(pixels).check_size(size)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _pixels_of_kind(kind: object, interface: str) -> str:
+    """The name of the pixel format that a description calls so."""
+    if interface == REACT_NATIVE and kind == _REACT_NATIVE_KIND:
+        return PIXEL_FORMATS[0]
+    for name in PIXEL_FORMATS:
+        if find_pixel_format(name).kind == kind:
+            return name
+    raise CheckpointError(f"unknown frame kind {shown(kind)}; this version of tinypose-torch does not run such apps")

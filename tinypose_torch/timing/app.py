@@ -50,13 +50,13 @@ def prepare_app(work: FrameWork) -> Run:
     """Returns a function that runs the parts of the app; one that the file does not have takes NaN seconds."""
     torch.set_num_threads(work.threads)
     app = open_app(work.app, work.threads)
-    slots = app.metadata.max_people
+    slots, given = app.metadata.max_people, app.metadata.pixel_format.from_rgb(work.frame)
 
     def estimate(some: Array) -> Call:
         padded = np.concatenate([some, np.zeros((slots - len(some), 4))]).astype(np.float32)
-        return lambda: app.pose(work.frame, padded, len(some))
+        return lambda: app.pose(given, padded, len(some))
 
-    calls: list[Call | None] = [lambda: app(work.frame), lambda: app.detect(work.frame)]
+    calls: list[Call | None] = [lambda: app(given), lambda: app.detect(given)]
     calls += [estimate(some) if "pose" in app.methods else None for some in work.boxes]
     return _timed(calls)
 

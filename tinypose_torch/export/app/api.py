@@ -17,12 +17,11 @@ from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_COUNT, MAX_SLOTS
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.preprocessing import check_resize
 from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
-from tinypose_torch.export.app import torchscript
+from tinypose_torch.export.app import onnx, torchscript
 from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.app.torchscript import TracedProgram
-from tinypose_torch.export.formats import save_onnx
 from tinypose_torch.export.graphs import build_graph
-from tinypose_torch.export.progress import PREPARE, TRACE, WRITE, Progress, no_progress
+from tinypose_torch.export.progress import PREPARE, Progress, no_progress
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 from tinypose_torch.geometry.nms import NMSConfig
@@ -30,10 +29,10 @@ from tinypose_torch.models.base import Network
 from tinypose_torch.models.config import DetectorConfig, TopDownConfig, config_of, of_task
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.runtime.metadata import ExportMetadata
-from tinypose_torch.utils.defaults import FRAME, INTERFACES, REACT_NATIVE
+from tinypose_torch.utils.defaults import FRAME, INTERFACES, PIXEL_FORMATS, REACT_NATIVE
+from tinypose_torch.utils.pixel_formats import find_pixel_format
 
 Facts = dict[str, Any]
-_ONNX_OPSET = 20
 _DETECT_EVERY = 5
 
 
@@ -60,6 +59,7 @@ def export_app(
     precision: str = "fp32",
     *,
     interface: str = FRAME,
+    pixels: str = "rgb",
     detection_threshold: float | None = None,
     person_class: str | None = None,
     detect_every: int | None = None,
@@ -77,6 +77,7 @@ def export_app(
         precision: ``"fp32"``.
         interface: ``"frame"``: methods that take uint8 frames; or ``"react-native"``: the one method that
             react-native-executorch expects of a keypoint model, for ``"executorch"``.
+        pixels: Pixel format of the frames: ``"rgb"``, ``"rgba"``, ``"bgr"`` or ``"nv21"``.
         detection_threshold: Score above which a person is kept; the detector's own unless given.
         person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
         detect_every: The method ``follow`` runs the detector in every n-th frame; 5 unless given. ONNX files have no such
@@ -92,8 +93,8 @@ def export_app(
         raise ValueError(f"format={format!r}; apps are exported as {', '.join(_WRITERS)}")
     if precision != "fp32":
         raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
-    check_interface(interface, format)
-    check_sizes(frame_size, max_people)
+    check_interface(interface, format, pixels)
+    check_sizes(frame_size, max_people, pixels)
     configs = _checked_configs(pose, detector, person_class, options)
     threshold = configs[0].person_threshold if detection_threshold is None else detection_threshold
     if not 0 <= threshold <= 1:
@@ -107,7 +108,7 @@ def export_app(
         raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
     interval = (detect_every or _DETECT_EVERY) if with_follow else None
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval, interface)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval, interface, pixels)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
@@ -126,11 +127,11 @@ def build_program(pose: Network, detector: Network, metadata: AppMetadata, forma
     ).eval()
 
 
-def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
-    """Check the size of an app's frames and its number of people.
+def check_sizes(frame_size: tuple[int, int], max_people: int, pixels: str = "rgb") -> None:
+    """Check the size of an app's frames, its number of people, and its pixel format.
 
     Raises:
-        ValueError: One is out of range.
+        ValueError: One is out of range, or the format is unknown or needs another size.
     """
     low, high = FRAME_SIZES
     if len(frame_size) != 2 or not all(low <= side <= high for side in frame_size):
@@ -138,18 +139,21 @@ def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
         raise ValueError(f"frame_size={shown}; expected height and width from {low} to {high} pixels")
     if not 1 <= max_people <= MAX_SLOTS:
         raise ValueError(f"max_people={max_people}; expected 1 to {MAX_SLOTS}")
+    find_pixel_format(pixels).check_size(frame_size)
 
 
-def check_interface(interface: str, format_name: str) -> None:
+def check_interface(interface: str, format_name: str, pixels: str) -> None:
     """Check the interface of an app in a format.
 
     Raises:
-        ValueError: It is unknown, or not for the format.
+        ValueError: It is unknown, or not for the format or the pixel format.
     """
     if interface not in INTERFACES:
         raise ValueError(f"interface={interface!r}; choose one of {', '.join(INTERFACES)}")
     if interface != FRAME and (format_name, interface) not in _PROGRAMS:
         raise ValueError(f"interface={interface!r} is not for format={format_name!r}; leave one of them out")
+    if interface != FRAME and pixels != PIXEL_FORMATS[0]:
+        raise ValueError(f"pixels={pixels!r} has no effect with interface={interface!r}; leave it out")
 
 
 def _checked_configs(
@@ -168,7 +172,7 @@ def _checked_configs(
 
 def _write(program: FrameProgram, metadata: AppMetadata, format_name: str, path: Path, progress: Progress) -> Facts:
     generator = torch.Generator().manual_seed(0)
-    frame = torch.randint(0, 256, (*metadata.frame_size, 3), dtype=torch.uint8, generator=generator)
+    frame = torch.randint(0, 256, metadata.frame_shape, dtype=torch.uint8, generator=generator)
     return _WRITERS[format_name](program, frame, metadata.to_json(), path, progress)
 
 
@@ -189,34 +193,16 @@ def _write_torchscript(program: FrameProgram, frame: Tensor, description: str, p
     return {}
 
 
-def _write_onnx(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> Facts:
-    """Of torch's exporter; the pose network runs for all slots together."""
-    progress(TRACE, 0)
-    with ignore_exporter_warnings():
-        made = torch.onnx.export(
-            program,
-            (frame,),
-            dynamo=True,
-            opset_version=_ONNX_OPSET,
-            input_names=["frame"],
-            output_names=["boxes", "scores", "keypoints"],
-            verbose=False,
-        )
-    assert made is not None
-    progress(WRITE, 0)
-    save_onnx(made.model_proto, description, path)
-    return {}
-
-
 _WRITERS: dict[str, Callable[[FrameProgram, Tensor, str, Path, Progress], Facts]] = {
     "executorch": _write_executorch,
     "torchscript": _write_torchscript,
-    "onnx": _write_onnx,
+    "onnx": onnx.write,
 }
 # Of formats whose files do not run everything at every call, by interface.
 _PROGRAMS: dict[tuple[str, str], Callable[[], type[FrameProgram]]] = {
     ("executorch", FRAME): lambda: _executorch_writer().PresentPeople,
     ("executorch", REACT_NATIVE): lambda: _executorch_writer().ReactNativeProgram,
     ("torchscript", FRAME): lambda: TracedProgram,
+    ("onnx", FRAME): lambda: onnx.BatchOfPeople,
 }
 _WITH_FOLLOW = frozenset((("executorch", FRAME), ("torchscript", FRAME)))

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import Normalise, ToFloat
+from tinypose_torch.export.app.pixels import PixelReader
+from tinypose_torch.export.graphs import Normalise
 from tinypose_torch.geometry.nms import NMSConfig
 from tinypose_torch.geometry.portable import COEFFICIENT_SCALE, cubic_taps
 from tinypose_torch.models.config import DetectorConfig
@@ -25,7 +26,7 @@ class ToFrame(nn.Module):
 
 
 class Taps(nn.Module):
-    """What a cubic resize reads of one axis: four times the lines of an image ``(H, W, 3)`` along that axis.
+    """What a cubic resize reads of one axis: four times the lines of an image ``(H, W, C)`` along that axis.
 
     Args:
         axis: 0 for rows, 1 for columns.
@@ -42,24 +43,40 @@ class Taps(nn.Module):
         return tuple(image.index_select(self.axis, lines) for lines in self.buffers())
 
 
-class ColumnBlend(nn.Module):
-    """The columns that a resize reads, ``(H, w, 3)`` four times, to their sum ``(H, w, 3)`` float32: whole numbers."""
+class ColumnTaps(Taps):
+    """What a cubic resize reads of the columns of a frame: the planes of a `PixelReader`, four times."""
 
-    def __init__(self, source: int, target: int) -> None:
+    def __init__(self, source: int, target: int, reader: PixelReader) -> None:
+        super().__init__(1, source, target)
+        self.reader = reader
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        planes = self.reader.planes(frame)
+        return tuple(part for lines in self.buffers(recurse=False) for part in self.reader.gather(planes, 1, lines))
+
+
+class ColumnBlend(nn.Module):
+    """The columns that a resize reads, four times, to their sum ``(H, w, C)`` float32: whole numbers."""
+
+    def __init__(self, source: int, target: int, reader: PixelReader) -> None:
         super().__init__()
-        self.to_float = ToFloat()
+        self.reader, channels = reader, reader.channels
         for tap, weights in enumerate(cubic_taps(source, target)[1]):
-            self.register_buffer(f"weights{tap}", torch.from_numpy(weights.repeat(3)).reshape(1, target, 3))
+            self.register_buffer(
+                f"weights{tap}", torch.from_numpy(weights.repeat(channels)).reshape(1, target, channels)
+            )
 
     def forward(self, *columns: Tensor) -> Tensor:
+        planes = len(self.reader.steps)
+        taps = [columns[start : start + planes] for start in range(0, len(columns), planes)]
         first, second, third, fourth = (
-            self.to_float(each) * weights for each, weights in zip(columns, self.buffers(), strict=True)
+            self.reader.values(*tap) * weights for tap, weights in zip(taps, self.buffers(recurse=False), strict=True)
         )
         return first + second + third + fourth
 
 
 class RowBlend(nn.Module):
-    """The rows that a resize reads, ``(h, w, 3)`` four times, to the resized image: whole numbers from 0 to 255.
+    """The rows that a resize reads, ``(h, w, C)`` four times, to the resized image: whole numbers from 0 to 255.
 
     Terms are added in OpenCV's order; see `tinypose_torch.geometry.portable.resize_cubic`.
     """
@@ -80,17 +97,18 @@ class DetectorPart(nn.Module):
 
     Args:
         graph: The detector, normalised float32 in; see `tinypose_torch.export.graphs.build_graph`.
-        frame_height: Height of the frame, pixels.
+        reader: Of the frame.
     """
 
-    def __init__(self, graph: nn.Module, config: DetectorConfig, frame_height: int) -> None:
+    def __init__(self, graph: nn.Module, config: DetectorConfig, reader: PixelReader) -> None:
         super().__init__()
-        self.blend = RowBlend(frame_height, config.input_size[0])
+        self.blend = RowBlend(reader.frame_size[0], config.input_size[0])
+        self.to_rgb = reader.to_rgb
         self.normalise = Normalise(config)
         self.network = graph
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
-        image = self.blend(*rows)
+        image = self.to_rgb(self.blend(*rows))
         scores, boxes = self.network(self.normalise(image.reshape(1, *image.shape)))  # XNNPACK takes no unsqueeze
         return scores, boxes
 

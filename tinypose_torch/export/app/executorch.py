@@ -127,7 +127,7 @@ def _inputs_of_parts(program: FrameProgram, frame: Tensor) -> dict[str, tuple[Te
     columns = program.columns(frame)
     rows = program.rows(program.column_blend(*columns))
     boxes, _ = program.selection(*program.detector(*rows))
-    pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size)
+    pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size, program.reader)
     person = tuple(part.unsqueeze(0) for part in pixels)
     return read | dict(zip(PARTS, (columns, rows, person), strict=True))
 
@@ -168,7 +168,7 @@ class PresentPeople(FrameProgram):
         return rows
 
     def _estimate_person(self, packed: Tensor, frame: Tensor) -> Tensor:
-        parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size)]
+        parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size, self.reader)]
         keypoints: Tensor = self.keypoints(*self.pose_network(*parts)).squeeze(0)
         return keypoints
 

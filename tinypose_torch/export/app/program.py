@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.app.detection import ColumnBlend, DetectorPart, PeopleSelection, Taps
+from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps, DetectorPart, PeopleSelection, Taps
 from tinypose_torch.export.app.following import NextTracks, PeopleOfTracks
 from tinypose_torch.export.app.people import CropRule, Keypoints, PosePart, crop_pixels
+from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.export.app.tracks import Tracks
 from tinypose_torch.runtime.app_metadata import AppMetadata
 
@@ -30,7 +31,7 @@ EXAMPLES: dict[str, Callable[[Tensor, AppMetadata], tuple[Tensor, ...]]] = {
 
 
 class FrameProgram(nn.Module):
-    """Frames ``(H, W, 3)`` uint8 RGB to the boxes ``(K, 4)``, scores ``(K,)`` and keypoints ``(K, J, 3)`` of K people.
+    """uint8 frames to the boxes ``(K, 4)``, scores ``(K,)`` and keypoints ``(K, J, 3)`` of K people.
 
     Coordinates are pixels of the frame. The person with the highest score is first; the rows behind the last person
     are zeros.
@@ -46,15 +47,16 @@ class FrameProgram(nn.Module):
         detector_config, pose_config = metadata.detector_config, metadata.pose_config
         frame_size, max_people = metadata.frame_size, metadata.max_people
         (height, width), (input_height, input_width) = frame_size, detector_config.input_size
-        self.columns, self.rows = Taps(1, width, input_width), Taps(0, height, input_height)
-        self.column_blend = ColumnBlend(width, input_width)
-        self.detector = DetectorPart(detector, detector_config, height)
+        self.reader = pixel_reader(metadata.pixels, frame_size)
+        self.columns, self.rows = ColumnTaps(width, input_width, self.reader), Taps(0, height, input_height)
+        self.column_blend = ColumnBlend(width, input_width, self.reader)
+        self.detector = DetectorPart(detector, detector_config, self.reader)
         self.selection = PeopleSelection(detector_config, frame_size, max_people, metadata.threshold)
         low = metadata.tracker_settings.low_thresh
         self.candidates = PeopleSelection(detector_config, frame_size, max_people, low)
         self.crop_size = pose_config.input_size
         self.crop_rule = CropRule(frame_size, pose_config)
-        self.pose_network = PosePart(pose, pose_config)
+        self.pose_network = PosePart(pose, pose_config, self.reader)
         self.keypoints = Keypoints(pose_config)
         self.num_keypoints = len(pose_config.skeleton)
         self.next_tracks = NextTracks(metadata)
@@ -140,7 +142,10 @@ class FrameProgram(nn.Module):
 
     def estimate(self, frame: Tensor, taps: Tensor, present: Tensor) -> Tensor:
         """Keypoints ``(K, J, 3)`` in heatmap cells; of those who are not present they are arbitrary."""
-        people = [crop_pixels(frame, row, self.crop_size) for row in taps.unbind(dim=0)]
-        parts = [torch.stack(parts) for parts in zip(*people, strict=True)]
-        keypoints: Tensor = self.keypoints(*self.pose_network(*parts))
+        keypoints: Tensor = self.keypoints(*self.pose_network(*self.crop_parts(frame, taps)))
         return keypoints
+
+    def crop_parts(self, frame: Tensor, taps: Tensor) -> list[Tensor]:
+        """What the warps of all people read, stacked; see `crop_pixels`."""
+        people = [crop_pixels(frame, row, self.crop_size, self.reader) for row in taps.unbind(dim=0)]
+        return [torch.stack(parts) for parts in zip(*people, strict=True)]
