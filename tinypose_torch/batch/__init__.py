@@ -1,5 +1,6 @@
 """Poses of very many images: `tinypose batch`, and what reads its Parquet data sets."""
 
-from tinypose_torch.batch.dataset import BatchResults, Row, read
+from tinypose_torch.batch.dataset import BatchResults, read
+from tinypose_torch.batch.parts import Row
 
 __all__ = ["BatchResults", "Row", "read"]
