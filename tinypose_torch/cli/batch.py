@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tinypose_torch.batch.dataset import BatchResults, create_or_continue, locked
 from tinypose_torch.batch.local import ProcessPool
 from tinypose_torch.batch.parts import Part
-from tinypose_torch.batch.sources import Item, find_items
+from tinypose_torch.batch.sources import find_items
 from tinypose_torch.batch.worker import Work, split
 from tinypose_torch.checkpoints.download import fetch_pretrained
 from tinypose_torch.checkpoints.files import hash_weights
