@@ -13,10 +13,45 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Self
 
 import cv2
+import torch
 
 from tinypose_torch.batch.dataset import BatchError
+from tinypose_torch.batch.parts import Part
+from tinypose_torch.batch.worker import Task, Work
+from tinypose_torch.utils.threads import count_cores
 
 Start = Callable[[str | None], Callable[[Any], Any]]
+
+
+class LocalWorkers:
+    """Workers in processes of this machine.
+
+    Args:
+        workers: Their number; one per core or GPU unless given.
+        device: ``"cuda"`` stands for all GPUs.
+    """
+
+    def __init__(self, workers: int | None, device: str) -> None:
+        count = torch.cuda.device_count() if device == "cuda" else 0
+        self.devices = [f"cuda:{index}" for index in range(count)] if count > 1 else [device]
+        self.workers = workers or (count_cores() if device == "cpu" else len(self.devices))
+        self.threads = max(1, count_cores() // self.workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, tasks: Iterable[Task], work: Work) -> Iterator[Part]:
+        """Results of tasks as they are finished.
+
+        Raises:
+            BatchError: A process was killed.
+        """
+        waiting = list(tasks)
+        with ProcessPool(work.start, min(self.workers, len(waiting)), self.devices) as pool:
+            yield from pool.run(waiting)
 
 
 class ProcessPool:

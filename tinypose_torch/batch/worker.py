@@ -99,7 +99,7 @@ class Worker:
 
     def _rows(self, items: list[Item], images: list[Any]) -> Iterator[Row]:
         """Rows of a batch in its order."""
-        results = iter(self._estimate([image for image in images if not isinstance(image, Exception)]))
+        results = iter(estimate_each(self._estimator, [image for image in images if not isinstance(image, Exception)]))
         for item, image in zip(items, images, strict=True):
             if isinstance(image, OSError):
                 continue
@@ -107,16 +107,6 @@ class Worker:
                 yield self._row(item, image)
             else:
                 yield self._row(item, next(results), image_size=image.shape[:2])
-
-    def _estimate(self, images: list[np.ndarray]) -> list[Poses | Exception]:
-        """Poses of every image; if the batch fails, of one image after the other."""
-        try:
-            with image_errors():
-                return list(map(_checked, self._estimator(images)))
-        except (ValueError, OSError) as error:
-            if len(images) == 1:
-                return [error]
-            return [result for image in images for result in self._estimate([image])]
 
     def _video_rows(self, item: Item, unread: list[tuple[str, str]]) -> Iterator[Row]:
         """Rows of a video's frames; a last one with the error if it cannot be read to its end."""
@@ -143,6 +133,17 @@ class Worker:
                 item.key, Poses.empty(self._estimator.pose_config.skeleton), error=_reason(item, result), **facts
             )
         return Row(item.key, result, **facts)
+
+
+def estimate_each(estimator: Any, images: list[np.ndarray]) -> list[Poses | Exception]:
+    """Poses of every image, or why there are none: if a batch fails, its images are estimated one by one."""
+    try:
+        with image_errors():
+            return list(map(_checked, estimator(images)))
+    except (ValueError, OSError) as error:
+        if len(images) == 1:
+            return [error]
+        return [result for image in images for result in estimate_each(estimator, [image])]
 
 
 def _load(item: Item) -> np.ndarray | Exception:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from tinypose_torch.batch.dataset import BatchResults, create_or_continue, locked
-from tinypose_torch.batch.local import ProcessPool
+from tinypose_torch.batch.local import LocalWorkers
 from tinypose_torch.batch.parts import Part
+from tinypose_torch.batch.ray_cluster import RayCluster, ShippedFiles
 from tinypose_torch.batch.sources import find_items
 from tinypose_torch.batch.worker import Work, split
 from tinypose_torch.checkpoints.download import fetch_pretrained
@@ -24,7 +24,6 @@ from tinypose_torch.cli.networks import Networks, choose_networks
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.messages import escaped
-from tinypose_torch.utils.threads import count_cores
 from tinypose_torch.video.frames import why_nothing
 
 _LOG_SECONDS = 60  # between lines of progress in a log file
@@ -41,22 +40,16 @@ def run(options: argparse.Namespace) -> int:
         return 1
     options.pose = resolve_model(options.pose, options.pose_weights, ("pose", "bottom-up pose"), "--pose NAME").name
     identity = _identity(options)
-    with locked(Path(options.output)):
-        devices = _devices(options.device)
-        workers = min(options.workers or _default_workers(devices), len(items))
-        if options.threads is None and options.device == "cpu":
-            options.threads = max(1, count_cores() // workers)
+    with locked(Path(options.output)), _workers(options) as workers:
         networks = choose_networks(options, [item.file for item in items])
-        skeleton = networks.build().pose_config.skeleton  # wrong options and weights are found before processes start
+        # Wrong options and weights are found here, before workers start. The machine of the command needs no GPU.
+        skeleton = networks.build("cpu" if options.ray else None).pose_config.skeleton
         results = create_or_continue(Path(options.output), identity, skeleton)
         known = results.keys()
         left = [item for item in items if item.key not in known]
-        work = _work(options, networks, identity, readers=max(1, count_cores() // workers))
-        errors, unread = 0, list[tuple[str, str]]()
-        if left:
-            with ProcessPool(work.start, min(workers, len(left)), devices) as pool:
-                parts = pool.run(split(left, workers, results.next_part()))
-                errors, unread = _add(parts, results, len(items) - len(left), len(items))
+        tasks = split(left, workers.workers, results.next_part())
+        parts = workers.run(tasks, _work(options, networks, identity, workers.threads)) if left else iter(())
+        errors, unread = _add(parts, results, len(items) - len(left), len(items))
     failed = f", {errors} with errors" if errors else ""
     print(
         f"{len(left) - len(unread)} images and videos processed{failed}, {len(items) - len(left)} done before "
@@ -75,20 +68,22 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--output {options.output} is a file; name a folder")
 
 
-def _devices(device: str) -> list[str | None]:
-    """The device of every worker: all GPUs for ``cuda``."""
-    count = torch.cuda.device_count() if device == "cuda" else 0
-    return [f"cuda:{index}" for index in range(count)] if count > 1 else [device]
-
-
-def _default_workers(devices: Sequence[str | None]) -> int:
-    """A process per core, or one per GPU."""
-    return count_cores() if devices == ["cpu"] else len(devices)
+def _workers(options: argparse.Namespace) -> LocalWorkers | RayCluster:
+    """Where the workers run; sets ``options.threads`` unless it is given."""
+    workers: LocalWorkers | RayCluster
+    if options.ray:
+        workers = RayCluster(options.ray, options.workers, options.threads or 1, options.device)
+    else:
+        workers = LocalWorkers(options.workers, options.device)
+    if options.threads is None and options.device == "cpu":
+        options.threads = workers.threads
+    return workers
 
 
 def _work(options: argparse.Namespace, networks: Networks, identity: dict[str, Any], readers: int) -> Work:
     weights = "+".join(str(digest) for digest in (identity["detector_sha256"], identity["pose_sha256"]) if digest)
-    return Work(networks.build, weights, options.batch_size, readers, options.track)
+    build = ShippedFiles.of(networks, "detector_weights", "pose_weights") if options.ray else networks.build
+    return Work(build, weights, options.batch_size, readers, options.track)
 
 
 def _identity(options: argparse.Namespace) -> dict[str, Any]:
