@@ -56,10 +56,15 @@ def split(items: Sequence[Item], workers: int, first_number: int = 0) -> Iterato
         first_number: Number of the first part.
     """
     images = [item for item in items if not item.is_video]
-    size = max(MIN_PART, min(MAX_PART, len(images) // _MAX_PARTS))
-    size = max(1, min(size, -(-len(images) // (workers * PARTS_PER_WORKER))))
+    size = part_size(len(images), workers)
     chunks = [images[start : start + size] for start in range(0, len(images), size)]
     yield from enumerate([*([item] for item in items if item.is_video), *chunks], first_number)
+
+
+def part_size(num_images: int, workers: int) -> int:
+    """Images per part."""
+    size = max(MIN_PART, min(MAX_PART, num_images // _MAX_PARTS))
+    return max(1, min(size, -(-num_images // (workers * PARTS_PER_WORKER))))
 
 
 class Worker:
