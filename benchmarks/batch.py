@@ -2,7 +2,7 @@
 
 Every round measures each case once, on the same images, with processes that run already: a slow moment of the machine
 hits all alike. "Networks alone" runs the networks on their recorded inputs, "decoding" reads the images. The last table
-is a simulation: the rates of larger clusters follow from the measured ones, at full CPU use and without other limits
+is a simulation: the rates of larger clusters follow from the measured CPU time, with all cores busy and no other limits
 than the ones that are named.
 """
 
@@ -26,11 +26,11 @@ from PIL import Image
 from tqdm import tqdm, trange
 
 from tinypose_torch import PoseEstimator
-from tinypose_torch.batch.local import ProcessPool
 from tinypose_torch.batch.sources import Item, find_items
 from tinypose_torch.batch.worker import Task, Work, Worker
 from tinypose_torch.export.cache import CacheError, can_export, fastest_form
 from tinypose_torch.utils.images import load_image
+from tinypose_torch.utils.processes import ProcessPool
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import count_cores
 from train.synthetic.scenes import render_scene
@@ -200,7 +200,7 @@ def report(rates: Numbers, costs: Numbers, count: int, size: float, options: arg
     print(f"\n{cores} processes to one, images/s: {ratio(rates[whole], rates['batch, 1 process'])}")
     print(f"batch to networks alone, images/s: {ratio(rates[whole], rates[alone])}")
     print(f"networks alone to batch, CPU time: {ratio(costs[alone], costs[whole])}\n")
-    simulate(statistics.median(rates[whole]) / cores, size)
+    simulate(1e3 / statistics.median(costs[whole]), size)
 
 
 def ratio(ones: list[float], others: list[float]) -> str:

@@ -24,12 +24,13 @@ from PIL import Image
 from tinypose_torch import PoseEstimator
 from tinypose_torch.batch import read
 from tinypose_torch.batch.dataset import BatchError, create_or_continue, locked
-from tinypose_torch.batch.local import LocalWorkers, ProcessPool
+from tinypose_torch.batch.local import LocalWorkers
 from tinypose_torch.batch.sources import Item, find_items
 from tinypose_torch.batch.worker import part_size, split
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
 from tinypose_torch.utils import atomic
+from tinypose_torch.utils.processes import ProcessPool
 from tinypose_torch.utils.threads import count_cores
 
 pq = pytest.importorskip("pyarrow.parquet")

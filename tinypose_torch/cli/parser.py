@@ -180,6 +180,7 @@ def _add_evaluate(commands: Any) -> None:
     add("--backend", metavar="NAME", default="auto", help="see predict (default: what the file was made for)")
     add("--device", default="cpu", help="default: %(default)s")
     add("--threads", type=int, metavar="N", help="inference threads (default: the backend's own)")
+    add("--workers", type=int, default=1, metavar="N", help="processes that decode and predict (default: %(default)s)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
