@@ -28,10 +28,16 @@ def add_batch(commands: Any) -> None:
     add(
         "--column", metavar="NAME", help="column of .parquet files with paths or images (default: path, image or bytes)"
     )
-    add("--workers", type=int, metavar="N", help="processes (default: as many as cores; 1 on a GPU)")
     add(
-        "--batch-size", type=int, default=16, metavar="N", help="images read at once per process (default: %(default)s)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, or actors of Ray (default: one per core; --device cuda: one per GPU)",
     )
+    address = "run on a Ray cluster: HOST:PORT, auto (this machine's, or else a new one) or local (a new one)"
+    add("--ray", metavar="ADDRESS", help=address)
+    size = "images, and people, per batch of the networks (default: %(default)s; GPUs are faster with more)"
+    add("--batch-size", type=int, default=defaults.BATCH_SIZE, metavar="N", help=size)
     add("--track", action="store_true", help="follow the people of videos: ids, and steady keypoints")
     add_networks(parser)
     add_boxes(parser)

@@ -113,7 +113,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise ValueError("--images is missing: the folder of the annotated images")
     if options.app:
         refuse_beside_app(options, _NOT_OF_APPS)
-    for name in ("limit", "max_people"):
+    for name in ("limit", "max_people", "workers"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{_dashed(name)} {getattr(options, name)}; at least 1 is needed")
     if options.truth:

@@ -92,7 +92,7 @@ def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Name
     failed = _Failures(options.images)
     with tqdm(total=len(items), unit="image", disable=None) as bar:
         folder, ids = Path(options.images), images.category_ids
-        results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add))
+        results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add, options.workers))
     failed.check(items)
 
     def score() -> dict[str, float]:
@@ -108,6 +108,7 @@ def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.
 
     def find(progress: Callable[[int], object], on_error: OnError) -> Results:
         how: dict[str, Any] = {"flip": options.flip, "progress": progress, "on_error": on_error}
+        how["workers"] = options.workers
         return list(find_in_images(runner, images, Path(options.images), coco.category_id, **how))
 
     return _on_whole_images(find, images, coco, truth, options)
@@ -143,7 +144,8 @@ def _find_people(estimator: PoseEstimator, options: argparse.Namespace) -> Found
     images = _select(coco, options)[: options.limit]
 
     def find(progress: Callable[[int], object], on_error: OnError) -> Results:
-        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress, on_error))
+        folder, how = Path(options.images), (progress, on_error, options.workers)
+        return list(pipeline_results(estimator, images, folder, coco.category_id, *how))
 
     return _on_whole_images(find, images, coco, truth, options)
 
@@ -272,7 +274,13 @@ def _predict(
 ) -> list[KeypointPrediction]:
     check_images(people.items, options.images)
     _print_skipped(people.skipped)
-    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding, "on_error": failed.add}
+    how: dict[str, Any] = {
+        "flip": options.flip,
+        "shift": options.shift,
+        "decoding": options.decoding,
+        "on_error": failed.add,
+    }
+    how["workers"] = options.workers
     with tqdm(total=len(people), unit="person", disable=None) as bar:
         predictions = list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
     failed.check(people.items)

@@ -42,21 +42,27 @@ class Networks:
     crop: str | None
     threads: int | None
     resize: str | None
+    batch_size: int = defaults.BATCH_SIZE
 
-    def build(self) -> PoseEstimator:
-        """Estimator with the chosen networks and weights."""
+    def build(self, device: str | None = None) -> PoseEstimator:
+        """Estimator with the chosen networks and weights.
+
+        Args:
+            device: In place of the chosen one.
+        """
         return PoseEstimator(
             self.detector,
             self.pose,
             self.detector_weights,
             self.pose_weights,
             self.backend,
-            self.device,
+            device or self.device,
             detection_threshold=self.detection_threshold,
             person_class=self.person_class,
             crop=self.crop,
             threads=self.threads,
             resize=self.resize,
+            batch_size=self.batch_size,
         )
 
     def can_be_exported(self) -> bool:
@@ -93,6 +99,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         options.crop,
         _threads(options, detector, weights, sources),
         options.resize,
+        getattr(options, "batch_size", defaults.BATCH_SIZE),
     )
 
 

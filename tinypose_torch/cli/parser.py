@@ -177,6 +177,7 @@ def _add_evaluate(commands: Any) -> None:
     backend = "what runs the networks, as for tinypose predict (default: what the file was made for)"
     add_runtime(parser, backend, "inference threads (default: the backend's own)")
     parser.set_defaults(backend="auto")
+    add("--workers", type=int, default=1, metavar="N", help="processes that decode and predict (default: %(default)s)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
     add(
