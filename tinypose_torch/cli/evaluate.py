@@ -13,6 +13,7 @@ from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
 from tinypose_torch.data.formats.registry import find_annotation_format
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.evaluation.report.keypoints import write_report
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
@@ -20,26 +21,36 @@ from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import AUTO
-from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.hints import check_matplotlib, print_next
 from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import check_threads
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
-_POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
+_POSE_OPTIONS = (
+    "flip",
+    "decoding",
+    "detections",
+    "with_detector",
+    "sigmas",
+    "truth",
+    "max_people",
+    "single_person",
+    "report",
+)
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
-    outputs = {"--json": options.json, "--predictions": options.predictions}
+    outputs = {"--json": options.json, "--predictions": options.predictions, "--report": options.report}
     check_outputs(outputs, [*inputs, options.tracks], options.images, options.overwrite)
     if options.tracks:
         return _evaluate_tracks(options)
     check_threads(options.threads, "--threads")
     _check_options(options)
-    runner, found = _evaluate_pipeline(options) if options.with_detector else _evaluate_network(options)
+    runner, found = _evaluate_pipeline(options) if options.with_detector else evaluate_network(options)
     if options.predictions:
         _write(options.predictions, format_records(found.results))
     if not found.results:
@@ -63,6 +74,9 @@ def run(options: argparse.Namespace) -> int:
     }
     print(f"images: {found.num_images}, {'boxes' if entry.gives_boxes else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
+    if options.report and found.keypoints is not None:
+        write_report(Path(options.report), found.keypoints, accuracy, facts)
+        print(f"wrote {options.report}")
     if options.weights and accuracy:
         _print_next(runner, options)
     for name, reason in found.failed.items():
@@ -102,9 +116,11 @@ def _check_options(options: argparse.Namespace) -> None:
         options.format = options.format or "mpii"
         _refuse(
             options,
-            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
+            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector", "report"),
             "COCO files; MPII is evaluated on all its people",
         )
+    if options.report:
+        check_matplotlib("--report")
     if not options.shift and not options.flip:
         raise ValueError("--no-shift is of the flip test; add --flip")
     if options.with_detector:
@@ -133,7 +149,12 @@ def _dashed(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+def evaluate_network(options: argparse.Namespace) -> tuple[Runner, tasks.Found]:
+    """One network, and what it finds in the images.
+
+    Raises:
+        ValueError, OSError: Options, weights or annotations that cannot be used.
+    """
     usage = "--detector NAME" if options.detector else "--pose NAME"
     allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name

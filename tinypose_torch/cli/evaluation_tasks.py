@@ -21,10 +21,11 @@ from tinypose_torch.data.pose.annotations import PoseAnnotations, load_detection
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
-from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_results
 from tinypose_torch.evaluation.images import ImageFile, OnError, select_images
 from tinypose_torch.evaluation.mpii import mpii_results, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.pipeline import pipeline_results
+from tinypose_torch.evaluation.report.matching import KeypointEvaluation
 from tinypose_torch.evaluation.top_down import predict_people
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -44,6 +45,7 @@ class Found:
         score: Gives the accuracy by name; ``None`` without annotations.
         facts: What else the figures' file tells.
         failed: Why images could not be used, by file name; their people count as missed.
+        keypoints: What a report is made of; ``None`` where there is none.
     """
 
     results: Results
@@ -51,6 +53,7 @@ class Found:
     score: Callable[[], dict[str, float]] | None
     facts: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    keypoints: KeypointEvaluation | None = None
 
 
 class _Failures:
@@ -143,11 +146,10 @@ def _on_whole_images(
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         results = find(bar.update, failed.add)
     failed.check(images)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, [image.image_id for image in images])
-
-    return Found(results, len(images), score if coco.annotations else None, failed=failed.reasons)
+    image_ids = [image.image_id for image in images]
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(images), score, failed=failed.reasons, keypoints=keypoints)
 
 
 def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -157,11 +159,9 @@ def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Na
     people, image_ids = _people(coco, entry, options)
     failed = _Failures(options.images)
     results = keypoint_results(_predict(runner, people, options, failed), sigmas, category_id=coco.category_id)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, image_ids)
-
-    return Found(results, len(image_ids), score if coco.annotations else None, failed=failed.reasons)
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(image_ids), score, failed=failed.reasons, keypoints=keypoints)
 
 
 def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -188,6 +188,8 @@ def _read_content(options: argparse.Namespace) -> dict[str, Any]:
     path = Path(options.annotations)
     content = read_annotations(path, options.images, options.format)
     if content.get("annotations") in (None, []):
+        if options.report:
+            raise DatasetError(f"{path}: no annotations, with which --report compares the predictions")
         if not options.predictions:
             raise DatasetError(f"{path}: no annotations; pass --predictions FILE to save what is found in the images")
         print(f"{path} has no annotations: the predictions are saved, there is no accuracy")

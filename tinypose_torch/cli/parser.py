@@ -210,6 +210,11 @@ def _add_evaluate(commands: Any) -> None:
     add("--limit", type=int, metavar="N", help="only the first N images")
     add("--json", metavar="FILE", help="write the figures here")
     add(
+        "--report",
+        metavar="FILE",
+        help="write a page here, HTML: errors by keypoint, size and visibility, PCK, OKS, the worst and the best images",
+    )
+    add(
         "--predictions",
         metavar="FILE",
         help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
