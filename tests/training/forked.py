@@ -18,7 +18,7 @@ from train.trainer import write_weights
 
 assert train.check
 assert write_weights
-train.report.draw_pictures = lambda run: None
+train.report.draw_pictures = lambda *_: None
 
 
 def start(arguments, log, before=lambda: None):
