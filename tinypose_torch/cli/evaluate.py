@@ -11,6 +11,7 @@ from typing import Any
 
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
+from tinypose_torch.cli.calibrate import check_calibrate, write_calibrated
 from tinypose_torch.data.formats.registry import find_annotation_format
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
 from tinypose_torch.evaluation.report.keypoints import write_report
@@ -38,13 +39,14 @@ _POSE_OPTIONS = (
     "max_people",
     "single_person",
     "report",
+    "calibrate",
 )
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
-    outputs = {"--json": options.json, "--predictions": options.predictions, "--report": options.report}
+    outputs = {f"--{name}": getattr(options, name) for name in ("json", "predictions", "report", "calibrate")}
     check_outputs(outputs, [*inputs, options.tracks], options.images, options.overwrite)
     if options.tracks:
         return _evaluate_tracks(options)
@@ -77,7 +79,10 @@ def run(options: argparse.Namespace) -> int:
     if options.report and found.keypoints is not None:
         write_report(Path(options.report), found.keypoints, accuracy, facts)
         print(f"wrote {options.report}")
-    if options.weights and accuracy:
+    if options.calibrate and found.errors is not None:
+        weights = check_calibrate(runner, options.calibrate)
+        write_calibrated(weights, found.errors, Path(options.calibrate), options.images)
+    elif options.weights and accuracy:
         _print_next(runner, options)
     for name, reason in found.failed.items():
         print(f"failed: {escaped(f'{name}: {reason}')}", file=sys.stderr)
@@ -116,7 +121,7 @@ def _check_options(options: argparse.Namespace) -> None:
         options.format = options.format or "mpii"
         _refuse(
             options,
-            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector", "report"),
+            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector", "report", "calibrate"),
             "COCO files; MPII is evaluated on all its people",
         )
     if options.report:
@@ -126,7 +131,9 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.with_detector:
         if options.detector:
             raise ValueError("--with-detector is for --pose NAME; --detector NAME evaluates a detector alone")
-        _refuse(options, ("flip", "detections"), "a pose network without a detector")
+        _refuse(options, ("flip", "detections", "calibrate"), "a pose network without a detector")
+    elif options.calibrate and options.detections:
+        raise ValueError("--calibrate is for annotated boxes; leave out --detections")
     elif options.detector_weights:
         raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
     elif options.person_class:
@@ -175,7 +182,11 @@ def _evaluate_detector(runner: Runner, entry: DetectorConfig, options: argparse.
 def _evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.Namespace) -> tasks.Found:
     if options.flip:
         _check_flip(entry.skeleton)
-    _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} is a bottom-up network")
+    _refuse(
+        options,
+        ("decoding", "detections", "truth", "calibrate"),
+        f"top-down networks; {entry.name} is a bottom-up network",
+    )
     if not options.shift:
         raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
     return tasks.evaluate_bottom_up(runner, entry, options)

@@ -43,6 +43,7 @@ class Networks:
     crop: str | None
     threads: int | None
     resize: str | None
+    uncertainty: bool
 
     def build(self) -> PoseEstimator:
         """Estimator with the chosen networks and weights."""
@@ -58,6 +59,7 @@ class Networks:
             crop=self.crop,
             threads=self.threads,
             resize=self.resize,
+            uncertainty=self.uncertainty,
         )
 
     def can_be_exported(self) -> bool:
@@ -81,7 +83,9 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     weights = [options.detector_weights, options.pose_weights]
     if backend == "auto" and options.device == "cpu" and can_export() and get_config(options.pose).takes_boxes:
         count = count_images(sources)
-        weights = [_form(name, file, count) for name, file in zip((detector, options.pose), weights, strict=True)]
+        weights[0] = _form(detector, weights[0], count)
+        if not options.uncertainty:  # which needs heatmaps
+            weights[1] = _form(options.pose, weights[1], count)
     return Networks(
         detector,
         options.pose,
@@ -94,6 +98,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         options.crop,
         _threads(options, detector, weights, sources),
         options.resize,
+        options.uncertainty,
     )
 
 
@@ -133,6 +138,8 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
     _refuse(options, (*names, "backend"), "with --app, whose file settles it")
     if options.device != "cpu":
         raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
+    if options.uncertainty:
+        raise ValueError("--uncertainty has no effect with --app, which gives no heatmaps")
     _refuse_intervals(options, "--app")
     return AppEstimator(options.app, threads=options.threads)
 

@@ -118,6 +118,12 @@ def _add_predict(commands: Any) -> None:
         metavar="NAME",
         help="class whose boxes get poses (default: person, or the detector's only one)",
     )
+    add(
+        "--uncertainty",
+        action="store_true",
+        help="covariances and error radii of keypoints in the JSON, 90 %% ellipses in overlays; the weights of the pose "
+        "network need the calibration that evaluate --calibrate writes",
+    )
     add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
     add(
         "--resize",
@@ -213,6 +219,11 @@ def _add_evaluate(commands: Any) -> None:
         "--report",
         metavar="FILE",
         help="write a page here, HTML: errors by keypoint, size and visibility, PCK, OKS, the worst and the best images",
+    )
+    add(
+        "--calibrate",
+        metavar="FILE",
+        help="write the weights here, .safetensors, with the errors of their keypoints by score, for predict --uncertainty",
     )
     add(
         "--predictions",

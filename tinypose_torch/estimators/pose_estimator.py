@@ -9,15 +9,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinypose_torch.codecs.calibration import KeypointCalibration
 from tinypose_torch.estimators.base import Estimator, PoseMethod
 from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.detection import PersonDetector
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
+from tinypose_torch.models.config import (
+    BottomUpConfig,
+    DetectorConfig,
+    KeypointConfig,
+    ModelConfig,
+    TopDownConfig,
+    of_task,
+)
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils import defaults
+from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
@@ -54,6 +63,8 @@ class PoseEstimator(Estimator):
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
         resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
             on every machine; see `tinypose_torch.geometry.portable`. For top-down networks.
+        uncertainty: Whether poses have an ``uncertainty``, for which the weights need a calibration; see
+            `tinypose_torch.evaluation.calibration`. For top-down networks that give heatmaps.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
@@ -80,9 +91,19 @@ class PoseEstimator(Estimator):
         threads: int | None = None,
         person_class: str | None = None,
         resize: str | None = None,
+        uncertainty: bool = False,
     ) -> None:
         options = _Options(
-            detector, detector_weights, detection_threshold, person_class, crop, decoding, flip, resize, batch_size
+            detector,
+            detector_weights,
+            detection_threshold,
+            person_class,
+            crop,
+            decoding,
+            flip,
+            resize,
+            uncertainty or None,
+            batch_size,
         )
         self.batch_size = batch_size
 
@@ -192,6 +213,7 @@ class _Options:
     decoding: str | None
     flip: bool | None
     resize: str | None
+    uncertainty: bool | None
     batch_size: int
 
     def __post_init__(self) -> None:
@@ -219,6 +241,7 @@ Load = Callable[[str, Weights, Sequence[str], str], Runner]
 
 def _build_top_down(runner: Runner, options: _Options, load: Load) -> PoseMethod:
     options.refuse(("flip",), runner.metadata.config)
+    calibration = _calibration_of(runner) if options.uncertainty else None
     detector, resize = None, options.resize or defaults.RESIZES[0]
     if options.detector is not None:
         detection = load(options.detector, options.detector_weights, (DetectorConfig.task,), "detector=NAME")
@@ -230,11 +253,27 @@ def _build_top_down(runner: Runner, options: _Options, load: Load) -> PoseMethod
         decoding=options.decoding or "dark",
         batch_size=options.batch_size,
         resize=resize,
+        calibration=calibration,
     )
 
 
+def _calibration_of(runner: Runner) -> KeypointCalibration:
+    """The calibration that the weights carry.
+
+    Raises:
+        ValueError: They carry none.
+    """
+    config = of_task(runner.metadata.config, TopDownConfig)
+    if config.calibration is None and not runner.metadata.decodes:
+        raise ValueError(
+            f"uncertainty=True: the weights of {config.name} have no calibration; write them with one with: "
+            + command_line("tinypose evaluate ... --calibrate FILE.safetensors")
+        )
+    return config.calibration or KeypointCalibration.uncalibrated(len(config.skeleton))
+
+
 def _build_bottom_up(runner: Runner, options: _Options, load: Load) -> PoseMethod:
-    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize")
+    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize", "uncertainty")
     options.refuse(names if options.detector == defaults.AUTO else ("detector", *names), runner.metadata.config)
     return BottomUp(runner, flip=options.flip is not False)
 
