@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
@@ -50,8 +51,11 @@ class LiveReport(Callback):
         last = trainer.global_step >= pl_module.total_steps
         if last or self._failed or trainer.sanity_checking or not trainer.is_global_zero:
             return
+        for logger in trainer.loggers:
+            logger.save()
         try:
-            self._write(trainer, pl_module)
+            with torch.random.fork_rng(devices=[]):  # a network that is built draws its first weights
+                self._write(trainer, pl_module)
         except Exception as error:  # the run is worth more
             self._failed = True
             print(f"no {REPORT} while the run goes on: {one_line(error)}", file=sys.stderr)
@@ -66,8 +70,6 @@ class LiveReport(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, EventLog):
                     logger.log_image("validation", prediction_sheet(self._pairs, self.job), trainer.global_step)
-        for logger in trainer.loggers:
-            logger.save()
         facts = {"step": f"{trainer.global_step} of {training.total_steps}", **_configured(self.config)}
         sections = [Section("Run", facts_table(facts)), accuracy_section(training.accuracy)]
         sections += curve_sections(self.config, training.metric)

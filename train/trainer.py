@@ -38,7 +38,7 @@ from train.live_report import LiveReport
 from train.locking import OutputLock
 from train.logs import MetricsLog, event_logs, quiet_writer
 from train.pose import pose_job
-from train.preflight import LAST, RECEIPT, WEIGHTS, find_checkpoint, write_configuration
+from train.preflight import LAST, RECEIPT, REPORT, WEIGHTS, find_checkpoint, write_configuration
 from train.progress import Progress
 from train.resuming import cannot_resume, read_checkpoint
 from train.sampler import BatchSampler, batches_per_epoch, evaluation_loader, training_loader
@@ -249,6 +249,8 @@ def _say_what_happens(
         ("rate", describe_rate(config, world)),
         ("output", config.output),
     ]
+    if job.evaluation is not None:
+        rows.append(("report", f"{Path(config.output) / REPORT}, from the first evaluation on"))
     if resumed_after is not None:
         rows.append(("resuming", f"after step {resumed_after}"))
     for name, value in rows:

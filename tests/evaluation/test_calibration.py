@@ -76,6 +76,9 @@ def test_poses_have_an_uncertainty(rendered, calibrated):
     changed = (poses.draw(image) != without.draw(image)).any(axis=2).sum()
     assert 100 < changed < image.shape[0] * image.shape[1] / 2
     assert (poses[1:].keypoint_covariances == covariances[1:]).all()
+    empty = Poses.empty(COCO17)
+    assert (Poses.joined([poses[:1], empty, poses[1:]], COCO17).keypoint_covariances == covariances).all()
+    assert Poses.joined([poses, without], COCO17).keypoint_covariances is None
 
 
 def test_overlay_and_json_of_the_command(rendered, calibrated, tmp_path):

@@ -99,7 +99,7 @@ def test_an_error_of_the_live_report_is_printed_once(tmp_path, capsys, monkeypat
     """The run goes on."""
     config = load_config("demo_pose", [f"output={tmp_path}"])
     live = LiveReport(config, None, SimpleNamespace(best={"step": 1}))
-    trainer = SimpleNamespace(global_step=1, sanity_checking=False, is_global_zero=True)
+    trainer = SimpleNamespace(global_step=1, sanity_checking=False, is_global_zero=True, loggers=[])
     for _ in range(2):
         live.on_validation_end(trainer, SimpleNamespace(total_steps=9))
     assert capsys.readouterr().err.count("no report.html while the run goes on") == 1

@@ -8,6 +8,7 @@ probability of lying within a distance, and the covariance of the heatmap's peak
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +127,12 @@ class KeypointUncertainty:
     def __getitem__(self, rows: Array) -> KeypointUncertainty:
         """Of some of the people."""
         return KeypointUncertainty(self.spreads[rows], self.cells[rows], self.scores[rows], self.calibration)
+
+    @classmethod
+    def joined(cls, parts: Sequence[KeypointUncertainty]) -> KeypointUncertainty:
+        """Of the people of several, in this order; of one network."""
+        arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in ("spreads", "cells", "scores")]
+        return cls(*arrays, parts[0].calibration)
 
     @property
     def covariances(self) -> Array:

@@ -150,14 +150,17 @@ class Poses:
     @classmethod
     def joined(cls, parts: Sequence[Poses], skeleton: Skeleton) -> Poses:
         """The people of several, in this order, without their ids."""
+        parts = [part for part in parts if len(part)]
         if not parts:
             return cls.empty(skeleton)
+        uncertain = [part.uncertainty for part in parts if part.uncertainty is not None]
         return cls(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.keypoints for part in parts]),
             np.concatenate([part.keypoint_scores for part in parts]),
             skeleton,
+            uncertainty=KeypointUncertainty.joined(uncertain) if len(uncertain) == len(parts) else None,
         )
 
     def to_records(self) -> list[dict[str, Any]]:
