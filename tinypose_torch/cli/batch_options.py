@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinypose_torch.cli.network_options import add_boxes, add_networks, add_runtime
+from tinypose_torch.utils import defaults
 
 
 def add_batch(commands: Any) -> None:

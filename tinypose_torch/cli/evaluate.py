@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import evaluation_tasks as tasks
+from tinypose_torch.cli.calibrate import check_calibrate, write_calibrated
 from tinypose_torch.cli.networks import refuse_beside_app
 from tinypose_torch.data.formats.registry import find_annotation_format
 from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
+from tinypose_torch.evaluation.report.keypoints import write_report
 from tinypose_torch.evaluation.tracking import score_files
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, ModelConfig, TopDownConfig
@@ -21,17 +23,20 @@ from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.defaults import AUTO
-from tinypose_torch.utils.hints import print_next
+from tinypose_torch.utils.hints import check_matplotlib, print_next
 from tinypose_torch.utils.messages import escaped
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.table import format_table
 from tinypose_torch.utils.threads import check_threads
 
 _TRACKING_NAMES = {"mota": "MOTA", "idf1": "IDF1"}
-_POSE_OPTIONS = ("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person")
+_POSE_OPTIONS = (
+    *("flip", "decoding", "detections", "with_detector", "sigmas", "truth", "max_people", "single_person"),
+    *("report", "calibrate"),
+)
 _NOT_OF_APPS = (
     *("weights", "flip", "decoding", "detections", "with_detector", "truth"),
-    *("detector_weights", "person_class", "detection_threshold"),
+    *("detector_weights", "person_class", "detection_threshold", "calibrate"),
 )
 
 
@@ -41,18 +46,19 @@ class _Model(NamedTuple):
     config: ModelConfig
     backend: str
     precision: str
+    runner: Runner | None = None
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate, save the predictions, print the table, write the figures."""
     inputs = (options.annotations, options.weights, options.detector_weights, options.detections, options.truth)
-    outputs = {"--json": options.json, "--predictions": options.predictions}
+    outputs = {f"--{name}": getattr(options, name) for name in ("json", "predictions", "report", "calibrate")}
     check_outputs(outputs, [*inputs, options.tracks, options.app], options.images, options.overwrite)
     if options.tracks:
         return _evaluate_tracks(options)
     check_threads(options.threads, "--threads")
     _check_options(options)
-    evaluate = _evaluate_app if options.app else _evaluate_pipeline if options.with_detector else _evaluate_network
+    evaluate = _evaluate_app if options.app else _evaluate_pipeline if options.with_detector else evaluate_network
     model, found = evaluate(options)
     if options.predictions:
         _write(options.predictions, format_records(found.results))
@@ -77,7 +83,13 @@ def run(options: argparse.Namespace) -> int:
     }
     print(f"images: {found.num_images}, {'boxes' if entry.gives_boxes else 'people'} found: {len(found.results)}")
     _report(accuracy, facts, options)
-    if (options.weights or options.app) and accuracy:
+    if options.report and found.keypoints is not None:
+        write_report(Path(options.report), found.keypoints, accuracy, facts)
+        print(f"wrote {options.report}")
+    if options.calibrate and found.errors is not None and model.runner is not None:
+        weights = check_calibrate(model.runner, options.calibrate)
+        write_calibrated(weights, found.errors, Path(options.calibrate), options.images)
+    elif (options.weights or options.app) and accuracy:
         _print_next(model, options)
     for name, reason in found.failed.items():
         print(f"failed: {escaped(f'{name}: {reason}')}", file=sys.stderr)
@@ -120,15 +132,19 @@ def _check_options(options: argparse.Namespace) -> None:
         options.format = options.format or "mpii"
         _refuse(
             options,
-            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector"),
+            ("limit", "max_people", "single_person", "sigmas", "detections", "with_detector", "report", "calibrate"),
             "COCO files; MPII is evaluated on all its people",
         )
+    if options.report:
+        check_matplotlib("--report")
     if not options.shift and not options.flip:
         raise ValueError("--no-shift is of the flip test; add --flip")
     if options.with_detector:
         if options.detector:
             raise ValueError("--with-detector is for --pose NAME; --detector NAME evaluates a detector alone")
-        _refuse(options, ("flip", "detections"), "a pose network without a detector")
+        _refuse(options, ("flip", "detections", "calibrate"), "a pose network without a detector")
+    elif options.calibrate and options.detections:
+        raise ValueError("--calibrate is for annotated boxes; leave out --detections")
     elif options.detector_weights:
         raise ValueError("--detector-weights is for --with-detector; those of --detector are --weights")
     elif options.person_class:
@@ -152,7 +168,7 @@ def _dashed(name: str) -> str:
 
 
 def _described(runner: Runner) -> _Model:
-    return _Model(runner.metadata.config, runner.backend, runner.metadata.precision)
+    return _Model(runner.metadata.config, runner.backend, runner.metadata.precision, runner)
 
 
 def _evaluate_app(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
@@ -162,7 +178,12 @@ def _evaluate_app(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
     return _Model(pose.config, estimator.runner.backend, pose.precision), tasks.evaluate_app(estimator, options)
 
 
-def _evaluate_network(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
+def evaluate_network(options: argparse.Namespace) -> tuple[_Model, tasks.Found]:
+    """One network, and what it finds in the images.
+
+    Raises:
+        ValueError, OSError: Options, weights or annotations that cannot be used.
+    """
     usage = "--detector NAME" if options.detector else "--pose NAME"
     allowed = ("detection",) if options.detector == AUTO else ("pose", "bottom-up pose", "detection")
     name = resolve_model(options.detector or options.pose, options.weights, allowed, usage).name
@@ -183,7 +204,11 @@ def _evaluate_detector(runner: Runner, entry: DetectorConfig, options: argparse.
 def _evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.Namespace) -> tasks.Found:
     if options.flip:
         _check_flip(entry.skeleton)
-    _refuse(options, ("decoding", "detections", "truth"), f"top-down networks; {entry.name} is a bottom-up network")
+    _refuse(
+        options,
+        ("decoding", "detections", "truth", "calibrate"),
+        f"top-down networks; {entry.name} is a bottom-up network",
+    )
     if not options.shift:
         raise ValueError("--no-shift is for top-down networks; this one's mirrored maps are never shifted")
     return tasks.evaluate_bottom_up(runner, entry, options)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tinypose_torch.cli.calibrate import check_calibrate
 from tinypose_torch.data.detection.annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
 from tinypose_torch.data.formats.coco import CocoFile, read_coco
@@ -21,10 +22,12 @@ from tinypose_torch.data.pose.annotations import PoseAnnotations, load_detection
 from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
-from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
+from tinypose_torch.evaluation.calibration import KeypointErrors, keypoint_errors
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_results
 from tinypose_torch.evaluation.images import ImageFile, OnError, select_images
 from tinypose_torch.evaluation.mpii import mpii_results, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.pipeline import pipeline_results
+from tinypose_torch.evaluation.report.matching import KeypointEvaluation
 from tinypose_torch.evaluation.top_down import predict_people
 from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
 from tinypose_torch.geometry.skeletons import Skeleton
@@ -44,6 +47,8 @@ class Found:
         score: Gives the accuracy by name; ``None`` without annotations.
         facts: What else the figures' file tells.
         failed: Why images could not be used, by file name; their people count as missed.
+        keypoints: What a report is made of; ``None`` where there is none.
+        errors: What a calibration is fitted to; ``None`` unless it is asked for.
     """
 
     results: Results
@@ -51,6 +56,8 @@ class Found:
     score: Callable[[], dict[str, float]] | None
     facts: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    keypoints: KeypointEvaluation | None = None
+    errors: KeypointErrors | None = None
 
 
 class _Failures:
@@ -163,11 +170,10 @@ def _on_whole_images(
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         results = find(bar.update, failed.add)
     failed.check(images)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, [image.image_id for image in images])
-
-    return Found(results, len(images), score if coco.annotations else None, failed=failed.reasons)
+    image_ids = [image.image_id for image in images]
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(images), score, failed=failed.reasons, keypoints=keypoints)
 
 
 def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -176,12 +182,13 @@ def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Na
     sigmas = _sigmas(coco.skeleton, options)
     people, image_ids = _people(coco, entry, options)
     failed = _Failures(options.images)
+    if options.calibrate:
+        check_calibrate(runner, options.calibrate)
     results = keypoint_results(_predict(runner, people, options, failed), sigmas, category_id=coco.category_id)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, image_ids)
-
-    return Found(results, len(image_ids), score if coco.annotations else None, failed=failed.reasons)
+    errors = _errors(runner, people, options, failed) if options.calibrate else None
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(image_ids), score, failed=failed.reasons, keypoints=keypoints, errors=errors)
 
 
 def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -208,6 +215,9 @@ def _read_content(options: argparse.Namespace) -> dict[str, Any]:
     path = Path(options.annotations)
     content = read_annotations(path, options.images, options.format)
     if content.get("annotations") in (None, []):
+        for option in ("report", "calibrate"):
+            if getattr(options, option):
+                raise DatasetError(f"{path}: no annotations, with which --{option} compares the predictions")
         if not options.predictions:
             raise DatasetError(f"{path}: no annotations; pass --predictions FILE to save what is found in the images")
         print(f"{path} has no annotations: the predictions are saved, there is no accuracy")
@@ -285,6 +295,13 @@ def _predict(
         predictions = list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
     failed.check(people.items)
     return predictions
+
+
+def _errors(runner: Runner, people: PoseAnnotations, options: argparse.Namespace, failed: _Failures) -> KeypointErrors:
+    """The errors of all keypoints, for the calibration."""
+    with tqdm(total=len(people), desc="calibration", unit="person", disable=None) as bar:
+        images = Path(options.images)
+        return keypoint_errors(runner, people.items, images, progress=bar.update, on_error=failed.add)
 
 
 def _print_skipped(skipped: dict[str, list[Any]]) -> None:

@@ -43,6 +43,7 @@ class Networks:
     threads: int | None
     resize: str | None
     batch_size: int = defaults.BATCH_SIZE
+    uncertainty: bool = False
 
     def build(self, device: str | None = None) -> PoseEstimator:
         """Estimator with the chosen networks and weights.
@@ -63,6 +64,7 @@ class Networks:
             threads=self.threads,
             resize=self.resize,
             batch_size=self.batch_size,
+            uncertainty=self.uncertainty,
         )
 
     def can_be_exported(self) -> bool:
@@ -86,7 +88,9 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     weights = [options.detector_weights, options.pose_weights]
     if backend == "auto" and options.device == "cpu" and can_export() and get_config(options.pose).takes_boxes:
         count = count_images(sources)
-        weights = [_form(name, file, count) for name, file in zip((detector, options.pose), weights, strict=True)]
+        weights[0] = _form(detector, weights[0], count)
+        if not options.uncertainty:  # which needs heatmaps
+            weights[1] = _form(options.pose, weights[1], count)
     return Networks(
         detector,
         options.pose,
@@ -100,6 +104,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         _threads(options, detector, weights, sources),
         options.resize,
         getattr(options, "batch_size", defaults.BATCH_SIZE),
+        getattr(options, "uncertainty", False),
     )
 
 
@@ -134,7 +139,7 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
         ValueError: Options for networks, which the file holds.
     """
     names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
-    refuse_beside_app(options, names)
+    refuse_beside_app(options, (*names, "uncertainty"))
     if options.detect_every > 1:
         raise ValueError(
             f"--detect-every {options.detect_every} has no effect with --app; set it when the app is exported"

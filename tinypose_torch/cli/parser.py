@@ -93,6 +93,12 @@ def _add_predict(commands: Any) -> None:
         help="arithmetic of resizes and crops: opencv's, which depends on the machine, or portable, the same bits on every "
         f"machine (default: {defaults.RESIZES[0]})",
     )
+    add(
+        "--uncertainty",
+        action="store_true",
+        help="covariances and error radii of keypoints in the JSON, 90 %% ellipses in overlays; the weights of the pose "
+        "network need the calibration that evaluate --calibrate writes",
+    )
     add_runtime(parser, _BACKEND, _THREADS)
 
 
@@ -207,6 +213,16 @@ def _add_evaluate(commands: Any) -> None:
     add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
     add("--limit", type=int, metavar="N", help="only the first N images")
     add("--json", metavar="FILE", help="write the figures here")
+    add(
+        "--report",
+        metavar="FILE",
+        help="write a page here, HTML: errors by keypoint, size and visibility, PCK, OKS, the worst and the best images",
+    )
+    add(
+        "--calibrate",
+        metavar="FILE",
+        help="write the weights here, .safetensors, with the errors of their keypoints by score, for predict --uncertainty",
+    )
     add(
         "--predictions",
         metavar="FILE",

@@ -31,6 +31,7 @@ class EstimatorArguments:
     decoding: str | None = None
     flip: bool | None = None
     resize: str | None = None
+    uncertainty: bool | None = None
     batch_size: int = defaults.BATCH_SIZE
 
     def __post_init__(self) -> None:

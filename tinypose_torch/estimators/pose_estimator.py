@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinypose_torch.codecs.calibration import KeypointCalibration
 from tinypose_torch.estimators.app import AppMethod, AppTracker
 from tinypose_torch.estimators.arguments import EstimatorArguments, Weights
 from tinypose_torch.estimators.base import Estimator, PoseMethod
@@ -18,11 +19,19 @@ from tinypose_torch.estimators.detection import PersonDetector
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
+from tinypose_torch.models.config import (
+    BottomUpConfig,
+    DetectorConfig,
+    KeypointConfig,
+    ModelConfig,
+    TopDownConfig,
+    of_task,
+)
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.runtime.app import AppRunner, is_app_path
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.utils import defaults
+from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
@@ -63,6 +72,8 @@ class PoseEstimator(Estimator):
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
         resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
             on every machine; see `tinypose_torch.geometry.portable`. For top-down networks.
+        uncertainty: Whether poses have an ``uncertainty``, for which the weights need a calibration; see
+            `tinypose_torch.evaluation.calibration`. For top-down networks that give heatmaps.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
@@ -91,6 +102,7 @@ class PoseEstimator(Estimator):
         threads: int | None = None,
         person_class: str | None = None,
         resize: str | None = None,
+        uncertainty: bool = False,
     ) -> None:
         options = EstimatorArguments(
             None if detector is None else os.fspath(detector),
@@ -105,6 +117,7 @@ class PoseEstimator(Estimator):
             decoding,
             flip,
             resize,
+            uncertainty or None,
             batch_size,
         )
         if options.detector is not None and is_app_path(options.detector):
@@ -261,6 +274,7 @@ Load = Callable[[str, Weights, Sequence[str], str], Runner]
 
 def _build_top_down(runner: Runner, options: EstimatorArguments, load: Load) -> PoseMethod:
     options.refuse(("flip",), _named(runner.metadata.config))
+    calibration = _calibration_of(runner) if options.uncertainty else None
     detector, resize = None, options.resize or defaults.RESIZES[0]
     if options.detector is not None:
         detection = load(options.detector, options.detector_weights, (DetectorConfig.task,), "detector=NAME")
@@ -272,11 +286,27 @@ def _build_top_down(runner: Runner, options: EstimatorArguments, load: Load) -> 
         decoding=options.decoding or "dark",
         batch_size=options.batch_size,
         resize=resize,
+        calibration=calibration,
     )
 
 
+def _calibration_of(runner: Runner) -> KeypointCalibration:
+    """The calibration that the weights carry.
+
+    Raises:
+        ValueError: They carry none.
+    """
+    config = of_task(runner.metadata.config, TopDownConfig)
+    if config.calibration is None and not runner.metadata.decodes:
+        raise ValueError(
+            f"uncertainty=True: the weights of {config.name} have no calibration; write them with one with: "
+            + command_line("tinypose evaluate ... --calibrate FILE.safetensors")
+        )
+    return config.calibration or KeypointCalibration.uncalibrated(len(config.skeleton))
+
+
 def _build_bottom_up(runner: Runner, options: EstimatorArguments, load: Load) -> PoseMethod:
-    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize")
+    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize", "uncertainty")
     given = options.detector not in (None, defaults.AUTO)
     options.refuse(("detector", *names) if given else names, _named(runner.metadata.config))
     return BottomUp(runner, flip=options.flip is not False)
