@@ -129,8 +129,8 @@ def package(tmp_path_factory):
     if npm is None or shutil.which("node") is None:
         pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("npm")
-    packed = subprocess.run([npm, "pack", PACKAGE], cwd=folder, capture_output=True, timeout=120, check=False)
-    if packed.returncode:
+    pack = [npm, "pack", "--fetch-retries=0", "--fetch-timeout=60000", PACKAGE]
+    if subprocess.run(pack, cwd=folder, capture_output=True, check=False).returncode:
         pytest.skip(f"npm cannot fetch {PACKAGE}")
     shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
     worklets = folder / "package/node_modules/react-native-worklets"
