@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
-    from tinypose_torch.estimators.app import AppEstimator
+    from tinypose_torch.estimators.app import AppEstimator, AppTracker
     from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
@@ -38,6 +38,7 @@ except PackageNotFoundError:  # a checkout that is not installed
 _MODULES = {
     "AnnotationFormat": "data.formats.registry",
     "AppEstimator": "estimators.app",
+    "AppTracker": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
@@ -78,6 +79,7 @@ __all__ = [
     "COCO17",
     "AnnotationFormat",
     "AppEstimator",
+    "AppTracker",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",

@@ -75,3 +75,18 @@ def check_people(found, expected, max_people):
     assert np.abs(found.keypoints[:count, :, :2] - expected.keypoints[:count])[visible].max(initial=0) < 0.01
     assert np.abs(found.keypoints[:count, :, 2] - expected.keypoint_scores[:count]).max(initial=0) < 1e-4
     return count
+
+
+def check_followed(found, expected):
+    """The same people by their ids, and keypoints within 0.01 pixel.
+
+    Returns:
+        Their number.
+    """
+    assert found.ids.tolist() == sorted(expected.ids.tolist())
+    expected = expected[np.argsort(expected.ids)]
+    assert np.abs(found.boxes - expected.boxes).max(initial=0) < 0.01
+    assert np.abs(found.scores - expected.scores).max(initial=0) < 1e-4
+    assert np.abs(found.keypoints - expected.keypoints).max(initial=0) < 0.01
+    assert np.abs(found.keypoint_scores - expected.keypoint_scores).max(initial=0) < 1e-4
+    return len(expected)

@@ -8,24 +8,47 @@ import pytest
 from conftest import DEMO_WEIGHTS
 from PIL import Image
 
-from tinypose_torch import AppEstimator, CheckpointError
+from tinypose_torch import AppEstimator, CheckpointError, PoseTracker
 from tinypose_torch.cli import main
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
+from tinypose_torch.tracking.tracker import bytetrack_settings
 from train.synthetic.scenes import render_scene
+from train.synthetic.videos import render_video
 
-from .app_helpers import DETECTOR, POSE, check_people, describe, estimator, frames, networks
+from .app_helpers import DETECTOR, POSE, check_followed, check_people, describe, estimator, frames, networks
 from .conftest import SUFFIXES, StageRecorder
 
-SIZE, PEOPLE = (480, 640), 2
+SIZE, PEOPLE = (480, 640), 4
+VIDEO = (120, 160)  # pixels, each drawn as a square in the frame
 PACKAGES = {"torchscript": (), "executorch": ("executorch",), "onnx": ("onnxscript", "onnxruntime")}
+
+
+@pytest.fixture(scope="module")
+def followed_video():
+    """300 frames in which five people stand, walk, hide, leave and return; and the tracker's poses in them."""
+    settings = bytetrack_settings(0.5, greedy=True, max_tracks=PEOPLE)
+    tracker, video = PoseTracker(estimator(), 5, settings), []
+    for index, (picture, _) in enumerate(render_video(np.random.default_rng([1, 3]), VIDEO, 5, 300)):
+        frame = np.kron(picture, np.ones((4, 4, 1), np.uint8))
+        video.append((picture, tracker(frame, index / 30)))
+    assert 5 < max(max(poses.ids, default=0) for _, poses in video) < 40
+    return video
+
+
+def check_following(path, video):
+    """The same ids and keypoints in every frame."""
+    tracker, people = AppEstimator(path).create_tracker(), 0
+    for index, (picture, expected) in enumerate(video):
+        people += check_followed(tracker(np.kron(picture, np.ones((4, 4, 1), np.uint8)), index / 30), expected)
+    assert people > 300
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_name", PACKAGES)
-def test_every_format(format_name, tmp_path):
-    """The estimator's people in every picture, by all methods, and the description."""
+def test_every_format(format_name, tmp_path, request):
+    """The estimator's people in every picture and the tracker's in a video, by all methods, and the description."""
     for package in PACKAGES[format_name]:
         pytest.importorskip(package)
     pose, detector = networks()
@@ -51,6 +74,10 @@ def test_every_format(format_name, tmp_path):
             assert np.abs(app.pose(frame, boxes, count) - found.keypoints).max() < 1e-4
         total += count
     assert total >= 4
+    if format_name == "onnx":
+        assert app.metadata.detect_every is None
+    else:
+        check_following(path, request.getfixturevalue("followed_video"))
     check_damage(path)
 
 

@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
         return export_app.run(options)
     if options.people is not None:
         raise ValueError(f"--people {options.people} needs --frame HEIGHT WIDTH, which makes an app")
+    if options.detect_every is not None:
+        raise ValueError(f"--detect-every {options.detect_every} needs --frame HEIGHT WIDTH, which makes an app")
     if options.output:
         check_output(options.output, options)  # before weights are read
     sources = resolve_models(options)

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
             options.format,
             options.precision,
             person_class=options.person_class,
+            detect_every=options.detect_every,
             progress=progress,
         )
         progress(COMPARE, 0)

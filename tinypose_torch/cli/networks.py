@@ -133,8 +133,16 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
     _refuse(options, (*names, "backend"), "with --app, whose file settles it")
     if options.device != "cpu":
         raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
-    _refuse_intervals(options, "--app")
-    return AppEstimator(options.app, threads=options.threads)
+    if options.detect_every > 1:
+        raise ValueError(
+            f"--detect-every {options.detect_every} has no effect with --app; set it when the app is exported"
+        )
+    estimator = AppEstimator(options.app, threads=options.threads)
+    if estimator.metadata.detect_every is not None and options.smoothing != "steady":
+        raise ValueError(
+            f"--smoothing {options.smoothing} has no effect with --app, whose file smooths keypoints itself"
+        )
+    return estimator
 
 
 def say_what_runs(estimator: Estimator, networks: Networks | None, sources: Sequence[str]) -> None:

@@ -254,6 +254,12 @@ def _add_export(commands: Any) -> None:
     add(
         "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
     )
+    add(
+        "--detect-every",
+        type=int,
+        metavar="N",
+        help="with --frame: the app's method follow runs the detector in every Nth frame (default: 5)",
+    )
     add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
     add_overwrite(parser)
     add(

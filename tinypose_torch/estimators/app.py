@@ -14,7 +14,8 @@ import numpy as np
 from tinypose_torch.estimators.base import Estimator
 from tinypose_torch.estimators.preprocessing import letterbox_size
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.runtime.app import open_app
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime.app import AppRunner, FollowedPeople, People, open_app
 
 Array = np.ndarray
 
@@ -98,16 +99,58 @@ class AppEstimator(Estimator):
 
     def _estimate_frame(self, image: Array) -> Poses:
         fitted = letterbox(image, self.metadata.frame_size)
-        people = self.runner(fitted.frame)
-        found = people.scores > 0
-        keypoints = people.keypoints[found]
-        return Poses(
-            fitted.boxes_in_image(people.boxes[found]),
-            people.scores[found],
-            fitted.points_in_image(keypoints[..., :2].astype(np.float64)),
-            keypoints[..., 2],
-            self.metadata.pose_config.skeleton,
-        )
+        return _poses_in_image(self.runner(fitted.frame), fitted, self.metadata.pose_config.skeleton)
+
+    def create_tracker(self) -> AppTracker:
+        """Tracker of the people of one video, by the file's method ``follow``.
+
+        Raises:
+            ValueError: The file has no such method.
+        """
+        return AppTracker(self.runner)
+
+
+class AppTracker:
+    """Tracks the people of one video, frame by frame, by the method ``follow`` of an app file; see `PoseTracker`.
+
+    Detections, identities and smoothing are computed in the file.
+
+    Args:
+        runner: The app file.
+
+    Raises:
+        ValueError: The file has no method ``follow``.
+    """
+
+    min_score = None  # there is no look-ahead
+
+    def __init__(self, runner: AppRunner) -> None:
+        runner.check_follow()
+        self._runner = runner
+        self._state: Array | None = None
+
+    def __call__(self, image: Array, time: float, lookahead: None = None) -> Poses:
+        """Return the people of the next frame with their ``ids``, in ascending order.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            time: Seconds, greater than that of the frame before.
+            lookahead: Not used.
+        """
+        fitted = letterbox(image, self._runner.metadata.frame_size)
+        people = self._runner.follow(fitted.frame, self._state, time)
+        self._state = people.state
+        poses = _poses_in_image(people, fitted, self._runner.metadata.pose_config.skeleton)
+        poses.ids = people.ids[people.scores > 0]
+        return poses
+
+
+def _poses_in_image(people: People | FollowedPeople, fitted: LetterboxedImage, skeleton: Skeleton) -> Poses:
+    """Poses in pixels of the image."""
+    found = people.scores > 0
+    keypoints = people.keypoints[found]
+    points = fitted.points_in_image(keypoints[..., :2].astype(np.float64))
+    return Poses(fitted.boxes_in_image(people.boxes[found]), people.scores[found], points, keypoints[..., 2], skeleton)
 
 
 def _reopened(path: Path, threads: int | None) -> AppEstimator:

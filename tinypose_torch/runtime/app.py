@@ -42,6 +42,22 @@ class People(NamedTuple):
     keypoints: Array
 
 
+class FollowedPeople(NamedTuple):
+    """The answer of the method ``follow`` of an app file; rows behind the last person are zeros.
+
+    Attributes:
+        boxes, scores, keypoints: See `People`. Rows are ordered by id, and keypoints are smoothed.
+        ids: ``(K,)`` int64, from 1.
+        state: Float64, for the next call.
+    """
+
+    boxes: Array
+    scores: Array
+    keypoints: Array
+    ids: Array
+    state: Array
+
+
 class AppRunner(ABC):
     """An app file that can be run.
 
@@ -85,6 +101,34 @@ class AppRunner(ABC):
         arguments = (self._checked(frame), np.asarray(boxes, np.float32), np.array([count], np.int64))
         (keypoints,) = self.run("pose", arguments)
         return keypoints
+
+    def follow(self, frame: Array, state: Array | None, time: float) -> FollowedPeople:
+        """The people in the next frame of a video, with ids and smoothed keypoints.
+
+        Args:
+            state: That of the call before; ``None`` to start anew.
+            time: Seconds, later than that of the frame before.
+
+        Raises:
+            ValueError: The file has no such method, or a state or time that cannot be used.
+        """
+        self.check_follow()
+        shape = self.metadata.state_shape
+        state = np.zeros(shape) if state is None else np.asarray(state, np.float64)
+        if state.shape != shape or not np.isfinite(state).all():
+            raise ValueError(f"state of shape {state.shape}; expected {shape} finite numbers, from the call before")
+        if not np.isfinite(time):
+            raise ValueError(f"time={time}; expected seconds")
+        return FollowedPeople(*self.run("follow", (self._checked(frame), state, np.array([time], np.float64))))
+
+    def check_follow(self) -> None:
+        """Check that the file has the method ``follow``.
+
+        Raises:
+            ValueError: It has not.
+        """
+        if self.metadata.detect_every is None:
+            raise ValueError("this app has no method follow; export it as executorch or torchscript")
 
     def _checked(self, frame: Array) -> Array:
         height, width = self.metadata.frame_size

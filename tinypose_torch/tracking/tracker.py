@@ -174,7 +174,9 @@ class Tracker:
         self.tracked = kept + started + found_again
         self.lost = [t for t in self.lost if t.lost and self._frame - t.last_frame <= settings.track_buffer + 1] + still
         if settings.max_tracks is not None:
-            latest = sorted(self.lost, key=lambda t: (t.last_frame, t.id), reverse=True)[: self._room(len(self.tracked))]
+            latest = sorted(self.lost, key=lambda t: (t.last_frame, t.id), reverse=True)[
+                : self._room(len(self.tracked))
+            ]
             self.lost = [t for t in self.lost if t in latest]
         self._drop_duplicates()
         return [track for track in self.tracked if track.confirmed]

@@ -102,11 +102,11 @@ class NextBoxes(nn.Module):
         margin = BOX_MARGIN * (high - low).amax(dim=1, keepdim=True)
         count = found.to(torch.float64).sum(dim=1)
         shown = present & (count >= self.min_found)
-        trusted = shown & self._unique(keypoints.to(torch.float64), count, box_area(boxes).unsqueeze(1), shown)
+        trusted = shown & self._unique(keypoints.to(torch.float64), count, box_area(boxes).unsqueeze(1), present)
         around = torch.cat([low - margin, high + margin], dim=1).to(torch.float64)
         return torch.where(trusted, around, torch.zeros_like(around)), trusted.to(torch.float64)
 
-    def _unique(self, keypoints: Tensor, count: Tensor, areas: Tensor, shown: Tensor) -> Tensor:
+    def _unique(self, keypoints: Tensor, count: Tensor, areas: Tensor, present: Tensor) -> Tensor:
         """``(K, 1)`` bool: whether OKS-NMS keeps the pose."""
         x, y, scores = (part.squeeze(2) for part in keypoints.split(1, dim=2))
         found = (scores > VISIBLE).to(torch.float64)
@@ -116,7 +116,7 @@ class NextBoxes(nn.Module):
         similar = torch.exp(-(squared / (self.spread * scale))).mean(dim=2) > DUPLICATE_OKS
         other, index = quality.reshape(1, -1), self.order.reshape(1, -1)
         better = (other > quality) | ((other == quality) & (index < self.order))
-        conflicts = (similar & better & shown.reshape(1, -1)).to(torch.float64)
+        conflicts = (similar & better & present.reshape(1, -1)).to(torch.float64)
         kept = torch.ones_like(quality)
         for _ in range(len(self.order) - 1):  # after n steps the n + 1 best are decided
             kept = (conflicts @ kept == 0).to(torch.float64)

@@ -12,12 +12,15 @@ from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
 from tinypose_torch.export.formats import save_torchscript
 from tinypose_torch.export.progress import TRACE, WRITE, Progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
+from tinypose_torch.runtime.app_metadata import AppMetadata
 
 
 class TracedProgram(FrameProgram):
     """The program whose ``follow`` can be traced after `trace_advance`."""
 
-    choice: Any = None
+    def __init__(self, detector: nn.Module, pose: nn.Module, metadata: AppMetadata) -> None:
+        super().__init__(detector, pose, metadata)
+        self.choice: Any = None
 
     def advance(self, frame: Tensor, state: Tensor) -> Tensor:
         rows: Tensor = super().advance(frame, state) if self.choice is None else self.choice(frame, state)
@@ -39,8 +42,8 @@ class _Choice(nn.Module):
 
     def forward(self, frame: Tensor, state: Tensor) -> Tensor:
         if int(state[0, 0]) % self.detect_every == 0:
-            return self.traced.advance_by_detection(frame, state)  # type: ignore[no-any-return]
-        return self.traced.advance_by_poses(frame, state)  # type: ignore[no-any-return]
+            return self.traced.advance_by_detection(frame, state)
+        return self.traced.advance_by_poses(frame, state)
 
 
 def write(program: TracedProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:

@@ -161,7 +161,9 @@ class TrackUpdate(nn.Module):
 
     def __init__(self, settings: TrackerSettings, frame_size: tuple[int, int]) -> None:
         super().__init__()
-        assert settings.greedy and settings.keep_crossing and settings.max_tracks is not None
+        assert settings.greedy
+        assert settings.keep_crossing
+        assert settings.max_tracks is not None
         self.settings, self.max_tracks = settings, settings.max_tracks
         self.kalman = KalmanFilter()
         limits = (settings.match_thresh, settings.second_match_thresh, settings.unconfirmed_match_thresh)
