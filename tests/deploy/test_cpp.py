@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import photos_of_people
-from cpp_programs import SOURCE, build, run, shared_app, shared_build
+from cpp_programs import SOURCE, build, run, shared_app, shared_build, shared_program
 
 from tinypose_torch import AppEstimator
 from tinypose_torch.runtime.checksums import seal, unsealed
@@ -38,6 +38,11 @@ def app(tmp_path_factory, worker_id):
 def programs(tmp_path_factory, worker_id):
     """The folder of the programs."""
     return shared_build(tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, worker_id):
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +92,10 @@ def check_people(found, expected):
     return len(found)
 
 
-def test_photos(programs, app, photos, tmp_path):
+def test_photos(program, app, photos, tmp_path):
     output = tmp_path / "overlays"
     arguments = ("--image-dir", photos, "--output", output, "--json", tmp_path / "poses.json", "--threads", "1")
-    result = run(programs / "tinypose", "--app", app, *arguments)
+    result = run(program, "--app", app, *arguments)
     assert result.returncode == 0, result.stderr
     records = json.loads((tmp_path / "poses.json").read_text())
     files = sorted(photos.glob("*.png"))
@@ -119,7 +124,7 @@ def followed(app, frames, times):
         yield [dict(zip(("id", "box", "keypoints"), row, strict=True)) for row in rows]
 
 
-def test_video(programs, app, photos, tmp_path):
+def test_video(program, app, photos, tmp_path):
     """A camera that pans, with noise: what the app's method ``follow`` gives in Python, frame by frame."""
     picture = cv2.resize(cv2.imread(str(photos / "0.png")), (700, 510))
     generator, clip = np.random.default_rng(0), tmp_path / "clip.avi"
@@ -129,7 +134,7 @@ def test_video(programs, app, photos, tmp_path):
         writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
     writer.release()
     output = ("--output", tmp_path / "out", "--json", tmp_path / "poses.json")
-    result = run(programs / "tinypose", "--app", app, "--video", clip, *output)
+    result = run(program, "--app", app, "--video", clip, *output)
     assert result.returncode == 0, result.stderr
     assert "12 frames" in result.stdout
     records = json.loads((tmp_path / "poses.json").read_text())

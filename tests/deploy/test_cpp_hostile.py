@@ -18,7 +18,7 @@ from cpp_programs import (
     describe_app,
     files_in,
     run,
-    shared_build,
+    shared_program,
     shared_small_app,
     write_described,
 )
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow  # the program is built first
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory, worker_id):
-    return shared_build(tmp_path_factory, worker_id) / "tinypose"
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import gradient_image, write_video
-from cpp_programs import FRAME, FrameBytes, describe_app, files_in, run, shared_build, shared_small_app, write_app
+from cpp_programs import FRAME, FrameBytes, describe_app, files_in, run, shared_program, shared_small_app, write_app
 
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # the program is built first
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory, worker_id):
-    return shared_build(tmp_path_factory, worker_id) / "tinypose"
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")

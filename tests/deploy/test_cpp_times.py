@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import gradient_image, write_video
-from cpp_programs import run, shared_build, shared_small_app
+from cpp_programs import run, shared_program, shared_small_app
 
 from tinypose_torch.video import VideoReader
 
@@ -19,7 +19,7 @@ VARIABLE = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.25, 0.35, 0.5, 1.0, 1.01, 1.1]
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory, worker_id):
-    return shared_build(tmp_path_factory, worker_id) / "tinypose"
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
