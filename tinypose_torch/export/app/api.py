@@ -100,14 +100,8 @@ def export_app(
     if not 0 <= threshold <= 1:
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
-    with_follow = (format, interface) in _WITH_FOLLOW
-    if detect_every is not None and not with_follow:
-        kind = format if interface == FRAME else interface
-        raise ValueError(f"detect_every={detect_every} is for the method follow, which {kind} files do not have")
-    if detect_every is not None and not 1 <= detect_every <= MAX_COUNT:
-        raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
+    interval = check_detect_every(detect_every, format, interface)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    interval = (detect_every or _DETECT_EVERY) if with_follow else None
     metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval, interface, pixels)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
@@ -154,6 +148,22 @@ def check_interface(interface: str, format_name: str, pixels: str) -> None:
         raise ValueError(f"interface={interface!r} is not for format={format_name!r}; leave one of them out")
     if interface != FRAME and pixels != PIXEL_FORMATS[0]:
         raise ValueError(f"pixels={pixels!r} has no effect with interface={interface!r}; leave it out")
+
+
+def check_detect_every(detect_every: int | None, format_name: str, interface: str) -> int | None:
+    """Check in how many frames the detector of ``follow`` runs once; return it, or ``None`` for files without ``follow``.
+
+    Raises:
+        ValueError: It is out of range, or files of the format and interface have no such method.
+    """
+    if (format_name, interface) not in _WITH_FOLLOW:
+        if detect_every is not None:
+            kind = format_name if interface == FRAME else interface
+            raise ValueError(f"detect_every={detect_every} is for the method follow, which {kind} files do not have")
+        return None
+    if detect_every is not None and not 1 <= detect_every <= MAX_COUNT:
+        raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
+    return detect_every or _DETECT_EVERY
 
 
 def _checked_configs(
