@@ -131,8 +131,9 @@ class KeypointUncertainty:
     @classmethod
     def joined(cls, parts: Sequence[KeypointUncertainty]) -> KeypointUncertainty:
         """Of the people of several, in this order; of one network."""
-        arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in ("spreads", "cells", "scores")]
-        return cls(*arrays, parts[0].calibration)
+        names = ("spreads", "cells", "scores")
+        spreads, cells, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        return cls(spreads, cells, scores, parts[0].calibration)
 
     @property
     def covariances(self) -> Array:
