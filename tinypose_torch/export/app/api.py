@@ -96,7 +96,7 @@ def export_app(
     versions = package_versions(format, precision)
     interval = check_detect_every(detect_every, format)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, detect_every=interval)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
