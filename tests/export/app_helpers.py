@@ -23,7 +23,7 @@ def networks(weights=trained_weights):
 
 def describe(pose, detector, frame_size=(480, 640), max_people=4, detect_every=None):
     described = [ExportMetadata(each.config, True, each is pose, 1, "fp32", {}) for each in (detector, pose)]
-    return AppMetadata(*described, frame_size, max_people, detector.config.person_threshold, detect_every)
+    return AppMetadata(*described, frame_size, max_people, detector.config.person_threshold, detect_every=detect_every)
 
 
 def estimator(weights=trained_weights):

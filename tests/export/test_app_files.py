@@ -2,7 +2,9 @@
 
 import json
 import pickle
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import DEMO_WEIGHTS
@@ -14,6 +16,7 @@ from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export import export_app
 from tinypose_torch.runtime.app import open_app
 from tinypose_torch.tracking.tracker import bytetrack_settings
+from tinypose_torch.video import VideoReader
 from train.synthetic.scenes import render_scene
 from train.synthetic.videos import render_video
 
@@ -126,12 +129,38 @@ def test_command(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     assert main(["predict", "photos/picture.png", "--pose-weights", "app.torchscript"]) == 2
     assert "app.torchscript: holds an app, not a network" in capsys.readouterr().err
+    check_tracking(app, capsys)
+
+
+def check_tracking(app, capsys):
+    """A video of another size, tracked by the file."""
+    writer = cv2.VideoWriter("walk.avi", cv2.VideoWriter.fourcc(*"MJPG"), 30, (320, 200))
+    for picture, _ in render_video(np.random.default_rng(3), (200, 320), 2, 8):
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    writer.release()
+    predict = ["predict", "walk.avi", "--app", "app.torchscript", "--track"]
+    assert main([*predict, "--json", "walk.jsonl", "--output", "overlays"]) == 0
+    assert Path("overlays/walk.mp4").is_file()
+    records = [json.loads(line) for line in Path("walk.jsonl").read_text().splitlines()]
+    tracker = app.create_tracker()
+    with VideoReader("walk.avi") as video:
+        expected = [tracker(frame, video.time) for frame in video]
+    assert [[pose["id"] for pose in record["poses"]] for record in records] == [each.ids.tolist() for each in expected]
+    assert sum(map(len, expected)) >= 8
+    for option, message in (
+        (["--smoothing", "off"], "--smoothing off has no effect with --app, whose file smooths keypoints itself"),
+        (["--detect-every", "2"], "--detect-every 2 has no effect with --app; set it when the app is exported"),
+    ):
+        assert main([*predict, *option]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--people", "2"], "--people 2 needs --frame"),
+        (["--detect-every", "3"], "--detect-every 3 needs --frame"),
+        (["--frame", "480", "640", "--with", DETECTOR, "--detect-every", "0"], "detect_every=0; expected 1 to"),
         (["--frame", "480", "640"], "--frame needs --with NAME"),
         (["--frame", "1", "640", "--with", DETECTOR], "frame_size=1 x 640"),
         (["--frame", "480", "640", "--people", "0", "--with", DETECTOR], "max_people=0"),

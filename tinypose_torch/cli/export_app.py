@@ -12,7 +12,7 @@ from tinypose_torch.cli.export_common import check_output, print_comparison, res
 from tinypose_torch.cli.photos import count_photos
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
-from tinypose_torch.export.app.api import check_sizes, export_app
+from tinypose_torch.export.app.api import check_detect_every, check_sizes, export_app
 from tinypose_torch.export.app.receipt import compare_app
 from tinypose_torch.export.progress import COMPARE, PHOTOS, app_stages, show_progress
 from tinypose_torch.export.receipt import make_receipt, write_receipt
@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     size = (options.frame[0], options.frame[1])
     people = _MAX_PEOPLE if options.people is None else options.people
     check_sizes(size, people)
+    check_detect_every(options.detect_every, options.format)
     sources = _ordered(resolve_models(options), (options.weights, options.with_weights))
     names = [source.name for source, _ in sources]
     output = Path(options.output or f"{'+'.join(reversed(names))}-app{find_export_format(options.format).suffix}")

@@ -122,7 +122,7 @@ class AppMetadata:
         with readable():
             if not (detector.config.gives_boxes and pose.config.takes_boxes):
                 raise CheckpointError(f"networks for {detector.config.task} and {pose.config.task}")
-        metadata = cls(detector, pose, (height, width), people, threshold, detect_every)
+        metadata = cls(detector, pose, (height, width), people, threshold, detect_every=detect_every)
         if detect_every is not None and app["follow"].get("state") != list(metadata.state_shape):
             raise CheckpointError(
                 f"a state of shape {shown(app['follow'].get('state'))}; expected {metadata.state_shape}"

@@ -94,13 +94,9 @@ def export_app(
     if not 0 <= threshold <= 1:
         raise ValueError(f"detection_threshold={threshold}; expected 0 to 1")
     versions = package_versions(format, precision)
-    if format not in _WITH_FOLLOW and detect_every is not None:
-        raise ValueError(f"detect_every={detect_every} is for the method follow, which {format} files do not have")
-    if detect_every is not None and not 1 <= detect_every <= MAX_COUNT:
-        raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
+    interval = check_detect_every(detect_every, format)
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
-    interval = (detect_every or _DETECT_EVERY) if format in _WITH_FOLLOW else None
-    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval)
+    metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, detect_every=interval)
     with written(path, format) as temporary:
         progress(PREPARE, 0)
         program = build_program(pose, detector, metadata, format)
@@ -131,6 +127,23 @@ def check_sizes(frame_size: tuple[int, int], max_people: int) -> None:
         raise ValueError(f"frame_size={shown}; expected height and width from {low} to {high} pixels")
     if not 1 <= max_people <= MAX_SLOTS:
         raise ValueError(f"max_people={max_people}; expected 1 to {MAX_SLOTS}")
+
+
+def check_detect_every(detect_every: int | None, format_name: str) -> int | None:
+    """Check in how many frames the detector of ``follow`` runs once; return it, or ``None`` for files without ``follow``.
+
+    Raises:
+        ValueError: It is out of range, or the format has no such method.
+    """
+    if format_name not in _WITH_FOLLOW:
+        if detect_every is not None:
+            raise ValueError(
+                f"detect_every={detect_every} is for the method follow, which {format_name} files do not have"
+            )
+        return None
+    if detect_every is not None and not 1 <= detect_every <= MAX_COUNT:
+        raise ValueError(f"detect_every={detect_every}; expected 1 to {MAX_COUNT}")
+    return detect_every or _DETECT_EVERY
 
 
 def _checked_configs(

@@ -25,7 +25,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
 from tinypose_torch.export.app.people import crop_pixels
-from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.formats import as_method, delegation
 from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.idle_passes import skip_delegated_shapes, skip_idle_passes
@@ -178,7 +178,7 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
         What XNNPACK takes, for the receipt.
     """
     with ignore_exporter_warnings(), skip_idle_passes(), skip_delegated_shapes():
-        inputs = {name: example(frame, program.metadata) for name, example in EXAMPLES.items()}
+        inputs = program.examples(frame)
         lower_parts(program, frame, progress)
         progress(ASSEMBLE, 0)
         edge = _assembled(program, inputs, description)

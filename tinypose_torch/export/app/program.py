@@ -60,6 +60,14 @@ class FrameProgram(nn.Module):
         self.next_tracks = NextTracks(metadata)
         self.people_of_tracks = PeopleOfTracks(metadata)
 
+    def examples(self, frame: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """Example inputs of the methods, by their names.
+
+        Args:
+            frame: ``(H, W, 3)`` uint8.
+        """
+        return {name: example(frame, self.metadata) for name, example in EXAMPLES.items()}
+
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes, scores = self.detect(frame)
         return boxes, scores, self._pose(frame, boxes, scores > 0)

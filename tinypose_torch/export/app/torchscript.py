@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.formats import save_torchscript
 from tinypose_torch.export.progress import TRACE, WRITE, Progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
@@ -48,11 +48,11 @@ class _Choice(nn.Module):
 
 def write(program: TracedProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> None:
     """Write a program as a TorchScript file with its methods, traced and frozen."""
-    examples = {name: example(frame, program.metadata) for name, example in EXAMPLES.items()}
+    examples = program.examples(frame)
     with ignore_exporter_warnings(), torch.no_grad():
         progress(TRACE, 0)
         program.trace_advance(*examples["follow"][:2])
         traced = torch.jit.trace_module(program, examples, check_trace=False)
-        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in EXAMPLES if name != "forward"])
+        frozen = torch.jit.freeze(traced, preserved_attrs=[name for name in examples if name != "forward"])
         progress(WRITE, 0)
         save_torchscript(frozen, description, path)
