@@ -114,7 +114,7 @@ def files_in(folder):
 
 
 class ChosenAnswer(nn.Module):
-    """Gives the answer whose number is the first value of the frame, or else the last answer.
+    """Gives the answer whose number is the first value of a frame that is otherwise zero, and for other frames answer 0.
 
     Args:
         answers: ``(N, K, 4 + 1 + 3 * J)``: box, score and keypoints of every person.
@@ -130,7 +130,8 @@ class ChosenAnswer(nn.Module):
         self.follows = follows
 
     def forward(self, frame: Tensor, *state_and_time: Tensor) -> tuple[Tensor, ...]:
-        number = frame.reshape(-1)[:1].to(torch.int64).clamp(max=len(self.answers) - 1)
+        values = frame.reshape(-1).to(torch.int64)
+        number = values[:1] * (values.sum() == values[:1]).to(torch.int64)
         boxes, scores, keypoints = self.answers.index_select(0, number).squeeze(0).split([4, 1, 3 * KEYPOINTS], dim=1)
         people = boxes.clone(), scores.squeeze(1).clone()
         if not self.follows:
@@ -163,7 +164,6 @@ ANSWERS = torch.stack(
         answer(keypoint=(NAN, 1, 0.8)),
         answer(keypoint=(1, -INF, 0.8)),
         answer(keypoint=(1, 1, NAN)),
-        answer(),
     ]
 )
 

@@ -229,4 +229,4 @@ class PeopleOfTracks(nn.Module):
         before = (shown_others & ~shown) | ((shown_others == shown) & (key.reshape(1, -1) < key))
         rank = before.to(torch.float64).sum(dim=1, keepdim=True)
         chosen = (rank.reshape(1, -1) == self.order).to(torch.float64)
-        return (chosen * index).sum(dim=1).to(torch.int64)
+        return (chosen * index).sum(dim=1).clamp(max=len(self.order) - 1).to(torch.int64)  # also of a damaged state
