@@ -59,16 +59,17 @@ class ColumnRuns(nn.Module):
 
     Args:
         borders: First column of each run, and the end of the last one.
+        group: Number of columns of a group.
     """
 
-    def __init__(self, borders: list[int], reader: PixelReader) -> None:
+    def __init__(self, borders: list[int], group: int, reader: PixelReader) -> None:
         super().__init__()
-        self.borders, self.reader = borders, reader
+        self.borders, self.group, self.reader = borders, group, reader
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         planes = self.reader.planes(frame)
         runs = zip(self.borders, self.borders[1:], strict=False)
-        return tuple(part for start, stop in runs for part in self.reader.columns(planes, start, stop))
+        return tuple(part for start, stop in runs for part in self.reader.columns(planes, start, stop, self.group))
 
 
 class ColumnGroups(nn.Module):
@@ -103,7 +104,7 @@ def column_resize(source: int, target: int, reader: PixelReader) -> tuple[nn.Mod
     shape = groups[0].shape
     borders = np.cumsum([0, *(count * shape[1] for _, count in runs)]).tolist()
     weights = [np.frombuffer(key, np.float32).reshape(shape) for key, _ in runs]
-    return ColumnRuns(borders, reader), ColumnGroups([each.copy() for each in weights], reader)
+    return ColumnRuns(borders, shape[1], reader), ColumnGroups([each.copy() for each in weights], reader)
 
 
 def _group_weights(source: int, target: int) -> list[np.ndarray]:

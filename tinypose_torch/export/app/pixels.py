@@ -47,10 +47,12 @@ class PixelReader(nn.Module):
             for plane, step in zip(planes, self.steps, strict=True)
         )
 
-    def columns(self, planes: Sequence[Tensor], start: int, stop: int) -> tuple[Tensor, ...]:
-        """The columns of pixels from ``start`` to ``stop``, from each plane."""
+    def columns(self, planes: Sequence[Tensor], start: int, stop: int, group: int) -> tuple[Tensor, ...]:
+        """The columns of pixels from ``start`` to ``stop``, which are multiples of ``group``, from each plane."""
         return tuple(
-            plane[:, start:stop] if step == 1 else plane.index_select(1, torch.arange(start, stop) // step)
+            _columns(plane, start, stop, group)
+            if step == 1
+            else plane.index_select(1, torch.arange(start, stop) // step)
             for plane, step in zip(planes, self.steps, strict=True)
         )
 
@@ -91,6 +93,13 @@ class NV21Reader(PixelReader):
         )
         colours = torch.floor((upper + torch.floor(lower * (1 / _HALF))) * (_HALF / 2**_SHIFT))
         return colours.clamp(0, 255).reshape(*luma.shape, 3)
+
+
+def _columns(plane: Tensor, start: int, stop: int, group: int) -> Tensor:
+    """Columns of a plane, sliced by groups: ExecuTorch copies what it slices element by element."""
+    height, _, *rest = plane.shape
+    groups = plane.reshape(height, -1, group, *rest)[:, start // group : stop // group]
+    return groups.reshape(height, stop - start, *rest)
 
 
 def _split(numbers: list[int]) -> tuple[list[float], list[float]]:
