@@ -172,6 +172,8 @@ def check_tracking(app, capsys):
     ("words", "message"),
     [
         (["--people", "2"], "--people 2 needs --frame"),
+        (["--frame", "480", "640", "--with", DETECTOR, "--precision", "int8"], "--precision int8 needs --images DIR"),
+        (["--frame", "480", "640", "--with", DETECTOR, "--error-budget", "1"], "--error-budget needs --precision int8"),
         (["--pixels", "bgr"], "--pixels bgr needs --frame"),
         (["--frame", "481", "640", "--pixels", "nv21", "--with", DETECTOR], "needs an even height and width"),
         (["--detect-every", "3"], "--detect-every 3 needs --frame"),

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import DEMO_WEIGHTS
-from torch import nn
 
 from tinypose_torch.estimators import app as app_module
 from tinypose_torch.estimators.app import AppEstimator, letterbox
-from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps
+from tinypose_torch.export.app.columns import ColumnGroups, column_resize
 from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.export.formats import delegation
 from tinypose_torch.export.graphs import ToFloat
@@ -108,26 +107,26 @@ def test_xnnpack_converts_every_format():
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    size, blends, given, expected = (32, 48), {}, {}, {}
-    for pixels in PIXEL_FORMATS:
-        reader = pixel_reader(pixels, size)
-        frame = np.random.default_rng(0).integers(0, 256, find_pixel_format(pixels).frame_shape(size), dtype=np.uint8)
-        given[pixels] = ColumnTaps(48, 40, reader)(torch.from_numpy(frame))
-        blend = nn.Sequential(ColumnBlend(48, 40, reader), reader.to_rgb)
-        blend.forward = lambda *columns, blend=blend: blend[1](blend[0](*columns))
-        expected[pixels] = blend(*given[pixels])
-        blends[pixels] = replace_modules(blend, ToFloat, lambda module: FromUint8())
+    blends, given, expected = {}, {}, {}
+    for pixels, width in (*zip(PIXEL_FORMATS, (48, 128, 128, 128), strict=True), ("nv21", 48)):
+        reader, name = pixel_reader(pixels, (32, width)), f"{pixels}_{width}"
+        shape = find_pixel_format(pixels).frame_shape((32, width))
+        read, blend = column_resize(width, 40, reader)
+        assert isinstance(blend, ColumnGroups) == (width == 128)
+        given[name] = read(torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)))
+        expected[name] = blend(*given[name])
+        blends[name] = replace_modules(blend, ToFloat, lambda module: FromUint8())
     with uint8_inputs():
         lowered = to_edge_transform_and_lower(
-            {pixels: torch.export.export(blend, given[pixels], strict=False) for pixels, blend in blends.items()},
-            partitioner={pixels: [XnnpackPartitioner()] for pixels in blends},
+            {name: torch.export.export(blend, given[name], strict=False) for name, blend in blends.items()},
+            partitioner={name: [XnnpackPartitioner()] for name in blends},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
     program = Runtime.get().load_program(lowered.to_executorch().buffer)
-    for pixels, columns in given.items():
-        assert delegation(lowered, pixels)["outside"] == {}
-        (found,) = program.load_method(pixels).execute(list(columns))
-        assert torch.equal(found, expected[pixels])
+    for name, columns in given.items():
+        assert delegation(lowered, name)["outside"] == {}
+        (found,) = program.load_method(name).execute([part.contiguous() for part in columns])
+        assert torch.equal(found, expected[name])
 
 
 def test_photos_are_converted(app_of, scene, monkeypatch):

@@ -12,7 +12,8 @@ from tinypose_torch.estimators import app as app_module
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.export import export_app
-from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps, PeopleSelection, RowBlend, Taps
+from tinypose_torch.export.app.columns import ColumnGroups, column_resize
+from tinypose_torch.export.app.detection import PeopleSelection, RowBlend, Taps
 from tinypose_torch.export.app.people import CropRule, PosePart, crop_pixels
 from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.geometry.crops import deploy_regions, region_crops
@@ -45,12 +46,16 @@ def demo_app(demo_networks):
     return EagerApp(describe(pose, detector, (240, 320)), pose, detector)
 
 
-@pytest.mark.parametrize("source", [(480, 640), (96, 200), (33, 700)])
-def test_resize_by_gathers(source):
+@pytest.mark.parametrize(
+    ("source", "in_groups"), [((480, 640), True), ((480, 600), True), ((96, 200), False), ((33, 700), False)]
+)
+def test_resize_in_tensors(source, in_groups):
     frame = np.random.default_rng(0).integers(0, 256, (*source, 3), dtype=np.uint8)
-    (height, width), target = source, (192, 160)
+    (height, width), target = source, (192, 192 if in_groups else 160)
     reader = pixel_reader("rgb", source)
-    columns = ColumnBlend(width, target[1], reader)(*ColumnTaps(width, target[1], reader)(torch.from_numpy(frame)))
+    read, blend = column_resize(width, target[1], reader)
+    assert isinstance(blend, ColumnGroups) == in_groups
+    columns = blend(*read(torch.from_numpy(frame)))
     found = RowBlend(height, target[0])(*Taps(0, height, target[0])(columns))
     assert np.array_equal(found.numpy(), resize_cubic(frame, target))
 
@@ -216,7 +221,10 @@ def test_custom_skeletons():
         ({"frame_size": (1, 640)}, "frame_size=1 x 640; expected height and width from 32 to 4096 pixels"),
         ({"frame_size": (480, 100000)}, "frame_size=480 x 100000; expected"),
         ({"format": "tflite"}, "unknown export format 'tflite'"),
-        ({"precision": "int8"}, "precision='int8'; apps are exported in 'fp32'"),
+        ({"precision": "int8"}, f"{DETECTOR}: int8 needs images to calibrate on"),
+        ({"precision": "int8", "format": "onnx"}, "int8 is made for executorch, not for onnx"),
+        ({"precision": "fp16"}, "precision='fp16' is not for apps of format executorch; export in fp32 or int8"),
+        ({"precision": "int4"}, "unknown precision 'int4'"),
         ({"detection_threshold": 2}, "detection_threshold=2; expected 0 to 1"),
         ({"pixels": "yuv"}, "pixels='yuv'; choose one of rgb, rgba, bgr, nv21"),
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import ModelSource
-from tinypose_torch.cli.export_common import check_output, print_comparison, resolve_models
+from tinypose_torch.cli.export_common import check_int8, check_output, images_for, print_comparison, resolve_models
 from tinypose_torch.cli.photos import count_photos
 from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.pose_estimator import PoseEstimator
@@ -25,7 +25,7 @@ from tinypose_torch.utils.hints import print_next
 from tinypose_torch.utils.images import map_images
 
 _MAX_PEOPLE = 4
-_NO_EFFECT = ("input_size", "raw", "heatmaps", "dynamic_batch", "detector", "detector_weights", "error_budget")
+_NO_EFFECT = ("input_size", "raw", "heatmaps", "dynamic_batch", "detector", "detector_weights")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,12 +43,17 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output or f"{'+'.join(reversed(names))}-app{find_export_format(options.format).suffix}")
     check_output(output, options)
     num_photos = count_photos(options.images)
-    detector, pose = (load_model(source) for source, _ in sources)
+    models = [(load_model(source), file) for source, file in sources]
+    (detector, _), (pose, _) = models
     print(f"exporting an app of {' and '.join(names)} to {options.format}, {options.precision} ...", flush=True)
-    with show_progress("export", app_stages(options.format, num_photos=num_photos, receipt=True)) as progress:
+    with show_progress(
+        "export", app_stages(names, options.format, options.precision, num_photos=num_photos, receipt=True)
+    ) as progress:
         if num_photos:
             progress(PHOTOS, 0)
         frames, described = _frames(options.images, size)
+        quantises = options.precision == "int8"
+        calibration = [images_for(*model, options, models) if quantises else None for model in models]
         made = export_app(
             pose,
             detector,
@@ -59,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
             options.precision,
             interface=interface,
             pixels=pixels,
+            calibration=(calibration[0], calibration[1]),
+            error_budget=options.error_budget,
             person_class=options.person_class,
             detect_every=options.detect_every,
             progress=progress,
@@ -81,6 +88,7 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} has no effect with --frame, which makes an app")
     if options.batch != 1:
         raise ValueError(f"--batch {options.batch} has no effect with --frame; an app takes one frame per call")
+    check_int8(options)
     if not (options.with_model or options.with_weights):
         raise ValueError("--frame needs --with NAME: an app has a detector and a pose network")
 

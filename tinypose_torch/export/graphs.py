@@ -183,6 +183,21 @@ class Graph(nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
+class FixedGraph(nn.Module):
+    """A graph of PT2E as part of a module; it refuses to be asked for evaluation mode, in which it is."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def train(self, mode: bool = True) -> FixedGraph:
+        """Changes nothing."""
+        return self
+
+    def forward(self, x: Tensor) -> Any:
+        return self.graph(x)
+
+
 def keypoint_decoding(config: TopDownConfig) -> DarkDecoding:
     """The decoding of a pose network's heatmaps."""
     return DarkDecoding(config.heatmap_size, config.heatmap_stride)

@@ -10,18 +10,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinypose_torch.checkpoints.limits import FRAME_SIZES, MAX_COUNT, MAX_SLOTS
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.preprocessing import check_resize
-from tinypose_torch.export.api import ExportOptions, package_versions, refuse_if_limited, written
+from tinypose_torch.export.api import ExportOptions, package_versions, prepare, refuse_if_limited, written
 from tinypose_torch.export.app import onnx, torchscript
 from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.app.torchscript import TracedProgram
 from tinypose_torch.export.graphs import build_graph
-from tinypose_torch.export.progress import PREPARE, Progress, no_progress
+from tinypose_torch.export.progress import Progress, no_progress
 from tinypose_torch.export.rewrites import rewrite
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 from tinypose_torch.geometry.nms import NMSConfig
@@ -63,6 +64,8 @@ def export_app(
     detection_threshold: float | None = None,
     person_class: str | None = None,
     detect_every: int | None = None,
+    calibration: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    error_budget: float | None = None,
     progress: Progress = no_progress,
 ) -> ExportedApp:
     """Export the whole pipeline: a frame in, people out. The file appears only when it is complete.
@@ -74,9 +77,11 @@ def export_app(
         frame_size: (height, width) of the frames, pixels.
         max_people: Number of people that the file gives at most.
         format: ``"executorch"``, ``"torchscript"`` or ``"onnx"``.
-        precision: ``"fp32"``.
+        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``, of both networks; see `ExportOptions`.
         interface: ``"frame"``: methods that take uint8 frames; or ``"react-native"``: the one method that
             react-native-executorch expects of a keypoint model, for ``"executorch"``.
+        calibration: Images of the detector's and of the pose network's input size, ``(N, H, W, 3)`` uint8 RGB; for int8.
+        error_budget: How much int8 may change the outputs of each network; see `tinypose_torch.export.quantise`.
         pixels: Pixel format of the frames: ``"rgb"``, ``"rgba"``, ``"bgr"`` or ``"nv21"``.
         detection_threshold: Score above which a person is kept; the detector's own unless given.
         person_class: Class of the detector that is a person; unless given ``"person"``, or its only class.
@@ -88,11 +93,11 @@ def export_app(
         ValueError: An argument out of range, or networks of which this format or this program cannot be made.
         ExportError: A package that the format needs is not installed.
     """
-    options = ExportOptions(format)
+    options = ExportOptions(format, images=False, decode=False, precision=precision, error_budget=error_budget)
     if format not in _WRITERS:
         raise ValueError(f"format={format!r}; apps are exported as {', '.join(_WRITERS)}")
-    if precision != "fp32":
-        raise ValueError(f"precision={precision!r}; apps are exported in 'fp32'")
+    if precision in _WITHOUT_PRECISION.get(format, ()):
+        raise ValueError(f"precision={precision!r} is not for apps of format {format}; export in fp32 or int8")
     check_interface(interface, format, pixels)
     check_sizes(frame_size, max_people, pixels)
     configs = _checked_configs(pose, detector, person_class, options)
@@ -104,19 +109,31 @@ def export_app(
     described = [ExportMetadata(config, True, config.takes_boxes, 1, precision, versions) for config in configs]
     metadata = AppMetadata(described[0], described[1], frame_size, max_people, threshold, interval, interface, pixels)
     with written(path, format) as temporary:
-        progress(PREPARE, 0)
-        program = build_program(pose, detector, metadata, format)
+        networks = zip((detector, pose), calibration, strict=True)
+        prepared = [prepare(network, options, images, progress) for network, images in networks]
+        detector_graph, pose_graph = (each.method.graph for each in prepared)
+        program = assemble_program(detector_graph, pose_graph, metadata, format)
         facts = _write(program, metadata, format, temporary, progress)
+    for config, each in zip(configs, prepared, strict=True):
+        facts |= {f"{config.name}: {key}": value for key, value in each.facts.items()}
     return ExportedApp(metadata, facts)
 
 
 def build_program(pose: Network, detector: Network, metadata: AppMetadata, format_name: str) -> FrameProgram:
-    """The program of an app as a module, with both networks rewritten for a format."""
+    """The program of an app as a module, in float32, with both networks rewritten for a format."""
+    detector_graph, pose_graph = (
+        build_graph(rewrite(network, format_name).cpu(), config, images=False, decode=False)
+        for network, config in ((detector, metadata.detector_config), (pose, metadata.pose_config))
+    )
+    return assemble_program(detector_graph, pose_graph, metadata, format_name)
+
+
+def assemble_program(detector: nn.Module, pose: nn.Module, metadata: AppMetadata, format_name: str) -> FrameProgram:
+    """The program of an app as a module, of prepared networks: normalised float32 in."""
     kind = _PROGRAMS.get((format_name, metadata.interface), lambda: FrameProgram)()
-    detector_config, pose_config = metadata.detector_config, metadata.pose_config
     return kind(
-        build_graph(rewrite(detector, format_name).cpu(), detector_config, images=False, decode=False),
-        build_graph(rewrite(pose, format_name).cpu(), pose_config, images=False, decode=False),
+        detector,
+        pose,
         metadata,
     ).eval()
 
@@ -216,3 +233,5 @@ _PROGRAMS: dict[tuple[str, str], Callable[[], type[FrameProgram]]] = {
     ("onnx", FRAME): lambda: onnx.BatchOfPeople,
 }
 _WITH_FOLLOW = frozenset((("executorch", FRAME), ("torchscript", FRAME)))
+# Precisions that a format has for single networks, but not for apps: XNNPACK would not take all of a part.
+_WITHOUT_PRECISION = {"executorch": ("fp16",)}

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.app.pixels import PixelReader
 from tinypose_torch.export.graphs import Normalise
 from tinypose_torch.geometry.nms import NMSConfig
 from tinypose_torch.geometry.portable import COEFFICIENT_SCALE, cubic_taps
@@ -43,40 +42,8 @@ class Taps(nn.Module):
         return tuple(image.index_select(self.axis, lines) for lines in self.buffers())
 
 
-class ColumnTaps(Taps):
-    """What a cubic resize reads of the columns of a frame: the planes of a `PixelReader`, four times."""
-
-    def __init__(self, source: int, target: int, reader: PixelReader) -> None:
-        super().__init__(1, source, target)
-        self.reader = reader
-
-    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        planes = self.reader.planes(frame)
-        return tuple(part for lines in self.buffers(recurse=False) for part in self.reader.gather(planes, 1, lines))
-
-
-class ColumnBlend(nn.Module):
-    """The columns that a resize reads, four times, to their sum ``(H, w, C)`` float32: whole numbers."""
-
-    def __init__(self, source: int, target: int, reader: PixelReader) -> None:
-        super().__init__()
-        self.reader, channels = reader, reader.channels
-        for tap, weights in enumerate(cubic_taps(source, target)[1]):
-            self.register_buffer(
-                f"weights{tap}", torch.from_numpy(weights.repeat(channels)).reshape(1, target, channels)
-            )
-
-    def forward(self, *columns: Tensor) -> Tensor:
-        planes = len(self.reader.steps)
-        taps = [columns[start : start + planes] for start in range(0, len(columns), planes)]
-        first, second, third, fourth = (
-            self.reader.values(*tap) * weights for tap, weights in zip(taps, self.buffers(recurse=False), strict=True)
-        )
-        return first + second + third + fourth
-
-
 class RowBlend(nn.Module):
-    """The rows that a resize reads, ``(h, w, C)`` four times, to the resized image: whole numbers from 0 to 255.
+    """The rows that a resize reads, ``(h, w, 3)`` four times, to the resized image: whole numbers from 0 to 255.
 
     Terms are added in OpenCV's order; see `tinypose_torch.geometry.portable.resize_cubic`.
     """
@@ -97,18 +64,17 @@ class DetectorPart(nn.Module):
 
     Args:
         graph: The detector, normalised float32 in; see `tinypose_torch.export.graphs.build_graph`.
-        reader: Of the frame.
+        frame_height: Height of the frame, pixels.
     """
 
-    def __init__(self, graph: nn.Module, config: DetectorConfig, reader: PixelReader) -> None:
+    def __init__(self, graph: nn.Module, config: DetectorConfig, frame_height: int) -> None:
         super().__init__()
-        self.blend = RowBlend(reader.frame_size[0], config.input_size[0])
-        self.to_rgb = reader.to_rgb
+        self.blend = RowBlend(frame_height, config.input_size[0])
         self.normalise = Normalise(config)
         self.network = graph
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, Tensor]:
-        image = self.to_rgb(self.blend(*rows))
+        image = self.blend(*rows)
         scores, boxes = self.network(self.normalise(image.reshape(1, *image.shape)))  # XNNPACK takes no unsqueeze
         return scores, boxes
 

@@ -34,7 +34,7 @@ class PixelReader(nn.Module):
         self.to_float = ToFloat()
         self.to_rgb: nn.Module = nn.Identity()
         if list(order) != list(range(channels)):  # exact: one factor is 1, and the others are 0
-            self.to_rgb = _linear([[float(place == channel) for channel in range(channels)] for place in order])
+            self.to_rgb = linear([[float(place == channel) for channel in range(channels)] for place in order])
 
     def planes(self, frame: Tensor) -> tuple[Tensor, ...]:
         """The arrays of a frame that have rows and columns."""
@@ -44,6 +44,15 @@ class PixelReader(nn.Module):
         """Rows (axis 0) or columns (axis 1) of pixels, from each plane."""
         return tuple(
             plane.index_select(axis, torch.div(lines, step, rounding_mode="floor") if step > 1 else lines)
+            for plane, step in zip(planes, self.steps, strict=True)
+        )
+
+    def columns(self, planes: Sequence[Tensor], start: int, stop: int, group: int) -> tuple[Tensor, ...]:
+        """The columns of pixels from ``start`` to ``stop``, which are multiples of ``group``, from each plane."""
+        return tuple(
+            _columns(plane, start, stop, group)
+            if step == 1
+            else plane.index_select(1, torch.arange(start, stop) // step)
             for plane, step in zip(planes, self.steps, strict=True)
         )
 
@@ -63,10 +72,10 @@ class NV21Reader(PixelReader):
     def __init__(self, frame_size: Size) -> None:
         super().__init__(frame_size)
         offsets = [2 ** (_SHIFT - 1) - 16 * _LUMA - 128 * sum(factors) for factors in _CHROMA]
-        self.luma = nn.ModuleList(_linear([[half] for half in halves]) for halves in _split([_LUMA] * 3))
+        self.luma = nn.ModuleList(linear([[half] for half in halves]) for halves in _split([_LUMA] * 3))
         factors = zip(*(_split(list(column)) for column in zip(*_CHROMA, strict=True)), strict=True)
         self.chroma = nn.ModuleList(
-            _linear(list(zip(*halves, strict=True)), offset)
+            linear(list(zip(*halves, strict=True)), offset)
             for halves, offset in zip(factors, _split(offsets), strict=True)
         )
 
@@ -86,15 +95,22 @@ class NV21Reader(PixelReader):
         return colours.clamp(0, 255).reshape(*luma.shape, 3)
 
 
+def _columns(plane: Tensor, start: int, stop: int, group: int) -> Tensor:
+    """Columns of a plane, sliced by groups: ExecuTorch copies what it slices element by element."""
+    height, _, *rest = plane.shape
+    groups = plane.reshape(height, -1, group, *rest)[:, start // group : stop // group]
+    return groups.reshape(height, stop - start, *rest)
+
+
 def _split(numbers: list[int]) -> tuple[list[float], list[float]]:
     """Multiples of 2^10, and rests from 0 to 1023."""
     return [float(number // _HALF) for number in numbers], [float(number % _HALF) for number in numbers]
 
 
-def _linear(weight: Sequence[Sequence[float]], bias: Sequence[float] | None = None) -> nn.Linear:
+def linear(weight: Sequence[Sequence[float]] | Tensor, bias: Sequence[float] | None = None) -> nn.Linear:
     """A linear layer of the last dimension with given weights."""
     layer = nn.Linear(len(weight[0]), len(weight), bias is not None)
-    layer.weight.data = torch.tensor(weight)
+    layer.weight.data = torch.as_tensor(weight)
     if bias is not None:
         layer.bias.data = torch.tensor(bias)
     return layer.requires_grad_(False)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.app.detection import ColumnBlend, ColumnTaps, DetectorPart, PeopleSelection, Taps
+from tinypose_torch.export.app.columns import column_resize
+from tinypose_torch.export.app.detection import DetectorPart, PeopleSelection, Taps
 from tinypose_torch.export.app.following import NextTracks, PeopleOfTracks
 from tinypose_torch.export.app.people import CropRule, Keypoints, PosePart, crop_pixels
 from tinypose_torch.export.app.pixels import pixel_reader
@@ -48,9 +49,9 @@ class FrameProgram(nn.Module):
         frame_size, max_people = metadata.frame_size, metadata.max_people
         (height, width), (input_height, input_width) = frame_size, detector_config.input_size
         self.reader = pixel_reader(metadata.pixels, frame_size)
-        self.columns, self.rows = ColumnTaps(width, input_width, self.reader), Taps(0, height, input_height)
-        self.column_blend = ColumnBlend(width, input_width, self.reader)
-        self.detector = DetectorPart(detector, detector_config, self.reader)
+        self.columns, self.column_blend = column_resize(width, input_width, self.reader)
+        self.rows = Taps(0, height, input_height)
+        self.detector = DetectorPart(detector, detector_config, height)
         self.selection = PeopleSelection(detector_config, frame_size, max_people, metadata.threshold)
         low = metadata.tracker_settings.low_thresh
         self.candidates = PeopleSelection(detector_config, frame_size, max_people, low)
