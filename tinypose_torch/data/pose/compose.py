@@ -13,7 +13,7 @@ _COLUMNS = 5  # of albumentations' keypoints, before the caller's own: x, y, z, 
 
 
 class PersonCompose(A.Compose):
-    """`albumentations.Compose` for the samples of `PoseDataset`, with the same results in half the time.
+    """`albumentations.Compose` for the samples of `PoseDataset`, with the same results in less time.
 
     Calls take ``image``, ``keypoints`` ``(K, 3)`` x, y, visibility, and ``region`` ``(4, 2)``, see
     `tinypose_torch.data.pose.transforms`. These formats are fixed, so that no call checks and converts them generically.
