@@ -1,6 +1,6 @@
-"""float16 weights and uint8 inputs of the programs that ExecuTorch gives to XNNPACK.
+"""What ExecuTorch's XNNPACK backend is told: float16 weights, uint8 inputs, and which operators to keep.
 
-Made for executorch 1.5.1: it replaces methods of the backend's serialiser.
+Made for executorch 1.5.1: the context managers replace methods of the backend's serialiser.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 
 @contextlib.contextmanager
@@ -67,3 +68,22 @@ class FromUint8(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized_decomposed.dequantize_per_tensor(x, 1.0, 0, 0, 255, torch.uint8)
+
+
+def make_partitioner() -> Any:
+    """XNNPACK's partitioner, for which `to_edge_transform_and_lower` decomposes a program once instead of twice.
+
+    ExecuTorch decomposes a second time if the partitioner keeps operators of some nodes only. This one reports that it
+    keeps them everywhere, where XNNPACK takes all of the program's nodes with these operators.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    class Partitioner(XnnpackPartitioner):
+        def ops_to_not_decompose(self, ep: Any) -> Any:
+            kept, is_supported = super().ops_to_not_decompose(ep)
+            graphs = [module.graph for module in ep.graph_module.modules() if isinstance(module, GraphModule)]
+            nodes = [node for graph in graphs for node in graph.nodes if node.target in kept]
+            everywhere = ep.dialect != "EDGE" and (is_supported is None or all(map(is_supported, nodes)))
+            return kept, None if everywhere else is_supported
+
+    return Partitioner()

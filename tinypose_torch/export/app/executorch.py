@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge, to_edge_transform_and_lower
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.graph_module import get_control_flow_submodules
@@ -32,7 +31,7 @@ from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.idle_passes import skip_delegated_shapes, skip_idle_passes
 from tinypose_torch.export.progress import ASSEMBLE, LOWER, TRACE, WRITE, Progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
-from tinypose_torch.export.xnnpack import FromUint8, uint8_inputs
+from tinypose_torch.export.xnnpack import FromUint8, make_partitioner, uint8_inputs
 from tinypose_torch.models.layers import replace_modules
 from tinypose_torch.runtime.checksums import seal
 from tinypose_torch.runtime.loading import EXECUTORCH_METHOD
@@ -111,7 +110,7 @@ def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> Non
     with uint8_inputs():
         lowered = to_edge_transform_and_lower(
             parts,
-            partitioner={name: [XnnpackPartitioner()] for name in parts},
+            partitioner={name: [make_partitioner()] for name in parts},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
     for name in parts:
