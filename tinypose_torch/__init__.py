@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tinypose_torch.export.app.api import export_app
     from tinypose_torch.factory import create_model
     from tinypose_torch.geometry.skeletons import COCO17, Skeleton
-    from tinypose_torch.hub import ModelCard, push_to_hub, save_pretrained
+    from tinypose_torch.hub import ModelCard
     from tinypose_torch.models.base import BottomUpNetwork, Detector, TopDownNetwork
     from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
     from tinypose_torch.models.registry import UnknownModelError, list_models, register_model
@@ -66,11 +66,9 @@ _MODULES = {
     "export_model": "export.api",
     "list_models": "models.registry",
     "load_weights": "checkpoints.load",
-    "push_to_hub": "hub",
     "register_annotation_format": "data.formats.registry",
     "register_export_format": "runtime.formats",
     "register_model": "models.registry",
-    "save_pretrained": "hub",
 }
 
 __all__ = [
@@ -108,11 +106,9 @@ __all__ = [
     "export_model",
     "list_models",
     "load_weights",
-    "push_to_hub",
     "register_annotation_format",
     "register_export_format",
     "register_model",
-    "save_pretrained",
 ]
 
 

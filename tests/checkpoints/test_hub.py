@@ -7,16 +7,7 @@ import torch
 import yaml
 from hub_server import COMMIT, running_hub
 
-from tinypose_torch import (
-    CheckpointError,
-    DownloadError,
-    ModelCard,
-    PoseEstimator,
-    Skeleton,
-    create_model,
-    push_to_hub,
-    save_pretrained,
-)
+from tinypose_torch import CheckpointError, DownloadError, ModelCard, PoseEstimator, Skeleton, create_model
 from tinypose_torch.checkpoints.identity import resolve_model
 from tinypose_torch.cli import main
 
@@ -49,7 +40,7 @@ def equal(one, other):
 
 
 def test_pushed_model_is_read_back(hub, network, tmp_path):
-    url = push_to_hub(network, "alice/hand-pose", ModelCard({"AP": 0.5}, "my hands"), token="hf_writer")
+    url = network.push_to_hub("alice/hand-pose", ModelCard({"AP": 0.5}, "my hands"), token="hf_writer")
     assert url == f"{hub.address}/alice/hand-pose/commit/{COMMIT}"
     assert sorted(hub.repositories["alice/hand-pose"]) == ["README.md", "config.json", "model.safetensors"]
     assert "--pose hf-hub:alice/hand-pose" in hub.repositories["alice/hand-pose"]["README.md"].decode()
@@ -75,7 +66,7 @@ def test_hub_refuses(hub, network, tmp_path):
         assert str(caught.value).startswith(f"{address}: ")
         assert "\n" not in str(caught.value)
     with pytest.raises(OSError, match="alice/hand-pose was not published: "):
-        push_to_hub(network, "alice/hand-pose", token="hf_reader")
+        network.push_to_hub("alice/hand-pose", token="hf_reader")
     assert "alice/hand-pose" not in hub.repositories
 
 
@@ -90,7 +81,7 @@ def test_folder(network, tmp_path):
     picture.write_bytes(b"a picture")
     receipt = tmp_path / "receipt.json"
     receipt.write_text(json.dumps({"accuracy": {"AP": 0.25, "step": 7}}))
-    folder = save_pretrained(network, tmp_path / "model", ModelCard(license="mit", picture=picture, receipt=receipt))
+    folder = network.save_pretrained(tmp_path / "model", ModelCard(license="mit", picture=picture, receipt=receipt))
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md", "config.json", "model.safetensors", "picture.png", "receipt.json"
     ]  # fmt: skip
@@ -102,7 +93,7 @@ def test_folder(network, tmp_path):
     assert "wrist, thumb, index" in page
     assert equal(create_model(f"local-dir:{folder}"), network)
     (folder / "README.md").write_text("mine")
-    save_pretrained(network, folder)
+    network.save_pretrained(folder)
     assert (folder / "README.md").read_text() == "mine"
 
 
@@ -111,23 +102,23 @@ def exported(network, tmp_path_factory):
     """A TorchScript file that the command made of a saved folder, with its receipt."""
     folder = tmp_path_factory.mktemp("exported")
     output = folder / "hand.torchscript"
-    address = f"local-dir:{save_pretrained(network, folder / 'model')}"
+    address = f"local-dir:{network.save_pretrained(folder / 'model')}"
     assert main(["export", address, "--format", "torchscript", "--output", str(output)]) == 0
     return output
 
 
 @pytest.mark.slow
 def test_exported_files_go_along(network, exported, tmp_path):
-    folder = save_pretrained(network, tmp_path / "model", ModelCard(exports=[exported]))
+    folder = network.save_pretrained(tmp_path / "model", ModelCard(exports=[exported]))
     assert (folder / "model.torchscript").read_bytes() == exported.read_bytes()
     assert json.loads((folder / "model.torchscript.receipt.json").read_text())["file"] == exported.name
     with pytest.raises(ValueError, match=r"would both be model\.torchscript"):
-        save_pretrained(network, tmp_path / "two", ModelCard(exports=[exported, exported]))
+        network.save_pretrained(tmp_path / "two", ModelCard(exports=[exported, exported]))
     other = create_model("tinypose_256x192")
     with pytest.raises(CheckpointError, match="holds tinypose_128x96, not tinypose_256x192"):
-        save_pretrained(other, tmp_path / "two", ModelCard(exports=[exported]))
+        other.save_pretrained(tmp_path / "two", ModelCard(exports=[exported]))
     with pytest.raises(ValueError, match="is not an exported file"):
-        save_pretrained(network, tmp_path / "two", ModelCard(exports=[folder / "config.json"]))
+        network.save_pretrained(tmp_path / "two", ModelCard(exports=[folder / "config.json"]))
     assert not (tmp_path / "two").exists()
 
 
@@ -135,7 +126,7 @@ def test_configuration_says_what_weights_do_not(network, tmp_path):
     """Weights that another program wrote again, without their metadata."""
     from safetensors.torch import save_file
 
-    folder = save_pretrained(network, tmp_path / "model")
+    folder = network.save_pretrained(tmp_path / "model")
     save_file(network.state_dict(), folder / "model.safetensors")
     found = create_model(f"local-dir:{folder}")
     assert equal(found, network)
@@ -186,7 +177,7 @@ def test_folder_without_weights(tmp_path):
 
 
 def test_two_sources_of_weights(network, tmp_path):
-    folder = save_pretrained(network, tmp_path / "model")
+    folder = network.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="brings its own weights; leave weights"):
         create_model(f"local-dir:{folder}", weights=folder / "model.safetensors")
     with pytest.raises(ValueError, match="tinypose_128x96, not of picodet"):

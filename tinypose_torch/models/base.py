@@ -7,13 +7,16 @@ Code outside `tinypose_torch.models` calls these methods and never asks which cl
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from tinypose_torch.hub import ModelCard
     from tinypose_torch.losses.assigners import Targets
     from tinypose_torch.models.config import ModelConfig
 
@@ -103,6 +106,18 @@ class Network(nn.Module, ABC):
             NotImplementedError: The network does not support this.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement outputs_of_layers to be compared by layers")
+
+    def save_pretrained(self, folder: str | os.PathLike[str], card: ModelCard | None = None) -> Path:
+        """Write ``model.safetensors``, ``config.json`` and a model card; see `tinypose_torch.hub.save_pretrained`."""
+        from tinypose_torch.hub import save_pretrained
+
+        return save_pretrained(self, folder, card)
+
+    def push_to_hub(self, repo_id: str, card: ModelCard | None = None, **options: Any) -> str:
+        """Upload to ``OWNER/NAME`` on the Hugging Face Hub; see `tinypose_torch.hub.push_to_hub` for the options."""
+        from tinypose_torch.hub import push_to_hub
+
+        return push_to_hub(self, repo_id, card, **options)
 
     def _head_parameters(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, parameter) for name, parameter in self.named_parameters() if self.is_head(name)]
