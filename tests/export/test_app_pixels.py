@@ -6,8 +6,9 @@ import pytest
 import torch
 from conftest import DEMO_WEIGHTS
 
+from tinypose_torch import AppEstimator
 from tinypose_torch.estimators import app as app_module
-from tinypose_torch.estimators.app import AppEstimator, letterbox
+from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.export.app.columns import ColumnGroups, column_resize
 from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.export.formats import delegation

@@ -12,11 +12,12 @@ from tinypose_torch.cli.addresses import fetch_addresses
 from tinypose_torch.cli.annotation_options import add_annotation_commands
 from tinypose_torch.cli.batch_options import add_batch
 from tinypose_torch.cli.benchmark_options import add_benchmark
-from tinypose_torch.cli.network_options import add_boxes, add_networks, add_person_class, add_runtime
+from tinypose_torch.cli.evaluate_options import add_evaluate
+from tinypose_torch.cli.export_options import add_export
+from tinypose_torch.cli.network_options import add_boxes, add_networks, add_runtime
 from tinypose_torch.cli.web_options import add_web
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import ArgumentParser, add_overwrite, run_program
-from tinypose_torch.utils.hints import command_line
 
 _BACKEND = (
     "what runs the networks: auto, eager, torchscript, executorch, onnx, or a plug-in's export format (default: "
@@ -46,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands.type = str  # the words after it are checked by the command's own parser
     _add_predict(commands)
     _add_models(commands)
-    _add_evaluate(commands)
-    _add_export(commands)
+    add_evaluate(commands)
+    add_export(commands)
     add_annotation_commands(commands)
     add_batch(commands)
     add_benchmark(commands)
@@ -143,164 +144,3 @@ def _add_tracking(parser: argparse.ArgumentParser) -> None:
 def _add_models(commands: Any) -> None:
     parser = commands.add_parser("models", help="list the models", description="The catalogue as a table.")
     parser.add_argument("pattern", nargs="?", default="*", help="names to show, for example 'tinypose*'")
-
-
-def _add_evaluate(commands: Any) -> None:
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure accuracy on annotated images",
-        description="COCO keypoint AP and AR of a pose network, in whatever file it is, with annotated boxes, those of a "
-        "detection file, or those that a detector finds (--with-detector, --app); MPII's PCKh with --truth; COCO box AP of a "
-        "detector with --detector; MOTA and IDF1 of the tracks of predict --track with --tracks.",
-    )
-    add = parser.add_argument
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--pose",
-        default=defaults.AUTO,
-        metavar="NAME",
-        help=f"pose network (default: the model that --weights names; without weights {defaults.POSE})",
-    )
-    model.add_argument("--detector", metavar="NAME", help="evaluate this detector instead")
-    model.add_argument(
-        "--app",
-        metavar="FILE",
-        help="evaluate this app file of export --frame instead; images of other sizes are fitted into its frame",
-    )
-    add("--weights", metavar="FILE", help="weights, exported file, or release such as 2021 (default: official weights)")
-    model.add_argument(
-        "--tracks", metavar="FILE", help="evaluate what predict --track --json wrote of one video instead"
-    )
-    add(
-        "--annotations",
-        required=True,
-        metavar="FILE",
-        help="annotations of the network's keypoints or classes: COCO, AI Challenger, MPII, or a format of a plug-in; "
-        "MOTChallenge's gt.txt for --tracks",
-    )
-    add("--format", metavar="NAME", help="format of --annotations (default: recognised)")
-    add("--images", metavar="DIR", help="folder of the images")
-    backend = "what runs the networks, as for tinypose predict (default: what the file was made for)"
-    add_runtime(parser, backend, "inference threads (default: the backend's own)")
-    parser.set_defaults(backend="auto")
-    add("--workers", type=int, default=1, metavar="N", help="processes that decode and predict (default: %(default)s)")
-    add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
-    add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
-    add(
-        "--decoding",
-        choices=("dark", "plain"),
-        help="of heatmaps (default: the network's own; dark with --with-detector)",
-    )
-    boxes = parser.add_mutually_exclusive_group()
-    boxes.add_argument("--detections", metavar="FILE", help="COCO detection file: these boxes, not the annotated ones")
-    boxes.add_argument(
-        "--with-detector",
-        metavar="NAME",
-        help="find the boxes with this detector: the accuracy of both networks together, cropped and decoded as by predict",
-    )
-    add("--detector-weights", metavar="FILE", help="weight file or exported file for --with-detector")
-    add_person_class(parser, "class of --with-detector whose boxes get poses")
-    add(
-        "--detection-threshold",
-        type=float,
-        metavar="S",
-        help="minimum score of a box (default: 0 with --detections, the detector's own with --with-detector)",
-    )
-    people = parser.add_mutually_exclusive_group()
-    people.add_argument("--max-people", type=int, metavar="N", help="only images with at most N annotated people")
-    people.add_argument("--single-person", action="store_true", help="only images with exactly one annotated person")
-    add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
-    add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
-    add("--limit", type=int, metavar="N", help="only the first N images")
-    add("--json", metavar="FILE", help="write the figures here")
-    add(
-        "--report",
-        metavar="FILE",
-        help="write a page here, HTML: errors by keypoint, size and visibility, PCK, OKS, the worst and the best images",
-    )
-    add(
-        "--calibrate",
-        metavar="FILE",
-        help="write the weights here, .safetensors, with the errors of their keypoints by score, for predict --uncertainty",
-    )
-    add(
-        "--predictions",
-        metavar="FILE",
-        help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
-        "Needs no annotations: a file with images and categories is enough",
-    )
-    add_overwrite(parser)
-
-
-def _add_export(commands: Any) -> None:
-    parser = commands.add_parser(
-        "export",
-        help="make a file for phones and other runtimes",
-        description="Export a model. By default the file takes uint8 RGB images of the model's size, one per call, "
-        "and gives keypoints (detectors: scores and boxes before NMS). A receipt compares it with the network.",
-    )
-    add = parser.add_argument
-    add(
-        "model",
-        nargs="?",
-        metavar="NAME",
-        help=f"the model; {command_line('tinypose models')} lists them (default: the model that --weights names)",
-    )
-    formats = "executorch, torchscript, onnx, or a format of a plug-in (default: %(default)s)"
-    add("--format", metavar="NAME", default="executorch", help=formats)
-    add("--precision", choices=defaults.PRECISIONS, default="fp32", help="default: %(default)s; int8 needs --images")
-    add("--weights", metavar="FILE", help="weights, or release such as 2021 (default: the official weights)")
-    add(
-        "--with",
-        dest="with_model",
-        metavar="NAME",
-        help="a second model in the same .pte: detector and pose network in one file",
-    )
-    add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
-    add(
-        "--frame",
-        type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="make an app of both models, in any format: it takes frames of this size and gives people: boxes, "
-        "scores and keypoints",
-    )
-    add(
-        "--people", type=int, metavar="N", help="with --frame: number of people that the app gives at most (default: 4)"
-    )
-    add(
-        "--pixels",
-        choices=defaults.PIXEL_FORMATS,
-        help="with --frame: pixel format of the frames, uint8 (default: rgb)",
-    )
-    add(
-        "--interface",
-        choices=defaults.INTERFACES,
-        help="with --frame: frame (uint8 frames; methods forward, detect and pose), or react-native (float32 images; the "
-        f"signature of react-native-executorch's keypoint models, .pte only) (default: {defaults.FRAME})",
-    )
-    add(
-        "--detect-every",
-        type=int,
-        metavar="N",
-        help="with --frame: the app's method follow runs the detector in every Nth frame (default: 5)",
-    )
-    add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
-    add_overwrite(parser)
-    add(
-        "--input-size",
-        type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        help="multiples of 32 (default: the model's; bottom-up networks want the shape of the photos, such as 512 704)",
-    )
-    add("--raw", action="store_true", help="normalised float NCHW in; heatmaps, or scores and boxes, out")
-    add("--heatmaps", action="store_true", help="images in, but heatmaps out")
-    batch = parser.add_mutually_exclusive_group()
-    batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
-    batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
-    add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
-    add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
-    add("--detector-weights", metavar="FILE", help="weight file of that detector")
-    add_person_class(parser, "class of --detector that is a person")
-    add("--error-budget", type=float, metavar="E", help="how much int8 may change the outputs (default: the model's)")

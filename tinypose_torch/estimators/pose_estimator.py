@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinypose_torch.codecs.calibration import KeypointCalibration
 from tinypose_torch.estimators.app import AppMethod, AppTracker
 from tinypose_torch.estimators.arguments import EstimatorArguments, Weights
 from tinypose_torch.estimators.base import Estimator, PoseMethod
-from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.detection import PersonDetector
+from tinypose_torch.estimators.methods import build_method
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.models.config import (
     BottomUpConfig,
     DetectorConfig,
     KeypointConfig,
-    ModelConfig,
     TopDownConfig,
-    of_task,
 )
 from tinypose_torch.runtime import Runner, load_runner
 from tinypose_torch.runtime.app import AppRunner, is_app_path
 from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.utils import defaults
-from tinypose_torch.utils.hints import command_line
 from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
@@ -130,7 +125,7 @@ class PoseEstimator(Estimator):
             return load_runner(model, weights, backend, device, threads, tasks, usage)
 
         runner = load(pose, pose_weights, self.tasks, "pose=NAME")
-        self._method = _BUILD[runner.metadata.config.task](runner, options, load)
+        self._method = build_method(runner, options, load)
 
     @property
     def app(self) -> AppRunner | None:
@@ -263,53 +258,3 @@ class AppEstimator(PoseEstimator):
             ValueError: The file has no such method.
         """
         return AppTracker(self.runner)
-
-
-def _named(config: ModelConfig) -> str:
-    return f"{config.name}, {config.kind}"
-
-
-Load = Callable[[str, Weights, Sequence[str], str], Runner]
-
-
-def _build_top_down(runner: Runner, options: EstimatorArguments, load: Load) -> PoseMethod:
-    options.refuse(("flip",), _named(runner.metadata.config))
-    calibration = _calibration_of(runner) if options.uncertainty else None
-    detector, resize = None, options.resize or defaults.RESIZES[0]
-    if options.detector is not None:
-        detection = load(options.detector, options.detector_weights, (DetectorConfig.task,), "detector=NAME")
-        detector = PersonDetector(detection, options.detection_threshold, options.person_class, resize)
-    return TopDown(
-        runner,
-        detector,
-        crop=options.crop or defaults.CROP_RULES[0],
-        decoding=options.decoding or "dark",
-        batch_size=options.batch_size,
-        resize=resize,
-        calibration=calibration,
-    )
-
-
-def _calibration_of(runner: Runner) -> KeypointCalibration:
-    """The calibration that the weights carry.
-
-    Raises:
-        ValueError: They carry none.
-    """
-    config = of_task(runner.metadata.config, TopDownConfig)
-    if config.calibration is None and not runner.metadata.decodes:
-        raise ValueError(
-            f"uncertainty=True: the weights of {config.name} have no calibration; write them with one with: "
-            + command_line("tinypose evaluate ... --calibrate FILE.safetensors")
-        )
-    return config.calibration or KeypointCalibration.uncalibrated(len(config.skeleton))
-
-
-def _build_bottom_up(runner: Runner, options: EstimatorArguments, load: Load) -> PoseMethod:
-    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize", "uncertainty")
-    given = options.detector not in (None, defaults.AUTO)
-    options.refuse(("detector", *names) if given else names, _named(runner.metadata.config))
-    return BottomUp(runner, flip=options.flip is not False)
-
-
-_BUILD = {TopDownConfig.task: _build_top_down, BottomUpConfig.task: _build_bottom_up}
