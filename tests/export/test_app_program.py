@@ -1,6 +1,7 @@
 """The frame program computes what the estimator computes, before any format has a part in it."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -158,6 +159,8 @@ def test_pose_estimator_runs_apps(demo_app, scene, monkeypatch):
     assert np.array_equal(estimator(scene).keypoints, expected.keypoints)
     assert len(PoseTracker(estimator, smoothing=None)(scene, 0.0)) == len(expected) >= 1
     assert estimator.app is demo_app
+    for each in (estimator, AppEstimator("app.pte")):  # pickled by the file's name, not with what runs it
+        assert pickle.loads(pickle.dumps(each)).app is demo_app
     assert estimator.pose_config == demo_app.metadata.pose_config
     assert estimator.detector is estimator.detector_runner is None
     assert (estimator.backends, estimator.own_threads, estimator.batch_size) == ({"eager"}, False, 1)

@@ -234,17 +234,20 @@ class AppEstimator(PoseEstimator):
         path: ``.pte``, ``.torchscript`` or ``.onnx``.
         threads: Inference threads; the runtime's own default unless given.
 
-    Attributes:
-        runner: The app file.
-
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
     """
 
+    _method: AppMethod
+
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        method = AppMethod(Path(path), threads)
-        self.batch_size, self._method, self.runner = 1, method, method.app
+        self.batch_size, self._method = 1, AppMethod(Path(path), threads)
+
+    @property
+    def runner(self) -> AppRunner:
+        """The app file."""
+        return self._method.app
 
     @property
     def metadata(self) -> AppMetadata:
