@@ -21,7 +21,7 @@ from tinypose_torch.batch.parts import Part
 from tinypose_torch.batch.worker import Task, Work
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import install_hint
-from tinypose_torch.utils.messages import one_line
+from tinypose_torch.utils.messages import escaped, one_line
 
 AUTO, LOCAL = "auto", "local"
 _CONNECT_SECONDS = 10
@@ -95,7 +95,8 @@ class RayCluster:
         except self._ray.exceptions.RayTaskError as error:
             raise BatchError(one_line(error.cause.__cause__ or error.cause)) from None
         except self._ray.exceptions.RayError as error:
-            raise BatchError(f"the Ray cluster failed: {one_line(error)}") from None
+            last = str(error).strip().splitlines()[-1]  # of a traceback of an actor
+            raise BatchError(f"the Ray cluster failed: {escaped(last)}") from None
 
 
 class Actor:
