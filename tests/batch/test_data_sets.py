@@ -357,6 +357,10 @@ def test_processes_take_devices_in_turn():
             assert [task for _, task in results] == list(map(str, range(10)))
             devices.update(device for device, _ in results)
     assert devices == {"cpu:0", "cpu:1"}
+    # A worker that cannot start says why.
+    start = partial(int, "no number")
+    with pytest.raises(ValueError, match="invalid literal"), ProcessPool(start, 2, [10]) as pool:
+        list(pool.run(range(2)))
 
 
 def test_sizes_of_parts():

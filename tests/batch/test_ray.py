@@ -12,7 +12,8 @@ from conftest import DEMO_WEIGHTS, photos_of_people
 from PIL import Image
 
 from tinypose_torch import PoseEstimator
-from tinypose_torch.batch import PoseMapper, read
+from tinypose_torch.batch import PoseMapper, ray_cluster, read
+from tinypose_torch.batch.dataset import BatchError
 from tinypose_torch.batch.ray_cluster import ShippedFiles
 from tinypose_torch.cli import main
 from tinypose_torch.cli.networks import Networks
@@ -41,6 +42,15 @@ def test_without_ray(tmp_path, monkeypatch, capsys):
     assert "--ray needs Ray: " in error
     assert "--extras ray" in error or "tinypose-torch[ray]" in error
     assert main(["batch", str(photos), "--output", str(tmp_path / "out"), *NETWORKS, "--workers", "1"]) == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head", "127.0.0.1:99999999", "ray://127.0.0.1:1"])
+def test_no_cluster(address, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "import_ray", lambda: None)
+    with pytest.raises(
+        BatchError, match=f"--ray {address}: no cluster answers there .*; pass HOST:PORT of a running one"
+    ):
+        ray_cluster.RayCluster(address, None, 1, "cpu")
 
 
 def test_files_travel_with_the_networks(tmp_path):

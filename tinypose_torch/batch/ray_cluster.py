@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import pickle
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ from tinypose_torch.batch.parts import Part
 from tinypose_torch.batch.worker import Task, Work
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import install_hint
-from tinypose_torch.utils.messages import one_line
+from tinypose_torch.utils.messages import escaped, one_line
 
-AUTO = "auto"
+AUTO, LOCAL = "auto", "local"
+_CONNECT_SECONDS = 10
 _GPU_THREADS = 4  # cores of an actor on a GPU, which decode its images
 
 
@@ -43,6 +45,7 @@ class RayCluster:
 
     def __init__(self, address: str, workers: int | None, threads: int, device: str) -> None:
         self._ray, self._on_gpus = import_ray(), device != "cpu"
+        _check_address(address)
         try:
             started = None if address == AUTO else address
             self._ray.init(started, log_to_driver=False, logging_level=logging.ERROR)
@@ -76,7 +79,7 @@ class RayCluster:
         rows = [{"task": pickle.dumps(task)} for task in tasks]
         parts = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Actor,
-            fn_constructor_args=([self._ray.put(work)],),
+            fn_constructor_args=(work,),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=min(self.workers, len(rows))),
             num_cpus=self.threads,
@@ -92,19 +95,16 @@ class RayCluster:
         except self._ray.exceptions.RayTaskError as error:
             raise BatchError(one_line(error.cause.__cause__ or error.cause)) from None
         except self._ray.exceptions.RayError as error:
-            raise BatchError(f"the Ray cluster failed: {one_line(error)}") from None
+            last = str(error).strip().splitlines()[-1]  # of a traceback of an actor
+            raise BatchError(f"the Ray cluster failed: {escaped(last)}") from None
 
 
 class Actor:
-    """A worker as Ray Data calls it: batches of pickled tasks in, pickled parts out.
+    """A worker as Ray Data calls it: batches of pickled tasks in, pickled parts out."""
 
-    Args:
-        work: Reference to the `Work`, in a list so that Ray does not resolve it, which would tie restarts to the argument.
-    """
-
-    def __init__(self, work: list[Any]) -> None:
+    def __init__(self, work: Work) -> None:
         cv2.setNumThreads(1)  # a machine's actors share its cores
-        self._worker = import_ray().get(work[0]).start()
+        self._worker = work.start()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """The parts of the tasks."""
@@ -144,6 +144,19 @@ def _written(name: str, content: bytes) -> str:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     return str(path)
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address at which nothing answers, for which Ray would wait for minutes."""
+    if address in (AUTO, LOCAL):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise BatchError(
+            f"--ray {address}: no cluster answers there ({one_line(error)}); pass HOST:PORT of a running one, {AUTO} or {LOCAL}"
+        ) from None
 
 
 def import_ray() -> Any:

@@ -33,7 +33,7 @@ def add_batch(commands: Any) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes, or actors of Ray (default: one per core; --device cuda: one per GPU)",
+        help="processes, or actors of Ray (default: one per core, or per GPU)",
     )
     address = "run on a Ray cluster: HOST:PORT, auto (this machine's, or else a new one) or local (a new one)"
     add("--ray", metavar="ADDRESS", help=address)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any, Self
 
 import cv2
@@ -90,7 +91,14 @@ def _start(start: Start, devices: Any, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(threads)
-    _worker = start(devices.get())
+    try:
+        _worker = start(devices.get())
+    except Exception as error:  # an error here would end the process without its reason
+        _worker = partial(_raise, error)
+
+
+def _raise(error: Exception, task: Any) -> None:
+    raise error
 
 
 def _work(task: Any) -> Any:
