@@ -15,6 +15,7 @@ from tinypose_torch import PoseEstimator
 from tinypose_torch.batch import PoseMapper, ray_cluster, read
 from tinypose_torch.batch.dataset import BatchError
 from tinypose_torch.batch.ray_cluster import ShippedFiles
+from tinypose_torch.batch.worker import Work, Worker
 from tinypose_torch.cli import main
 from tinypose_torch.cli.networks import Networks
 
@@ -70,6 +71,18 @@ def test_files_travel_with_the_networks(tmp_path):
         poses = pickle.loads(shipped)()(image)
         np.testing.assert_array_equal(poses.keypoints, expected.keypoints)
         assert len(poses) > 0
+
+
+def test_an_actor_says_why_it_fails(monkeypatch):
+    def fail(*_):
+        raise OSError("no space for a part")
+
+    monkeypatch.setattr(Worker, "__call__", fail)
+    actor = ray_cluster.Actor(Work(lambda device: None, "sha"))
+    (result,) = actor({"task": [pickle.dumps((0, []))]})["part"]
+    error = pickle.loads(result)
+    assert isinstance(error, OSError)
+    assert str(error) == "no space for a part"
 
 
 def test_mapper(tmp_path):

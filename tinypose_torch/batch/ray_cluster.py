@@ -18,7 +18,7 @@ import cv2
 
 from tinypose_torch.batch.dataset import BatchError
 from tinypose_torch.batch.parts import Part
-from tinypose_torch.batch.worker import Task, Work
+from tinypose_torch.batch.worker import Task, Work, Worker
 from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.hints import install_hint
 from tinypose_torch.utils.messages import escaped, one_line
@@ -74,7 +74,7 @@ class RayCluster:
             BatchError: The cluster fails.
         """
         data = importlib.import_module("ray.data")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # the import set it
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the import set it
         data.DataContext.get_current().enable_progress_bars = False
         rows = [{"task": pickle.dumps(task)} for task in tasks]
         parts = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -89,11 +89,11 @@ class RayCluster:
         try:
             for row in parts.iter_rows():
                 part = pickle.loads(row["part"])  # noqa: S301  of this run's own actors
+                if isinstance(part, Exception):
+                    raise part
                 if part.number not in finished:
                     finished.add(part.number)
                     yield part
-        except self._ray.exceptions.RayTaskError as error:
-            raise BatchError(one_line(error.cause.__cause__ or error.cause)) from None
         except self._ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]  # of a traceback of an actor
             raise BatchError(f"the Ray cluster failed: {escaped(last)}") from None
@@ -104,11 +104,19 @@ class Actor:
 
     def __init__(self, work: Work) -> None:
         cv2.setNumThreads(1)  # a machine's actors share its cores
-        self._worker = work.start()
+        self._work = work
+        self._worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """The parts of the tasks."""
-        return {"part": [pickle.dumps(self._worker(pickle.loads(task))) for task in batch["task"]]}  # noqa: S301
+        """The parts of the tasks, or the errors, whose reasons Ray Data would not tell."""
+        return {"part": [pickle.dumps(self._handle(pickle.loads(task))) for task in batch["task"]]}  # noqa: S301
+
+    def _handle(self, task: Task) -> Part | Exception:
+        try:
+            self._worker = self._worker or self._work.start()  # here, where its error is returned, too
+            return self._worker(task)
+        except Exception as error:
+            return error
 
 
 @dataclasses.dataclass(frozen=True)
