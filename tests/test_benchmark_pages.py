@@ -72,7 +72,8 @@ def test_every_output_of_the_manual_has_its_command(name):
     assert all(match["output"].strip() for match in FIGURES.finditer(path.read_text()))
 
 
-def test_machine(capsys):
+def test_machine(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["machine.py"])
     runpy.run_path(str(ROOT / "benchmarks/machine.py"), run_name="__main__")
     processor, packages = capsys.readouterr().out.splitlines()
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in processor

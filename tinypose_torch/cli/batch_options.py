@@ -44,4 +44,4 @@ def add_batch(commands: Any) -> None:
     add_boxes(parser)
     backend = "what runs the networks (default: as for tinypose predict)"
     add_runtime(parser, backend, "threads of every process (default: cores / workers)")
-    parser.set_defaults(detect_every=1, resize=None)
+    parser.set_defaults(detect_every=1, resize=None, uncertainty=False)

@@ -88,11 +88,13 @@ def load_people(coco: CocoFile, entry: TopDownConfig, options: argparse.Namespac
 
 
 def print_skipped(skipped: dict[str, list[Any]]) -> None:
+    """Print how many annotations are not used, by reason."""
     for reason, ids in skipped.items():
         print(f"not used: {len(ids)} {reason}")
 
 
 def oks_sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
+    """The constants of object keypoint similarity: of the options, else the skeleton's."""
     if options.sigmas is None:
         return skeleton.sigmas
     if len(options.sigmas) != len(skeleton) or not all(0 < sigma < math.inf for sigma in options.sigmas):

@@ -104,7 +104,7 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         _threads(options, detector, weights, sources),
         options.resize,
         getattr(options, "batch_size", defaults.BATCH_SIZE),
-        getattr(options, "uncertainty", False),
+        options.uncertainty,
     )
 
 

@@ -66,12 +66,22 @@ class AppRunner(ABC):
     Attributes:
         backend: Name of the backend.
         metadata: What the file takes and gives.
-        methods: Names of the methods that the file has.
     """
 
     backend: str
     metadata: AppMetadata
-    methods: tuple[str, ...] = ("forward", "detect", "pose")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods that the file has."""
+        if self.metadata.interface == REACT_NATIVE:
+            return ("forward",)
+        follow = () if self.metadata.detect_every is None else ("follow",)
+        return ("forward", "detect", "pose", *follow)
+
+    def has_method(self, name: str) -> bool:
+        """Whether the file has a method."""
+        return name in self.methods
 
     @abstractmethod
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -175,12 +185,10 @@ class ExecuTorchApp(AppRunner):
         with named_errors(path):
             self.metadata = AppMetadata.from_json(description)
         self._methods: dict[str, Any] = {"forward": load_method(self._program, "forward", path)}
-        if self.metadata.interface == REACT_NATIVE:
-            self.methods = ("forward",)
 
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         if method not in self.methods:
-            raise ValueError(f"{self._path}: no method {method}; it has the interface {self.metadata.interface}")
+            raise ValueError(f"{self._path}: no method {method}; it has {', '.join(self.methods)}")
         if self.metadata.interface == REACT_NATIVE:
             inputs = (planes_of_frame(inputs[0]),)
         if method not in self._methods:
@@ -193,7 +201,11 @@ class OnnxApp(AppRunner):
     """Runs an app in an ONNX file, which has no method ``pose``."""
 
     backend = "onnx"
-    methods = ("forward", "detect")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("forward", "detect")
+
     _outputs: ClassVar[dict[str, list[str] | None]] = {"forward": None, "detect": ["boxes", "scores"]}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:

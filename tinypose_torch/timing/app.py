@@ -57,7 +57,7 @@ def prepare_app(work: FrameWork) -> Run:
         return lambda: app.pose(given, padded, len(some))
 
     calls: list[Call | None] = [lambda: app(given), lambda: app.detect(given)]
-    calls += [estimate(some) if "pose" in app.methods else None for some in work.boxes]
+    calls += [estimate(some) if app.has_method("pose") else None for some in work.boxes]
     return _timed(calls)
 
 

@@ -87,9 +87,9 @@ def _ratios_of_parts(
     assert config is not None
     resized = resize_for_detector(frame, config)
     ratios = {}
-    if "detect" in app.methods:
+    if app.has_method("detect"):
         ratios["detect"] = latency_ratio(lambda _: app.detect(given), detector, resized)
-    if "pose" in app.methods:
+    if app.has_method("pose"):
         slots, size = app.metadata.max_people, app.metadata.frame_size
         boxes = found[:slots] if len(found) else np.array([[0, 0, size[1], size[0]]], np.float32)
         padded = np.concatenate([boxes, np.zeros((slots - len(boxes), 4), np.float32)])
