@@ -157,7 +157,7 @@ def test_file(react_native_file):
     python = estimator(DEMO_WEIGHTS.get)
     frames = [*map(picture, range(1, 4)), np.zeros((*SIZE, 3), np.uint8)]
     assert sum(check_people(app(frame), python(frame), PEOPLE) for frame in frames) >= 3
-    with pytest.raises(ValueError, match="no method detect; it has the interface react-native"):
+    with pytest.raises(ValueError, match="no method detect; it has forward"):
         app.detect(frames[0])
 
 

@@ -188,14 +188,14 @@ class FixedGraph(nn.Module):
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
-        self.graph = graph
+        self.program = graph  # named `graph` it would hide the graph of an exported module
 
     def train(self, mode: bool = True) -> FixedGraph:
         """Changes nothing."""
         return self
 
     def forward(self, x: Tensor) -> Any:
-        return self.graph(x)
+        return self.program(x)
 
 
 def keypoint_decoding(config: TopDownConfig) -> DarkDecoding:

@@ -214,6 +214,10 @@ class OnnxApp(AppRunner):
             self.metadata = AppMetadata.from_json(onnx_description(data))
         self._session = load_onnx(path, data, threads)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(self._outputs)
+
     def run(self, method: str, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         if method not in self._outputs:
             raise ValueError(f"an ONNX file has no method {method}; export the app as executorch or torchscript")
