@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ PACKAGES = ("torch", "executorch", "onnxruntime", "openvino", "ncnn", "paddlepad
 
 def main() -> None:
     """Print them."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"{processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}")
     print(", ".join(f"{name} {found}" for name in PACKAGES if (found := installed(name))))
 

@@ -100,7 +100,7 @@ def export(format_name: str) -> Scenario:
 
     find_export_format(format_name).write = write
     metadata = load_runner(weights=DEMO).metadata
-    api._prepare = lambda *_: api._Prepared(Method(None, None, metadata), {})
+    api.prepare = lambda *_: api.Prepared(Method(None, None, metadata), {})
     command._compare = lambda *_: []
     output = Path("exported", f"x{find_export_format(format_name).suffix}")
     arguments = ["export", "--weights", DEMO, "--format", format_name, "--output", str(output)]

@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -80,8 +81,11 @@ def words_of(line: str) -> list[str]:
         words.pop(0)
     if words[:2] in (["python", "run.py"], ["python3", "run.py"]):
         return words[1:]
-    is_ours = words[:1] == ["tinypose"] or words[:1] == ["python"]
-    return [word for word in words if not word.startswith("$")] if is_ours else []
+    if words[:1] not in (["tinypose"], ["python"]):
+        return []
+    end = next((index for index, word in enumerate(words) if word in (">", "|")), len(words))
+    # A variable in place of a value stays; others stand for several words.
+    return [word for before, word in pairwise(["", *words[:end]]) if word[:1] != "$" or before.startswith("--")]
 
 
 def execute(line: str) -> int:

@@ -1,6 +1,7 @@
 """The public names of the package: importable, typed, and listed."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def test_every_name_is_typed():
 def test_names_are_importable(name):
     pytest.importorskip("executorch" if "xport" in name else "numpy")
     value = getattr(tinypose_torch, name)
+    assert value is getattr(import_module(f"tinypose_torch.{tinypose_torch._MODULES[name]}"), name)
     assert getattr(value, "__name__", name) == name
     assert name in dir(tinypose_torch)
 

@@ -156,8 +156,16 @@ def test_options_of_the_cpp_program():
     known = set(re.findall(r"--[a-z-]+", source.split("known{")[1].split("}")[0]))
     commands = [line for block in blocks(ROOT / "docs/guides/phone.md") for line in block.commands()]
     lines = [words for line in commands for words in re.findall(r"build(?:-arm)?/tinypose (.+)$", line)]
-    assert len(lines) >= 2
+    assert lines
     assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
+
+
+def test_functions_of_the_c_interface():
+    """Those of the header are in the table of the page about it."""
+    header = (ROOT / "deploy/cpp/include/tinypose.h").read_text()
+    page = (ROOT / "docs/guides/phone.md").read_text()
+    functions = re.findall(r"^[\w *]+?\b(tinypose_\w+)\(", header, re.M)
+    assert set(re.findall(r"^\| `(tinypose_\w+)`", page, re.M)) == set(functions)
 
 
 def test_links_between_pages():

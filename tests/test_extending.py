@@ -129,7 +129,7 @@ def test_pose_network(example, spot, bright_weights, monkeypatch):
         assert tinypose(["predict", "a.png", *options]) == 0
         (person,) = json.loads(Path("p.json").read_text())[0]["poses"]
         assert np.abs(np.array(person["keypoints"])[0, :2] - SPOT).max() < 3
-    monkeypatch.setattr("train.report.draw_pictures", lambda run: None)
+    monkeypatch.setattr("train.report.draw_pictures", lambda *_: None)
     assert train("demo_pose", POSE) == 0
     trained = create_model(None, weights="run/weights.safetensors")
     assert trained.config.heatmap_stride == 2
@@ -155,7 +155,7 @@ def test_detector(example, spot, monkeypatch):
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.5 * losses[0]
-    monkeypatch.setattr("train.report.draw_pictures", lambda run: None)
+    monkeypatch.setattr("train.report.draw_pictures", lambda *_: None)
     assert train("demo_detector", DETECTOR) == 0
     weights = "run/weights.safetensors"
     assert tinypose(["export", "--weights", weights, "--format", "torchscript", "--output", "x.torchscript"]) == 0

@@ -60,6 +60,7 @@ def test_the_commands_lead_to_one_another(outputs):
     for name in (
         "output/mine/curves.png",
         "output/mine/predictions.png",
+        "output/mine/report.html",
         "overlays/000009.png",
         "mine.pte.receipt.json",
     ):

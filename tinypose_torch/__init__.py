@@ -1,7 +1,6 @@
 """PP-TinyPose and its family, in PyTorch."""
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,8 +8,8 @@ if TYPE_CHECKING:
     from tinypose_torch.checkpoints.errors import CheckpointError
     from tinypose_torch.checkpoints.load import load_weights
     from tinypose_torch.data.formats.registry import AnnotationFormat, register_annotation_format
-    from tinypose_torch.estimators.app import AppEstimator
-    from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
+    from tinypose_torch.estimators.app import AppTracker
+    from tinypose_torch.estimators.pose_estimator import AppEstimator, BottomUpEstimator, PoseEstimator
     from tinypose_torch.estimators.results import Detections, Poses
     from tinypose_torch.export.api import ExportOptions, export_model
     from tinypose_torch.export.app.api import export_app
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
     from tinypose_torch.utils.images import ImageError
     from tinypose_torch.video.files import VideoError, VideoReader
 
-try:
-    __version__ = version("tinypose-torch")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0.0.0"
+    __version__: str
 
 # Imported at first use, so that `tinypose --help` and errors in options do not wait for torch.
 _MODULES = {
     "AnnotationFormat": "data.formats.registry",
-    "AppEstimator": "estimators.app",
+    "AppEstimator": "estimators.pose_estimator",
+    "AppTracker": "estimators.app",
     "BottomUpConfig": "models.config",
     "BottomUpEstimator": "estimators.pose_estimator",
     "BottomUpNetwork": "models.base",
@@ -78,6 +75,7 @@ __all__ = [
     "COCO17",
     "AnnotationFormat",
     "AppEstimator",
+    "AppTracker",
     "BottomUpConfig",
     "BottomUpEstimator",
     "BottomUpNetwork",
@@ -115,9 +113,20 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _MODULES:
         raise AttributeError(f"module 'tinypose_torch' has no attribute {name!r}")
     return getattr(import_module(f"tinypose_torch.{_MODULES[name]}"), name)
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # takes as long as everything else here
+
+    try:
+        return version("tinypose-torch")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0.0.0"
 
 
 def __dir__() -> list[str]:

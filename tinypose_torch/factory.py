@@ -123,6 +123,9 @@ def build_network(
     config = config.with_head(
         num_keypoints=num_keypoints, skeleton=skeleton, num_classes=num_classes, class_names=class_names
     )
+    as_carried = carried.get("skeleton") == skeleton and carried.get("input_size") == input_size
+    if as_carried and "calibration" in carried:  # it holds for these keypoints at this size
+        config = dataclasses.replace(config, calibration=carried["calibration"])  # type: ignore[call-arg]
     check_config(config)
     network = config.build()
     network.config = config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,21 @@ from tinypose_torch.utils.atomic import replacing
 from tinypose_torch.utils.provenance import plot_metadata
 from train.logs import read_log
 from train.preflight import CURVES
+
+
+def read_curves(output: Path, metric: str) -> dict[str, list[tuple[float, float]]]:
+    """Loss, learning rate and accuracy of a run: title to points (steps, value); without those that were not logged."""
+    rows = read_log(output)
+    rate = next((name for row in rows for name in row if re.fullmatch(r"lr-\w+(/pg1)?", name)), "lr")
+    titles = {"loss": "loss", rate: "learning rate", metric: f"{metric} on the validation data"}
+    curves = {title: [(row["step"] + 1, row[name]) for row in rows if name in row] for name, title in titles.items()}
+    return {title: points for title, points in curves.items() if points}
+
+
+def is_wide(title: str, points: Sequence[tuple[float, float]]) -> bool:
+    """Whether a curve needs a logarithmic axis: a loss that falls to less than a tenth."""
+    values = [value for _, value in points]
+    return title == "loss" and min(values) > 0 and max(values) > 10 * min(values)
 
 
 def draw_curves(output: Path, metric: str) -> Path:
@@ -21,14 +37,11 @@ def draw_curves(output: Path, metric: str) -> Path:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    rows = read_log(output)
-    rate = next((name for row in rows for name in row if re.fullmatch(r"lr-\w+(/pg1)?", name)), "lr")
-    panels = [("loss", "loss"), (rate, "learning rate"), (metric, f"{metric} on the validation data")]
-    panels = [(name, title) for name, title in panels if any(name in row for row in rows)]
-    figure = Figure(figsize=(8, 2.2 * len(panels)), layout="constrained")
-    column = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axes, (name, title) in zip(column, panels, strict=True):
-        _draw_panel(axes, [(row["step"] + 1, row[name]) for row in rows if name in row], title)
+    curves = read_curves(output, metric)
+    figure = Figure(figsize=(8, 2.2 * len(curves)), layout="constrained")
+    column = figure.subplots(len(curves), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, points) in zip(column, curves.items(), strict=True):
+        _draw_panel(axes, points, title)
     column[-1].set_xlabel("optimizer steps")
     column[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     with replacing(output / CURVES) as temporary:
@@ -42,5 +55,5 @@ def _draw_panel(axes: Any, points: list[tuple[float, float]], title: str) -> Non
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    if title == "loss" and min(values) > 0 and max(values) > 10 * min(values):
+    if is_wide(title, points):
         axes.set_yscale("log")

@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 
 from tinypose_torch.utils.atomic import temporaries_of
 from train.config import ConfigError
-from train.preflight import CONFIGURATION, CURVES, LAST, METRICS, PREDICTIONS, RECEIPT, WEIGHTS
+from train.preflight import CONFIGURATION, CURVES, LAST, METRICS, PREDICTIONS, RECEIPT, REPORT, WEIGHTS
 
 LOCK = ".lock"
 OWNER = ".lock.owner"
-_WRITTEN = (LAST, WEIGHTS, RECEIPT, CONFIGURATION, CURVES, PREDICTIONS, METRICS)
+_WRITTEN = (LAST, WEIGHTS, RECEIPT, CONFIGURATION, CURVES, PREDICTIONS, REPORT, METRICS)
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 # As in Lightning; processes of one run have different ranks, and the first of them writes.
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")

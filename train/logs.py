@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
@@ -107,6 +109,11 @@ class MetricsLog(Logger):
                 raise
 
 
+def event_logs(output: Path) -> list[EventLog]:
+    """TensorBoard's log; none if the package is not installed."""
+    return [EventLog(output)] if importlib.util.find_spec("tensorboard") is not None else []
+
+
 class EventLog(TensorBoardLogger):
     """TensorBoard's log, whose errors about a full disk name its folder."""
 
@@ -125,6 +132,12 @@ class EventLog(TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with output_errors(self.folder):
             super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def log_image(self, name: str, image: np.ndarray, step: int) -> None:
+        """Log an RGB image ``(H, W, 3)`` uint8."""
+        with output_errors(self.folder):
+            self.experiment.add_image(name, image, step, dataformats="HWC")
 
     @rank_zero_only
     def save(self) -> None:

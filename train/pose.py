@@ -20,6 +20,7 @@ from tinypose_torch.data.formats.registry import find_annotation_format, read_an
 from tinypose_torch.data.images import check_images
 from tinypose_torch.data.pose import transforms as T
 from tinypose_torch.data.pose.annotations import PoseAnnotation, PoseAnnotations, load_detections, load_pose_annotations
+from tinypose_torch.data.pose.compose import PersonCompose
 from tinypose_torch.data.pose.dataset import PoseCollate, PoseDataset, Sample
 from tinypose_torch.data.pose.information_dropping import Cutout, GridMask, HideAndSeek
 from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
@@ -168,7 +169,7 @@ def build_transform(options: Augmentation, entry: TopDownConfig) -> A.Compose:
         shift_prob=options.shift,
     )
     before, after = build_transforms(options.transforms, "TopDownAffine")
-    return A.Compose(
+    return PersonCompose(
         [
             *keep_keypoints(before, entry.skeleton),
             T.RandomHalfBody([names.index(name) for name in upper], min_keypoints, p=half_body),
@@ -177,10 +178,7 @@ def build_transform(options: Augmentation, entry: TopDownConfig) -> A.Compose:
             affine,
             *([flip] if entry.udp else []),  # the same crop, and fewer pixels to mirror
             *keep_keypoints(after, entry.skeleton),
-        ],
-        keypoint_params=A.KeypointParams("xy", remove_invisible=False, check_each_transform=False),
-        additional_targets={"region": "keypoints"},
-        is_check_shapes=False,
+        ]
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from tinypose_torch.data.images import FromFile, read_or_fail
 from tinypose_torch.data.pose.annotations import PoseAnnotation, load_pose_annotations
 from tinypose_torch.data.pose.dataset import PoseDataset
 from tinypose_torch.estimators.detection import select_detections
-from tinypose_torch.estimators.drawing import draw_poses
 from tinypose_torch.estimators.pose_estimator import BottomUpEstimator, PoseEstimator
 from tinypose_torch.estimators.preprocessing import resize_for_detector
+from tinypose_torch.evaluation.report.images import TILE, Labelled, draw_labelled
+from tinypose_torch.evaluation.report.page import ImagePair
 from tinypose_torch.geometry.boxes import boxes_of_points
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig, config_of, of_task
@@ -33,7 +33,6 @@ from train.preflight import PREDICTIONS
 
 _IMAGES = 12
 _COLUMNS = 3  # of pairs
-_TILE = 320  # pixels
 _CAPTION = 22  # pixels
 _GAP = 8  # pixels
 _DARK = 24
@@ -41,29 +40,22 @@ Array = np.ndarray
 _NO_SKELETON = Skeleton.unnamed(0)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """An image with boxes, keypoints, or both.
-
-    Attributes:
-        labels: N texts for the boxes.
-        keypoints: ``(N, K, 2)``.
-        visible: ``(N, K)``.
-    """
-
-    file_name: str
-    image_size: tuple[int, int] | None
-    boxes: Array
-    labels: Sequence[str]
-    keypoints: Array
-    visible: Array
-
-
 Predict = Callable[[Array, Labelled], Labelled]
 
 
 def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Path:
-    """Draw annotations and predictions of up to 12 validation images, or training images where there are no others.
+    """Draw `prediction_pairs` into one picture, ``predictions.png``.
+
+    Raises:
+        DatasetError: An image is missing or cannot be decoded.
+    """
+    path = Path(config.output) / PREDICTIONS
+    save_png(prediction_sheet(prediction_pairs(config, job, weights, device), job), path)
+    return path
+
+
+def prediction_pairs(config: Config, job: Job, weights: Path, device: str) -> list[ImagePair]:
+    """Annotations and predictions of up to 12 validation images, or training images where there are no others.
 
     Args:
         weights: The weight file that is used.
@@ -75,19 +67,15 @@ def draw_predictions(config: Config, job: Job, weights: Path, device: str) -> Pa
     entry = config_of(job.network)
     read_labels, build_predict = _BY_TASK[entry.task]
     images, folder = read_labels(config, job), Path(_source(job).folder)
-    chosen = [images[index] for index in _spread(len(images))]
     predict, threshold = build_predict(config.model, entry, weights, device)
     skeleton = getattr(entry, "skeleton", _NO_SKELETON)  # detectors have none
-    part = "training" if job.evaluation is None else "validation"
     pairs = []
-    for labelled in chosen:
+    for labelled in (images[index] for index in _spread(len(images))):
         image = read_or_fail(labelled, folder)
-        annotated = _tile(image, labelled, skeleton, f"annotated ({part})")
-        predicted = _tile(image, predict(image, labelled), skeleton, f"predicted (score >= {threshold:g})")
-        pairs.append(np.concatenate([annotated, predicted], axis=1))
-    path = Path(config.output) / PREDICTIONS
-    save_png(_sheet(pairs), path)
-    return path
+        annotated = draw_labelled(image, labelled, skeleton)
+        predicted = draw_labelled(image, predict(image, labelled), skeleton)
+        pairs.append(ImagePair(f"{labelled.file_name} (score >= {threshold:g})", annotated, predicted))
+    return pairs
 
 
 def first_image(job: Job) -> Path:
@@ -216,27 +204,26 @@ _BY_TASK: dict[
 }
 
 
-def _tile(image: Array, labelled: Labelled, skeleton: Skeleton, caption: str) -> Array:
-    """The image with its people or boxes below a caption; its longer side has ``_TILE`` pixels."""
-    height, width = image.shape[:2]
-    scale = _TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    drawn = draw_poses(
-        small, labelled.boxes * scale, labelled.labels, labelled.keypoints * scale, labelled.visible, skeleton
-    )
-    tile = np.full((_CAPTION + size[1], _TILE, 3), _DARK, np.uint8)
-    tile[_CAPTION:, : size[0]] = drawn
+def prediction_sheet(pairs: Sequence[ImagePair], job: Job) -> Array:
+    """One RGB picture of all pairs, ``(H, W, 3)`` uint8."""
+    part = "training" if job.evaluation is None else "validation"
+    tiles = [
+        np.concatenate([_tile(pair.annotated, f"annotated ({part})"), _tile(pair.predicted, "predicted")], axis=1)
+        for pair in pairs
+    ]
+    height, width = max(map(len, tiles)) + _GAP, 2 * TILE + _GAP
+    columns = min(_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    sheet = np.full((rows * height, columns * width, 3), _DARK, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * height, index % columns * width
+        sheet[top : top + len(tile), left : left + 2 * TILE] = tile
+    return sheet
+
+
+def _tile(drawn: Array, caption: str) -> Array:
+    """A drawn image below a caption."""
+    tile = np.full((_CAPTION + len(drawn), TILE, 3), _DARK, np.uint8)
+    tile[_CAPTION:, : drawn.shape[1]] = drawn
     cv2.putText(tile, caption, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (235, 235, 235), 1, cv2.LINE_AA)
     return tile
-
-
-def _sheet(pairs: list[Array]) -> Array:
-    height, width = max(len(pair) for pair in pairs) + _GAP, 2 * _TILE + _GAP
-    columns = min(_COLUMNS, len(pairs))
-    rows = -(-len(pairs) // columns)
-    sheet = np.full((rows * height, columns * width, 3), _DARK, np.uint8)
-    for index, pair in enumerate(pairs):
-        top, left = index // columns * height, index % columns * width
-        sheet[top : top + len(pair), left : left + 2 * _TILE] = pair
-    return sheet

@@ -20,6 +20,7 @@ CONFIGURATION = "config.json"
 METRICS = "logs/metrics.csv"
 CURVES = "curves.png"
 PREDICTIONS = "predictions.png"
+REPORT = "report.html"
 SAMPLES = "samples.png"
 RUN_FILES = {
     "checkpoint": LAST,
@@ -29,6 +30,7 @@ RUN_FILES = {
     "log": METRICS,
     "curves": CURVES,
     "predictions": PREDICTIONS,
+    "report": REPORT,
 }
 CHECK_FILES = {"samples": SAMPLES}
 CONFIGURATION_KEY = "configuration"  # in a checkpoint

@@ -12,6 +12,7 @@ from tinypose_torch.utils.hints import print_next
 from train.config import Config
 from train.curves import draw_curves
 from train.lightning_module import Job
+from train.live_report import write_run_report
 from train.predictions import draw_predictions, first_image
 from train.trainer import Run
 
@@ -23,15 +24,21 @@ def print_report(run: Run, receipt: dict[str, Any]) -> None:
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in accuracy.items() if name != "step")
         print(f"best evaluation, after step {accuracy['step']}: {numbers}")
     print(f"wrote {run.weights}")
-    draw_pictures(run)
-    print_next(*next_commands(config, run.job, run.weights))
+    commands = next_commands(config, run.job, run.weights)
+    draw_pictures(run, receipt, commands[0] if config.data.val is not None else None)
+    print_next(*commands)
 
 
-def draw_pictures(run: Run) -> None:
-    """Draw the run's curves and some predictions into its folder."""
+def draw_pictures(run: Run, receipt: dict[str, Any], evaluate: list[str] | None) -> None:
+    """Draw the run's curves and some predictions into its folder, and write its report.
+
+    Args:
+        evaluate: See `write_run_report`.
+    """
     config, device = run.config, str(run.trainer.strategy.root_device)
-    _draw("curves", lambda: draw_curves(Path(config.output), run.training.metric))
-    _draw("predictions", lambda: draw_predictions(config, run.job, run.weights, device))
+    _draw("picture of the curves", lambda: draw_curves(Path(config.output), run.training.metric))
+    _draw("picture of the predictions", lambda: draw_predictions(config, run.job, run.weights, device))
+    _draw("report", lambda: write_run_report(run, receipt, evaluate))
 
 
 def _draw(name: str, draw: Callable[[], Path]) -> None:
@@ -39,7 +46,7 @@ def _draw(name: str, draw: Callable[[], Path]) -> None:
     try:
         print(f"wrote {draw()}", flush=True)
     except Exception as error:
-        print(f"no picture of the {name}: {error}")
+        print(f"no {name}: {error}")
 
 
 def next_commands(config: Config, job: Job, weights: Path) -> list[list[str]]:

@@ -34,10 +34,11 @@ from train.config import Config
 from train.detection import detection_job
 from train.ema import EMA
 from train.lightning_module import Job, Training, describe_rate
+from train.live_report import LiveReport
 from train.locking import OutputLock
-from train.logs import EventLog, MetricsLog, quiet_writer
+from train.logs import MetricsLog, event_logs, quiet_writer
 from train.pose import pose_job
-from train.preflight import LAST, RECEIPT, WEIGHTS, find_checkpoint, write_configuration
+from train.preflight import LAST, RECEIPT, REPORT, WEIGHTS, find_checkpoint, write_configuration
 from train.progress import Progress
 from train.resuming import cannot_resume, read_checkpoint
 from train.sampler import BatchSampler, batches_per_epoch, evaluation_loader, training_loader
@@ -163,7 +164,8 @@ def prepare(config: Config, resumed_from: Path | None, lock: OutputLock | None =
     training = job.training(steps_per_epoch, total_steps)
     averaging = EMA(config.ema, zero_start=config.ema_zero_start) if config.ema is not None else None
     keep_best = KeepBest(Path(config.output), training.metric, averaging) if job.evaluation is not None else None
-    own = [callback for callback in (averaging, keep_best) if callback is not None]
+    live = LiveReport(config, job, keep_best) if keep_best is not None else None
+    own = [callback for callback in (averaging, keep_best, live) if callback is not None]
     trainer = _trainer(config, own, steps_per_epoch, total_steps, done)
     _say_what_happens(config, job, steps_per_epoch, total_steps, done if resumed_from is not None else None)
     loaders = _loaders(config, job, total_steps, done, trainer.global_rank)
@@ -224,7 +226,7 @@ def _trainer(config: Config, own: Sequence[Callback], steps_per_epoch: int, tota
         check_val_every_n_epoch=None if evaluates else 1,
         num_sanity_val_steps=0,
         log_every_n_steps=min(10, total_steps),
-        logger=[MetricsLog(output, done), EventLog(output)],
+        logger=[MetricsLog(output, done), *event_logs(output)],
         callbacks=[LearningRateMonitor("step"), *own, progress, save_last],
         plugins=[AtomicCheckpoints()],
         use_distributed_sampler=False,
@@ -247,6 +249,8 @@ def _say_what_happens(
         ("rate", describe_rate(config, world)),
         ("output", config.output),
     ]
+    if job.evaluation is not None:
+        rows.append(("report", f"{Path(config.output) / REPORT}, from the first evaluation on"))
     if resumed_after is not None:
         rows.append(("resuming", f"after step {resumed_after}"))
     for name, value in rows:

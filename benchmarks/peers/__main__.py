@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_benchmark_options(parser)
     deployed = "folder with PaddleDetection's deployed models, NAME/model.pdmodel or .json (default: no row for Paddle)"
     parser.add_argument("--paddle-model", type=Path, metavar="DIR", help=deployed)
-    parser.set_defaults(end_to_end=False)  # PoseEstimator does not run other runtimes
+    parser.set_defaults(end_to_end=False, app=None)  # PoseEstimator does not run other runtimes
     return parser
 
 

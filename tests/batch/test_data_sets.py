@@ -1,27 +1,37 @@
 """Very many images into a Parquet data set: sources, rows, errors, continued runs."""
 
+import errno
 import io
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import DEMO_WEIGHTS, ROOT, gradient_image, photos_of_people, write_video
 from PIL import Image
 
 from tinypose_torch import PoseEstimator
 from tinypose_torch.batch import read
 from tinypose_torch.batch.dataset import BatchError, create_or_continue, locked
-from tinypose_torch.batch.sources import find_items
+from tinypose_torch.batch.local import LocalWorkers
+from tinypose_torch.batch.sources import Item, find_items
+from tinypose_torch.batch.worker import part_size, split
 from tinypose_torch.cli import main
 from tinypose_torch.geometry.skeletons import COCO17
+from tinypose_torch.utils import atomic
+from tinypose_torch.utils.processes import ProcessPool
+from tinypose_torch.utils.threads import count_cores
 
 pq = pytest.importorskip("pyarrow.parquet")
 pa = pytest.importorskip("pyarrow")
@@ -244,3 +254,118 @@ def wait_for_parts(output, process, count):
     before = len(list(output.glob("part-*")))
     while process.poll() is None and len(list(output.glob("part-*"))) < before + count:
         time.sleep(0.01)
+
+
+def test_images_that_vanish_are_tried_again(photos, tmp_path, capsys):
+    """They have no rows, unlike damaged ones; the same command continues when they are back."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(photos / "0.png", "0.png")
+    table = pa.table({"path": [str(folder / "1.png"), str(folder / "later.png")]})
+    pq.write_table(table, tmp_path / "paths.parquet")
+    sources = [tmp_path / "shard.tar", tmp_path / "paths.parquet", folder / "5_empty.jpg"]
+    (folder / "1.png").rename(tmp_path / "away.png")
+    assert batch(tmp_path / "out", *sources) == 1
+    output = capsys.readouterr()
+    assert "2 images and videos processed, 1 with errors" in output.out
+    assert f"failed: {tmp_path}/paths.parquet#0: no image '{folder}/1.png'" in output.err
+    assert "2 images and videos could not be read and have no rows; the same command tries again" in output.err
+    (tmp_path / "away.png").rename(folder / "1.png")
+    shutil.copy(folder / "0.png", folder / "later.png")
+    assert batch(tmp_path / "out", *sources) == 0
+    assert "2 images and videos processed, 2 done before" in capsys.readouterr().out
+    keys = [row.key for row in read(tmp_path / "out")]
+    assert sorted(keys) == sorted(
+        [f"{sources[0]}/0.png", *(f"{sources[1]}#{row}" for row in range(2)), str(sources[2])]
+    )
+
+
+def test_remote_archives(photos):
+    fsspec = pytest.importorskip("fsspec")
+    memory, content = fsspec.filesystem("memory"), io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.add(photos / "1.png", "deep/1.png")
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.table({"path": ["1.png", "memory://archives/1.png"]}), table)
+    memory.pipe({"/archives/shard.tar": content.getvalue(), "/archives/1.png": (photos / "1.png").read_bytes()})
+    memory.pipe("/archives/tables/x.parquet", (photos / "1.png").read_bytes())
+    expected = np.asarray(Image.open(photos / "1.png"))
+    memory.pipe("/archives/x.parquet", table.getvalue().to_pybytes())
+    items, missing = find_items(["memory://archives/*.tar", "memory://archives"])
+    assert missing == []
+    assert [item.key for item in items] == [
+        "memory:///archives/shard.tar/deep/1.png",
+        "memory:///archives/x.parquet#0",
+        "memory:///archives/x.parquet#1",
+    ]
+    for item in items:
+        np.testing.assert_array_equal(item.load(), expected)
+    memory.rm("/archives/shard.tar")
+    with pytest.raises(OSError, match=r"shard\.tar"):
+        items[0].load()
+    memory.pipe("/archives/clip.mp4", b"")
+    with pytest.raises(ValueError, match="remote videos are not supported; copy the file"):
+        find_items(["memory://archives/clip.mp4"])
+
+
+def test_full_disc(photos, tmp_path, capsys, monkeypatch):
+    """What is finished stays, and the same command continues."""
+    synced, output = [], tmp_path / "out"
+
+    def fill_up(path):
+        if path.suffix == ".parquet":
+            synced.append(path)
+        if len(synced) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(atomic, "write_to_disk", fill_up)
+        assert batch(output, photos) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"out/part-000002-\w+\.parquet cannot be written: the disc is full", error)
+    assert "stopped: 2 of 4 images and videos are left; the same command continues" in error
+    assert len(read(output)) == 2
+    assert batch(output, photos) == 0
+    assert [row.key for row in read(output)] == sorted(map(str, photos.iterdir()))
+    assert not [path for path in output.iterdir() if atomic.is_temporary(path)]
+
+
+def test_output_that_cannot_be_written(photos, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert batch(tmp_path / "file/out", photos) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "file/out" in line
+    assert "cannot be written" in line
+
+
+def test_every_gpu_has_a_worker(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert LocalWorkers(None, "cuda").devices == ["cuda:0", "cuda:1", "cuda:2"]
+    assert LocalWorkers(None, "cuda").workers == 3
+    assert LocalWorkers(2, "cuda:1").devices == ["cuda:1"]
+    assert LocalWorkers(None, "cpu").workers == count_cores()
+
+
+@pytest.mark.slow
+def test_processes_take_devices_in_turn():
+    start = partial(partial, "{} {}".format)
+    with ProcessPool(start, 2, ["cpu:0", "cpu:1"]) as pool:
+        devices = set()
+        while len(devices) < 2:  # one process may start late
+            results = [result.split() for result in pool.run(range(10), ordered=True)]
+            assert [task for _, task in results] == list(map(str, range(10)))
+            devices.update(device for device, _ in results)
+    assert devices == {"cpu:0", "cpu:1"}
+    # A worker that cannot start says why.
+    start = partial(int, "no number")
+    with pytest.raises(ValueError, match="invalid literal"), ProcessPool(start, 2, [10]) as pool:
+        list(pool.run(range(2)))
+
+
+def test_sizes_of_parts():
+    for images, workers, size in ((4, 1, 1), (1000, 2, 125), (10_000, 2, 200), (2_000_000, 64, 400), (10**8, 64, 5000)):
+        assert part_size(images, workers) == size
+    (video, *rest) = split([Item("a.png"), Item("b.mp4"), Item("c.png")], 1, first_number=7)
+    assert video == (7, [Item("b.mp4")])
+    assert rest == [(8, [Item("a.png")]), (9, [Item("c.png")])]

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import REAL, gradient_image, write_video
+from conftest import REAL, ROOT, gradient_image, write_video
 from PIL import Image
 
 from tinypose_torch import Poses, create_model
@@ -173,11 +173,31 @@ def test_help_of_the_installed_command():
         assert "tinypose" in done.stdout
 
 
-def test_usage_needs_no_torch():
-    """A wrong flag is answered at once; importing torch takes seconds."""
-    code = "import sys, tinypose_torch.cli as c; c.build_parser().format_help(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+# Prints which of the slow packages a command's help has imported.
+_SLOW_IMPORTS = """
+import runpy, sys
+slow = {"torch", "numpy", "cv2", "PIL", "lightning", "importlib.metadata"}
+before = set(sys.modules)
+sys.argv = sys.argv[1:]
+try:
+    if sys.argv[0] == "tinypose_torch":
+        import tinypose_torch
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+except SystemExit as stopped:
+    assert stopped.code == 0
+print("IMPORTED", sorted(slow & set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize(
+    "line", ["tinypose_torch", "tinypose_torch.cli --help", "tinypose_torch.cli predict --help", "convert --help"]
+)
+def test_slow_packages_are_imported_when_used(line):
+    """Help and wrong options do not wait for torch."""
+    command = [sys.executable, "-c", _SLOW_IMPORTS, *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "IMPORTED []"
 
 
 @pytest.mark.needs_reference

@@ -37,6 +37,7 @@ DATA = "demo_pose data.train=ann.json data.images=photos"
 REFUSED = [
     ("notes.json", f"tinypose evaluate {ANNOTATED} --json notes.json", "--json notes.json exists and is no earlier"),
     ("notes.json", f"tinypose evaluate {ANNOTATED} --predictions notes.json", "--predictions notes.json exists"),
+    ("x.html", f"tinypose evaluate {ANNOTATED} --report x.html", "--report x.html exists and is no earlier result"),
     ("x.json -> ann.json", f"tinypose evaluate {ANNOTATED} --json x.json", "x.json would replace an input, ann.json"),
     ("x.json = ann.json", f"tinypose evaluate {ANNOTATED} --json x.json", "x.json would replace an input, ann.json"),
     ("", f"tinypose evaluate {ANNOTATED} --json ./ann.json --overwrite", "would replace an input, ann.json"),

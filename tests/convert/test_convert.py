@@ -150,7 +150,7 @@ def publish(path, seed):
 
 
 def test_both_releases_of_every_model(mirror, monkeypatch, capsys):
-    monkeypatch.setattr("convert.__main__.list_models", lambda: [NAME, "higherhrnet_w16_192"])
+    monkeypatch.setattr("convert.conversion.list_models", lambda: [NAME, "higherhrnet_w16_192"])
     states = {
         NAME: publish(mirror / f"{NAME}.pdparams", 1),
         f"{NAME}_2021": publish(mirror / f"{NAME}_2021.pdparams", 2),
@@ -167,7 +167,7 @@ def test_both_releases_of_every_model(mirror, monkeypatch, capsys):
 
 
 def test_one_release_that_is_missing(mirror, monkeypatch, capsys):
-    monkeypatch.setattr("convert.__main__.list_models", lambda: [NAME])
+    monkeypatch.setattr("convert.conversion.list_models", lambda: [NAME])
     publish(mirror / f"{NAME}_2021.pdparams", 2)
     assert main(["--all", "--output", "converted"]) == 1
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}

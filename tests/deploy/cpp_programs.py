@@ -1,29 +1,34 @@
-"""Builds of the C++ program, one for each runtime, shared by all test processes; and small networks for it."""
+"""The build of deploy/cpp and the app files that its tests share; a small app that gives chosen answers."""
 
-import dataclasses
+import ctypes
 import importlib.util
-import io
 import json
 import os
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT, trained_weights
 from filelock import FileLock
 from torch import Tensor, nn
 
+from tinypose_torch import create_model
+from tinypose_torch.export import export_app
+from tinypose_torch.export.formats import as_method
 from tinypose_torch.models.registry import get_config
-from tinypose_torch.runtime.checksums import seal_torchscript
-from tinypose_torch.runtime.loading import TORCHSCRIPT_EXTRA
+from tinypose_torch.runtime.app_metadata import AppMetadata
+from tinypose_torch.runtime.checksums import seal, unsealed
+from tinypose_torch.runtime.loading import EXECUTORCH_METHOD
 from tinypose_torch.runtime.metadata import ExportMetadata
 
-SOURCE = Path(__file__).parents[2] / "deploy/cpp"
+SOURCE = ROOT / "deploy/cpp"
 DETECTOR, POSE = "picodet_s_192_lcnet_pedestrian", "tinypose_128x96"
-CANDIDATES = 24 * 24 + 12 * 12 + 6 * 6 + 3 * 3  # of that detector
+FRAME, PEOPLE, KEYPOINTS, STATE = (120, 160), 2, 17, (3, 118)  # of the small app
+ROOM = 20_000  # bytes for the description in the small app
+INF, NAN = float("inf"), float("nan")
 
 
 def cmake():
@@ -42,11 +47,12 @@ def build(folder, *options):
         [program, "-S", SOURCE, "-B", folder, *options], capture_output=True, text=True, check=False
     )
     if 'Could not find a package configuration file provided by "OpenCV"' in configured.stderr:
-        pytest.skip("OpenCV for C++ is absent (libopencv-dev)")
+        return build(folder, *options, "-DTINYPOSE_PROGRAM=OFF")
     assert configured.returncode == 0, configured.stderr
     built = subprocess.run([program, "--build", folder, "-j2"], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    return folder / "tinypose"
+    assert "warning" not in built.stderr
+    return folder
 
 
 def package_folder(name):
@@ -56,19 +62,41 @@ def package_folder(name):
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def shared_build(runtime, tmp_path_factory, worker_id):
-    """The program for a runtime, ``"executorch"`` or ``"libtorch"``; built once for all files and processes."""
+def shared_folder(tmp_path_factory, worker_id, name):
+    """A folder of all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def shared_build(tmp_path_factory, worker_id):
+    """The folder of library and programs, built once for all files and processes."""
     if shutil.which("c++") is None:
         pytest.skip("a C++ compiler is absent")
-    place = {
-        "executorch": lambda: f"-DCMAKE_PREFIX_PATH={package_folder('executorch')}",
-        "libtorch": lambda: f"-DTORCH_ROOT={package_folder('torch')}",
-    }[runtime]()
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / f"cpp-{runtime}"
-    folder.mkdir(exist_ok=True)
+    place = package_folder("executorch")
+    folder = shared_folder(tmp_path_factory, worker_id, "cpp-build")
     with FileLock(folder / "lock"):
-        return build(folder / "build", f"-DTINYPOSE_RUNTIME={runtime}", place)  # nothing to do the second time
+        return build(folder / "build", f"-DCMAKE_PREFIX_PATH={place}")  # nothing to do the second time
+
+
+def shared_program(tmp_path_factory, worker_id):
+    """The program for photos and videos."""
+    program = shared_build(tmp_path_factory, worker_id) / "tinypose"
+    if not program.is_file():
+        pytest.skip("OpenCV for C++ is absent (libopencv-dev)")
+    return program
+
+
+def shared_app(tmp_path_factory, worker_id):
+    """A genuine app for frames of 480 x 640 pixels with four people."""
+    package_folder("executorch")
+    path = shared_folder(tmp_path_factory, worker_id, "cpp-app") / "app.pte"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            networks = [create_model(name, weights=trained_weights(name)) for name in (POSE, DETECTOR)]
+            export_app(*networks, path, (480, 640), 4)
+    return path
 
 
 def run(program, *arguments, emulator=()):
@@ -85,69 +113,141 @@ def files_in(folder):
     }
 
 
-class FakeDetector(nn.Module):
-    """Finds one person, always in the same place."""
-
-    def __init__(self, scores: Tensor, boxes: Tensor) -> None:
-        super().__init__()
-        self.scores, self.boxes = scores, boxes
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return self.scores, self.boxes
-
-
-class FakePose(nn.Module):
-    """Keypoints that depend on nothing but the number of calls before."""
-
-    calls: int
-
-    def __init__(self, keypoints: Tensor) -> None:
-        super().__init__()
-        self.keypoints = keypoints
-        self.calls = 0
-
-    def forward(self, image: Tensor) -> Tensor:
-        self.calls += 1
-        moved = torch.tensor([7.0 * (self.calls % 3), 2.0 * self.calls, 0.0])
-        return self.keypoints + moved
-
-
-def fake_detector(score=0.9, box=(30.0, 20.0, 90.0, 170.0)):
-    scores, boxes = torch.zeros(1, CANDIDATES, 1), torch.zeros(1, CANDIDATES, 4)
-    scores[0, 5, 0], boxes[0, 5] = score, torch.tensor(box)
-    return FakeDetector(scores, boxes)
-
-
-def fake_pose(value=0.8):
-    keypoints = torch.arange(17 * 3, dtype=torch.float32).reshape(1, 17, 3) % 90
-    keypoints[..., 2] = value
-    return FakePose(keypoints)
-
-
-def describe(name, **changes):
-    """The description of a catalogue model in a file, as a dict."""
-    entry = dataclasses.replace(get_config(name), **changes)
-    return json.loads(ExportMetadata(entry, True, entry.task == "pose", 1, "fp32", {"torch": "2"}).to_json())
-
-
-def write_torchscript(path, network, description):
-    """A sealed TorchScript file.
+class ChosenAnswer(nn.Module):
+    """Gives the answer whose number is the first value of a frame that is otherwise zero, and for other frames answer 0.
 
     Args:
-        description: A dict, or text.
+        answers: ``(N, K, 4 + 1 + 3 * J)``: box, score and keypoints of every person.
+        follows: Whether it is the method ``follow``: then the first keypoint of all people has the time of the frame as x,
+            and the number of frames since the state was zeros as y.
     """
-    text = description if isinstance(description, (str, bytes)) else json.dumps(description)
-    archive = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the format is deprecated
-        torch.jit.save(torch.jit.script(network.eval()), archive, _extra_files={TORCHSCRIPT_EXTRA: text})
-    path.write_bytes(seal_torchscript(archive.getvalue()))
+
+    answers: Tensor
+
+    def __init__(self, answers: Tensor, follows: bool) -> None:
+        super().__init__()
+        self.register_buffer("answers", answers)
+        self.follows = follows
+
+    def forward(self, frame: Tensor, *state_and_time: Tensor) -> tuple[Tensor, ...]:
+        values = frame.reshape(-1).to(torch.int64)
+        number = values[:1] * (values.sum() == values[:1]).to(torch.int64)
+        boxes, scores, keypoints = self.answers.index_select(0, number).squeeze(0).split([4, 1, 3 * KEYPOINTS], dim=1)
+        people = boxes.clone(), scores.squeeze(1).clone()
+        if not self.follows:
+            return *people, keypoints.reshape(-1, KEYPOINTS, 3).clone()
+        state, time = state_and_time
+        following = state + 1
+        first = torch.cat([time, following.reshape(-1)[:1], torch.zeros(1)]).to(torch.float32)
+        moved = torch.nn.functional.pad(first.reshape(1, 1, 3), (0, 0, 0, KEYPOINTS - 1))
+        ids = torch.arange(1, PEOPLE + 1)
+        return *people, keypoints.reshape(-1, KEYPOINTS, 3) + moved, ids, following
+
+
+def answer(score=0.9, box=(30.0, 20.0, 90.0, 110.0), keypoint=(50.0, 60.0, 0.8)):
+    """One person, ``(PEOPLE, 4 + 1 + 3 * KEYPOINTS)``; the first keypoint has the coordinates 0, 0."""
+    person = torch.tensor([*box, score, 0, 0, keypoint[2], *(KEYPOINTS - 1) * keypoint])
+    return torch.stack([person, torch.zeros_like(person)])
+
+
+NO_PEOPLE, FAR_AWAY = 1, 2  # numbers of answers of the small app
+NOT_FINITE = range(3, 10)
+ANSWERS = torch.stack(
+    [
+        answer(),
+        answer(score=0),
+        answer(box=(-1e30, 0, 1e30, 9), keypoint=(1e30, -1e30, 0.8)),
+        answer(box=(30, NAN, 90, 170)),
+        answer(box=(30, 20, INF, 170)),
+        answer(score=INF),
+        answer(score=NAN),
+        answer(keypoint=(NAN, 1, 0.8)),
+        answer(keypoint=(1, -INF, 0.8)),
+        answer(keypoint=(1, 1, NAN)),
+    ]
+)
+
+
+def describe_app():
+    """The description of the small app as a dict."""
+    networks = [ExportMetadata(get_config(name), True, name == POSE, 1, "fp32", {}) for name in (DETECTOR, POSE)]
+    return json.loads(AppMetadata(*networks, FRAME, PEOPLE, 0.5, detect_every=1).to_json())
+
+
+class FrameBytes(nn.Module):
+    """Gives one person, whose keypoints are bytes of the frame at equal distances."""
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        every = frame.numel() // (3 * KEYPOINTS)
+        values = frame.reshape(-1)[: every * 3 * KEYPOINTS].reshape(-1, every)[:, 0].to(torch.float32)
+        keypoints = torch.cat([values, torch.zeros(3 * KEYPOINTS)]).reshape(PEOPLE, KEYPOINTS, 3)
+        boxes, scores, _ = ANSWERS[0].split([4, 1, 3 * KEYPOINTS], dim=1)
+        return boxes.clone(), scores.squeeze(1).clone(), keypoints
+
+
+def write_app(path, methods, facts):
+    """An app file of any modules.
+
+    Args:
+        methods: Module and example inputs by name.
+        facts: The description, a dict; there is room for others.
+    """
+    from executorch.exir import to_edge
+
+    exported = {name: torch.export.export(module, inputs) for name, (module, inputs) in methods.items()}
+    edge = to_edge(exported, constant_methods={EXECUTORCH_METHOD: as_method(json.dumps(facts).ljust(ROOM))})
+    path.write_bytes(seal(edge.to_executorch().buffer))
     return path
 
 
-def write_fakes(folder):
-    """A detector and a pose network that run at once."""
-    return (
-        write_torchscript(folder / "detector.torchscript", fake_detector(), describe(DETECTOR)),
-        write_torchscript(folder / "pose.torchscript", fake_pose(), describe(POSE)),
-    )
+def write_small_app(path):
+    """The app of `ChosenAnswer`, which runs at once."""
+    frame = torch.zeros(*FRAME, 3, dtype=torch.uint8)
+    state, time = torch.zeros(STATE, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    methods = {
+        "forward": (ChosenAnswer(ANSWERS, follows=False), (frame,)),
+        "follow": (ChosenAnswer(ANSWERS, follows=True), (frame, state, time)),
+    }
+    return write_app(path, methods, describe_app())
+
+
+def write_described(path, app, text):
+    """A copy of the small app with another description: a dict, or bytes."""
+    content = unsealed(app)
+    start = content.index(b'{"format"')
+    text = text if isinstance(text, bytes) else json.dumps(text).encode()
+    assert len(text) <= ROOM
+    path.write_bytes(seal(content[:start] + text.ljust(ROOM) + content[start + ROOM :]))
+    return path
+
+
+def shared_small_app(tmp_path_factory, worker_id):
+    package_folder("executorch")
+    path = shared_folder(tmp_path_factory, worker_id, "cpp-app") / "small.pte"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            write_small_app(path)
+    return path
+
+
+class Description(ctypes.Structure):
+    """``tinypose_description`` of tinypose.h."""
+
+    _fields_ = [
+        ("pixels", ctypes.c_char_p),
+        ("frame_bytes", ctypes.c_size_t),
+        *((name, ctypes.c_int32) for name in ("height", "width", "max_people", "has_follow")),
+        *((name, ctypes.c_int32) for name in ("num_keypoints", "num_links")),
+        ("keypoint_names", ctypes.POINTER(ctypes.c_char_p)),
+        ("links", ctypes.POINTER(ctypes.c_int32)),
+    ]
+
+
+class People(ctypes.Structure):
+    """``tinypose_people`` of tinypose.h."""
+
+    _fields_ = [
+        ("count", ctypes.c_int32),
+        *((name, ctypes.POINTER(ctypes.c_float)) for name in ("boxes", "scores", "keypoints")),
+        ("ids", ctypes.POINTER(ctypes.c_int64)),
+    ]

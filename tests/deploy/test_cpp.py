@@ -1,7 +1,9 @@
-"""The C++ program, built against both runtimes and for ARM, gives the pipeline's people and keypoints."""
+"""The C++ programs, built here and for ARM, give the people and keypoints of `AppEstimator`."""
 
+import contextlib
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,256 +13,201 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from conftest import REAL, photos_of_people
-from cpp_programs import DETECTOR, POSE, SOURCE, build, run, shared_build
+from conftest import photos_of_people
+from cpp_programs import SOURCE, build, run, shared_app, shared_build, shared_program
 
-from tinypose_torch import PoseEstimator, create_model
-from tinypose_torch.export import ExportOptions, export_model
-from tinypose_torch.runtime.checksums import seal, seal_torchscript
-from tinypose_torch.tracking.pose_tracker import PoseTracker
-from tinypose_torch.tracking.smoothing import Smoothing
+from tinypose_torch import AppEstimator
+from tinypose_torch.runtime.checksums import seal, unsealed
+from tinypose_torch.utils.defaults import VISIBLE
 from tinypose_torch.video import VideoReader
 
 pytestmark = pytest.mark.slow  # the programs are built first; tests/test_docs.py checks their options
 
-CROSS_COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
-ARM_OPENCV = Path("/usr/lib/aarch64-linux-gnu/cmake/opencv4")
+CROSS_COMPILERS, EMULATOR = ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"), "qemu-aarch64"
+FRAME = (480, 640)
+MAX_DIFFERENCE = 0.01  # pixels
+MAX_MEMORY = 40_000  # KiB
 
 
 @pytest.fixture(scope="module")
-def networks(app_folder):
-    return [create_model(name, weights=app_folder / f"{name}.pt") for name in (DETECTOR, POSE)]
+def app(tmp_path_factory, worker_id):
+    return shared_app(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
-def app(app_folder):
-    """Detector and pose network in one .pte."""
-    return app_folder / "app.pte"
+def programs(tmp_path_factory, worker_id):
+    """The folder of the programs."""
+    return shared_build(tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, worker_id):
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A few photos as PNG, which every version of every library decodes alike."""
+    """Photos larger and smaller than a frame, and one of its size, as PNG, which all versions of all libraries decode
+    alike."""
     folder = tmp_path_factory.mktemp("photos")
-    for number, image in enumerate(photos_of_people(4)):
-        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
+    sizes = ((960, 1000), (200, 250), FRAME, None)
+    for number, (image, size) in enumerate(zip(photos_of_people(4), sizes, strict=True)):
+        picture = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) if size else image
+        cv2.imwrite(str(folder / f"{number}.png"), picture[..., ::-1])
     return folder
 
 
 @pytest.fixture(scope="module")
-def executorch_program(tmp_path_factory, worker_id):
-    return shared_build("executorch", tmp_path_factory, worker_id)
+def frames_file(photos, tmp_path_factory):
+    """The photos as frames of the app, and the file of them."""
+    frames = [cv2.resize(cv2.imread(str(file))[..., ::-1], FRAME[::-1]) for file in sorted(photos.glob("*.png"))]
+    path = tmp_path_factory.mktemp("frames") / "frames.raw"
+    path.write_bytes(b"".join(frame.tobytes() for frame in frames))
+    return frames, path
 
 
-@pytest.fixture(scope="module")
-def libtorch_program(tmp_path_factory, worker_id):
-    return shared_build("libtorch", tmp_path_factory, worker_id)
-
-
-def compare(records, networks, photos):
-    """With the pipeline; OpenCV's wheel resizes with Intel's library, which rounds otherwise than OpenCV itself."""
-    estimator = PoseEstimator(DETECTOR, POSE, *_saved(networks, photos.parent))
+@contextlib.contextmanager
+def plain_opencv():
+    """OpenCV's wheel resizes with Intel's library, which rounds otherwise than OpenCV itself."""
     cv2.ipp.setUseIPP(False)
     try:
-        expected = {str(file): estimator(file).to_records() for file in sorted(photos.glob("*.png"))}
+        yield
     finally:
         cv2.ipp.setUseIPP(True)
-    found = {record["image"]: record["poses"] for record in records}
-    assert list(found) == list(expected)
-    assert any(expected.values())
-    for file, people in expected.items():
-        assert len(found[file]) == len(people)
-        for one, two in zip(found[file], people, strict=True):
-            assert np.abs(np.array(one["box"]) - two["box"]).max() < 0.01
-            mine, theirs = np.array(one["keypoints"]), np.array(two["keypoints"])
-            visible = theirs[:, 2] > 0.2
-            assert np.abs(mine - theirs)[visible].max(initial=0) < 0.02
 
 
-def _saved(networks, folder):
-    paths = []
-    for network in networks:
-        paths.append(folder / f"{network.config.name}.pt")
-        torch.save(network.state_dict(), paths[-1])
-    return paths
+def check_people(found, expected):
+    """Records of the same people.
+
+    Returns:
+        Their number.
+    """
+    assert len(found) == len(expected)
+    for one, two in zip(found, expected, strict=True):
+        assert one.get("id") == two.get("id")
+        assert np.abs(np.array(one["box"]) - two["box"]).max() < MAX_DIFFERENCE
+        mine, theirs = np.array(one["keypoints"]), np.array(two["keypoints"])
+        visible = theirs[:, 2] > VISIBLE
+        assert np.abs(mine - theirs)[visible].max(initial=0) < MAX_DIFFERENCE
+    return len(found)
 
 
-def test_executorch(executorch_program, app, networks, photos, tmp_path):
-    result = run(
-        executorch_program,
-        *("--detector", app, "--pose", app, "--image-dir", photos, "--output", tmp_path / "overlays"),
-        *("--json", tmp_path / "poses.json", "--threads", "1"),
-    )
-    assert result.returncode == 0, result.stderr
-    compare(json.loads((tmp_path / "poses.json").read_text()), networks, photos)
-    assert len(list((tmp_path / "overlays").glob("*.png"))) == len(list(photos.glob("*.png")))
-
-
-def test_libtorch(libtorch_program, networks, photos, tmp_path):
-    files = []
-    for network in networks:
-        files.append(tmp_path / f"{network.config.name}.torchscript")
-        export_model(network, files[-1], ExportOptions("torchscript"))
-    result = run(
-        libtorch_program,
-        *("--detector", files[0], "--pose", files[1], "--image-dir", photos, "--output", tmp_path / "overlays"),
-        *("--json", tmp_path / "poses.json", "--threads", "2"),
-    )
-    assert result.returncode == 0, result.stderr
-    compare(json.loads((tmp_path / "poses.json").read_text()), networks, photos)
-
-
-def test_video(executorch_program, app, photos, tmp_path):
-    image = cv2.resize(cv2.imread(str(next(iter(sorted(photos.glob("*.png")))))), (320, 240))
-    writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (320, 240))
-    for _ in range(3):
-        writer.write(image)
-    writer.release()
-    result = run(
-        executorch_program,
-        *("--detector", app, "--pose", app, "--video", tmp_path / "clip.mp4", "--output", tmp_path / "out"),
-        *("--json", tmp_path / "poses.json"),
-    )
-    assert result.returncode == 0, result.stderr
-    assert "3 frames" in result.stdout
-    assert [record["frame"] for record in json.loads((tmp_path / "poses.json").read_text())] == [0, 1, 2]
-    assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
-
-
-@pytest.mark.needs_reference
-@pytest.mark.parametrize("smoothing", ["on", "off"])
-def test_followed_people(smoothing, executorch_program, app, networks, tmp_path):
-    """A camera that pans, with noise, the detector in every third frame: what Python's follower gives, frame by frame."""
-    picture = cv2.imread(str(REAL / "images/coco_000000000785.jpg"))
-    generator = np.random.default_rng(0)
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 30, (560, 420))
-    for index in range(12):
-        noisy = picture[:420, 4 * index : 4 * index + 560] + generator.integers(-12, 13, (420, 560, 3))
-        writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
-    writer.release()
-    common = ["--detection-threshold", "0.4", "--detect-every", "3", "--smoothing", smoothing]
-    result = run(
-        executorch_program,
-        *("--detector", app, "--pose", app, "--video", tmp_path / "clip.avi", "--output", tmp_path / "out"),
-        *("--json", tmp_path / "poses.json", "--threads", "1", *common),
-    )
+def test_photos(program, app, photos, tmp_path):
+    output = tmp_path / "overlays"
+    arguments = ("--image-dir", photos, "--output", output, "--json", tmp_path / "poses.json", "--threads", "1")
+    result = run(program, "--app", app, *arguments)
     assert result.returncode == 0, result.stderr
     records = json.loads((tmp_path / "poses.json").read_text())
-    estimator = PoseEstimator(DETECTOR, POSE, *_saved(networks, tmp_path), backend="eager", detection_threshold=0.4)
-    follower = PoseTracker(estimator, 3, smoothing=Smoothing() if smoothing == "on" else None)
-    cv2.ipp.setUseIPP(False)
-    try:
-        with VideoReader(str(tmp_path / "clip.avi")) as video:
-            expected = [follower(frame, index / 30).to_records() for index, frame in enumerate(video)]
-    finally:
-        cv2.ipp.setUseIPP(True)
-    assert len(records) == len(expected) == 12
-    for record, people in zip(records, expected, strict=True):
-        assert [pose["id"] for pose in record["poses"]] == [pose["id"] for pose in people]
-        assert people
-        for one, two in zip(record["poses"], people, strict=True):
-            assert np.abs(np.array(one["box"]) - two["box"]).max() < 0.05
-            mine, theirs = np.array(one["keypoints"]), np.array(two["keypoints"])
-            assert np.abs(mine - theirs)[theirs[:, 2] > 0.2].max() < 0.05
+    files = sorted(photos.glob("*.png"))
+    assert [record["image"] for record in records] == [str(file) for file in files]
+    estimator = AppEstimator(app)
+    with plain_opencv():
+        people = [
+            check_people(record["poses"], estimator(file).to_records())
+            for record, file in zip(records, files, strict=True)
+        ]
+    assert min(people) >= 1
+    for file in files:
+        overlay, photo = cv2.imread(str(output / file.name)), cv2.imread(str(file))
+        assert overlay.shape == photo.shape
+        assert (overlay != photo).any()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["--detector", "APP"], 2, "--pose is missing"),
-        (["--wrong", "1"], 2, "unknown option '--wrong'"),
-        (["--detector", "APP", "--pose", "APP", "--output", "OUT"], 2, "give one of --image"),
-        (["--detector", "APP", "--pose", "none.pte", "--image", "x", "--output", "OUT"], 2, "cannot open none.pte"),
-        (["--detector", "APP", "--pose", "CUT", "--image", "x", "--output", "OUT"], 2, "cut short"),
-        (["--detector", "APP", "--pose", "ALTERED", "--image", "x", "--output", "OUT"], 2, "its checksum is wrong"),
-        (["--detector", "APP", "--pose", "APP", "--image", "x.png", "--output", "OUT"], 2, "cannot open x.png"),
-        (["--detector", "APP", "--pose", "APP", "--image-dir", "OUT", "--output", "OUT"], 2, "holds no images"),
-        (["--detector", "APP", "--pose", "APP", "--image-dir", "MIXED", "--output", "OUT"], 1, "broken.png"),
-        (["--detector", "APP", "--pose", "APP", "--video", "x", "--output", "OUT"], 2, "no video that can be read"),
-        (["--detector", "APP", "--pose", "APP", "--threads", "x", "--image", "x", "--output", "OUT"], 2, "expected a"),
-        (
-            ["--detector", "APP", "--pose", "APP", "--image", "x", "--smoothing", "on", "--output", "OUT"],
-            2,
-            "for --video",
-        ),
-        (["--detector", "APP", "--pose", "APP", "--video", "x", "--smoothing", "y", "--output", "OUT"], 2, "on or off"),
-        (
-            ["--detector", "APP", "--pose", "APP", "--video", "x", "--detect-every", "0", "--output", "OUT"],
-            2,
-            "expected a",
-        ),
-        (["--help"], 0, ""),
-    ],
-)
-def test_wrong_commands(arguments, status, message, executorch_program, app, photos, tmp_path):
-    content = app.read_bytes()
-    (tmp_path / "cut.pte").write_bytes(content[:-100])
-    altered = bytearray(content)
-    altered[len(altered) // 2] ^= 1  # a weight, which no runtime would notice
-    (tmp_path / "altered.pte").write_bytes(altered)
-    mixed = tmp_path / "mixed"
-    mixed.mkdir()
-    (mixed / "broken.png").write_bytes(b"nothing")
-    shutil.copy(next(iter(photos.glob("*.png"))), mixed / "good.png")
-    (tmp_path / "out").mkdir()
-    names = {
-        "APP": app,
-        "CUT": tmp_path / "cut.pte",
-        "ALTERED": tmp_path / "altered.pte",
-        "OUT": tmp_path / "out",
-        "MIXED": mixed,
-    }
-    result = run(executorch_program, *(names.get(argument, argument) for argument in arguments))
-    assert result.returncode == status, result.stderr
-    assert message in result.stderr
+def followed(app, frames, times):
+    """Records of what the app's method ``follow`` gives in Python, frame by frame."""
+    runner = AppEstimator(app).runner
+    state = np.zeros(runner.metadata.state_shape)
+    for frame, time in zip(frames, times, strict=True):
+        boxes, scores, keypoints, ids, state = runner.run("follow", (frame, state, np.array([time])))
+        count = int((scores > 0).sum())
+        rows = zip(*(values[:count].tolist() for values in (ids, boxes, keypoints)), strict=True)
+        yield [dict(zip(("id", "box", "keypoints"), row, strict=True)) for row in rows]
 
 
-@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 119, 120, 5000])
-def test_the_checksum_is_no_promise(size, executorch_program, app, tmp_path):
-    """Sealed correctly, of sizes around those of SHA-256's blocks, and yet no program."""
-    (tmp_path / "sealed.pte").write_bytes(seal(b"\x05" * size))
-    arguments = ("--pose", tmp_path / "sealed.pte", "--image", "x", "--output", tmp_path / "out")
-    result = run(executorch_program, "--detector", app, *arguments)
-    assert result.returncode == 2, result.stderr
-    assert "sealed.pte: ExecuTorch refuses it" in result.stderr
+def test_video(program, app, photos, tmp_path):
+    """A camera that pans, with noise: what the app's method ``follow`` gives in Python, frame by frame."""
+    picture = cv2.resize(cv2.imread(str(photos / "0.png")), (700, 510))
+    generator, clip = np.random.default_rng(0), tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"FFV1"), 30, FRAME[::-1])
+    for index in range(12):
+        noisy = picture[index : index + 480, 4 * index : 4 * index + 640] + generator.integers(-12, 13, (*FRAME, 3))
+        writer.write(np.clip(noisy, 0, 255).astype(np.uint8))
+    writer.release()
+    output = ("--output", tmp_path / "out", "--json", tmp_path / "poses.json")
+    result = run(program, "--app", app, "--video", clip, *output)
+    assert result.returncode == 0, result.stderr
+    assert "12 frames" in result.stdout
+    records = json.loads((tmp_path / "poses.json").read_text())
+    assert [record["frame"] for record in records] == list(range(12))
+    with VideoReader(str(clip)) as video:
+        frames, times = zip(*((frame.copy(), video.time) for frame in video), strict=True)
+    expected = followed(app, frames, times)
+    people = [check_people(record["poses"], each) for record, each in zip(records, expected, strict=True)]
+    assert min(people) >= 1
+    assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 12
 
 
-def test_networks_of_the_wrong_task(libtorch_program, networks, tmp_path):
-    export_model(networks[1], tmp_path / "pose.torchscript", ExportOptions("torchscript"))
-    path = tmp_path / "pose.torchscript"
-    result = run(libtorch_program, "--detector", path, "--pose", path, "--image", "x", "--output", tmp_path / "out")
-    assert result.returncode == 2
-    assert f"is {POSE}, which is not for detection" in result.stderr
+def records_of(printed):
+    """The people that the example prints, frame by frame."""
+    frames = []
+    for line in printed.splitlines():
+        values = [float(word) for word in line.split() if re.fullmatch(r"-?[0-9.]+", word)]
+        if line.startswith("frame"):
+            frames.append([])
+        elif line.startswith("  "):
+            frames[-1][-1]["keypoints"].append(values)
+        else:
+            frames[-1].append({"id": int(values[0]), "box": values[1:5], "keypoints": []})
+    return frames
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda data: data[:-1], "has no checksum at its end"),
-        (lambda data: data[:9000] + bytes([data[9000] ^ 1]) + data[9001:], "its checksum is wrong"),
-        (lambda data: seal_torchscript(data[:-42] + bytes(2)), ""),  # sealed again
-    ],
-)
-def test_the_checksum_of_torchscript(change, message, libtorch_program, networks, tmp_path):
-    export_model(networks[1], tmp_path / "pose.torchscript", ExportOptions("torchscript"))
-    path = tmp_path / "altered.torchscript"
-    path.write_bytes(change((tmp_path / "pose.torchscript").read_bytes()))
-    result = run(libtorch_program, "--detector", path, "--pose", path, "--image", "x", "--output", tmp_path / "out")
-    assert result.returncode == 2
-    assert (message or f"is {POSE}, which is not for detection") in result.stderr
+def test_example(programs, app, frames_file):
+    """The C program that an app developer copies; it fits on one page."""
+    frames, path = frames_file
+    result = run(programs / "people", app, path)
+    assert result.returncode == 0, result.stderr
+    expected = followed(app, frames, [index / 30 for index in range(len(frames))])
+    assert sum(check_people(*pair) for pair in zip(records_of(result.stdout), expected, strict=True)) >= len(frames)
+    assert len((SOURCE / "examples/people.c").read_text().splitlines()) < 60
+    for arguments in ((), (app, "none.raw"), ("none.pte", path)):
+        result = run(programs / "people", *arguments)
+        assert result.returncode == 1
+        assert "\npeople: " in "\n" + result.stderr
 
 
-def test_arm(app, networks, photos, tmp_path):
-    """Cross-compiled and emulated. Times mean nothing there; the numbers do.
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("method", ["forward", "follow"])
+def test_memory(method, programs, app, frames_file, tmp_path):
+    """Peak of a process that runs one method; without the other in its description, the example calls ``forward``."""
+    content = unsealed(app)
+    assert content.count(b'"follow": {') == 1
+    if method == "forward":
+        content = content.replace(b'"follow": {', b'"hidden": {')
+    (tmp_path / "app.pte").write_bytes(seal(content))
+    command = [programs / "people", tmp_path / "app.pte", "/dev/stdin"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes) as process:
+        for number, frame in enumerate(frames_file[0]):
+            process.stdin.write(frame.tobytes())
+            process.stdin.flush()
+            (count,) = re.fullmatch(rf"frame {number}: (\d+) people\n", process.stdout.readline().decode()).groups()
+            lines = [process.stdout.readline() for _ in range(18 * int(count))]
+            assert all(lines)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.stdin.close()
+    assert process.returncode == 0
+    assert lines[0].startswith(b"id" if method == "follow" else b"box")
+    assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < MAX_MEMORY
+
+
+def test_arm(programs, app, frames_file, tmp_path):
+    """Cross-compiled and emulated: the numbers of this machine. OpenCV is not needed.
 
     The core is named because the emulator's default computes int8 wrongly.
     """
-    for program in (CROSS_COMPILER, EMULATOR):
+    for program in (*CROSS_COMPILERS, EMULATOR):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is absent")
-    if not ARM_OPENCV.is_dir():
-        pytest.skip("OpenCV for aarch64 is absent (libopencv-dev:arm64, which replaces that of this machine)")
     wheel = f"executorch=={version('executorch')}"
     if shutil.which("uv"):
         platform_tag = "aarch64-manylinux_2_28"
@@ -270,17 +217,15 @@ def test_arm(app, networks, photos, tmp_path):
         fetch = [sys.executable, "-m", "pip", "install", "--only-binary=:all:", "--python-version", python]
         fetch += ["--platform", "manylinux_2_28_aarch64"]
     subprocess.run([*fetch, "--no-deps", "--target", tmp_path / "arm", wheel], check=True, capture_output=True)
-    program = build(
+    folder = build(
         tmp_path / "build",
         f"-DCMAKE_TOOLCHAIN_FILE={SOURCE / 'aarch64-linux-gnu.cmake'}",
         f"-DCMAKE_PREFIX_PATH={tmp_path / 'arm/executorch'}",
-        f"-DOpenCV_DIR={ARM_OPENCV}",
+        "-DTINYPOSE_PROGRAM=OFF",
     )
-    result = run(
-        program,
-        *("--detector", app, "--pose", app, "--image-dir", photos, "--output", tmp_path / "overlays"),
-        *("--json", tmp_path / "poses.json", "--threads", "1"),
-        emulator=(EMULATOR, "-cpu", "cortex-a76"),
-    )
+    emulator = (EMULATOR, "-cpu", "cortex-a76", "-L", "/usr/aarch64-linux-gnu")
+    result = run(folder / "people", app, frames_file[1], emulator=emulator)
     assert result.returncode == 0, result.stderr
-    compare(json.loads((tmp_path / "poses.json").read_text()), networks, photos)
+    expected = records_of(run(programs / "people", app, frames_file[1]).stdout)
+    found = records_of(result.stdout)
+    assert sum(check_people(*pair) for pair in zip(found, expected, strict=True)) >= len(frames_file[0])

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from conftest import gradient_image, write_video
-from cpp_programs import POSE, describe, files_in, run, shared_build, write_fakes, write_torchscript
-from torch import Tensor, nn
+from cpp_programs import FRAME, FrameBytes, describe_app, files_in, run, shared_program, shared_small_app, write_app
 
 from tinypose_torch.utils.outputs import check_outputs
 from tinypose_torch.utils.provenance import is_overlay, is_own_output, printable
@@ -23,22 +23,21 @@ pytestmark = pytest.mark.slow  # the program is built first
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory, worker_id):
-    return shared_build("libtorch", tmp_path_factory, worker_id)
+    return shared_program(tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    return write_fakes(tmp_path_factory.mktemp("networks"))
+def app(tmp_path_factory, worker_id):
+    return shared_small_app(tmp_path_factory, worker_id)
 
 
 @pytest.fixture
-def folder(tmp_path, networks):
-    """Photos, a clip, the networks, links to them and files of others."""
+def folder(tmp_path, app):
+    """Photos, a clip, the app, links to them and files of others."""
     for name in ("photo.png", "other.bmp"):
         cv2.imwrite(str(tmp_path / name), gradient_image())
     write_video(tmp_path / "clip.mp4", frames=3)
-    for source in networks:
-        shutil.copy(source, tmp_path / source.name)
+    shutil.copy(app, tmp_path / "app.pte")
     (tmp_path / "link.png").symlink_to("photo.png")
     os.link(tmp_path / "photo.png", tmp_path / "hard.json")
     (tmp_path / "notes.txt").write_text('[{"image": "no poses"}]')
@@ -55,7 +54,7 @@ REFUSALS = {
     "hard link": (["--image", "photo.png", "--output", "out", "--json", "hard.json"], "would replace an input"),
     "folder by another name": (["--image", "photo.png", "--output", "linked"], "would replace an input"),
     "JSON": (["--image", "photo.png", "--output", "out", "--json", "photo.png"], "would replace an input"),
-    "network": (["--image", "photo.png", "--output", "out", "--json", "pose.torchscript"], "would replace an input"),
+    "app": (["--image", "photo.png", "--output", "out", "--json", "app.pte"], "would replace an input"),
     "clip": (["--video", "clip.mp4", "--output", "."], "would replace an input, clip.mp4"),
     "clip as a folder": (["--video", "clip.mp4", "--output", "clip.mp4"], "clip.mp4 is a file; name a folder"),
     "photo of the folder": (["--image-dir", ".", "--output", "."], "would replace an input"),
@@ -70,7 +69,7 @@ def test_nothing_is_replaced(case, program, folder, monkeypatch):
     arguments, message = REFUSALS[case]
     monkeypatch.chdir(folder)
     before = files_in(folder)
-    common = ["--detector", "detector.torchscript", "--pose", "pose.torchscript"]
+    common = ["--app", "app.pte"]
     overwrite = ["--overwrite"] if "earlier result" not in message else []  # an input is never replaced
     result = run(program, *common, *arguments, *overwrite)
     assert result.returncode == 2, result.stdout
@@ -78,7 +77,7 @@ def test_nothing_is_replaced(case, program, folder, monkeypatch):
     assert len(result.stderr.splitlines()) == 1
     assert files_in(folder) == before
     if "--json" in arguments and "same file" not in message:  # Python says the same
-        inputs = ["photo.png", "detector.torchscript", "pose.torchscript"]
+        inputs = ["photo.png", "app.pte"]
         with pytest.raises(ValueError, match="would replace an input|is no earlier result"):
             check_outputs({"--json": arguments[-1]}, inputs, overwrite=bool(overwrite))
 
@@ -86,7 +85,7 @@ def test_nothing_is_replaced(case, program, folder, monkeypatch):
 def test_earlier_results_are_replaced(program, folder, monkeypatch):
     """Those of Python are recognised here, and these there; other files with --overwrite."""
     monkeypatch.chdir(folder)
-    common = ["--detector", "detector.torchscript", "--pose", "pose.torchscript", "--output", "out"]
+    common = ["--app", "app.pte", "--output", "out"]
     for _ in range(2):
         for source in (["--image", "photo.png", "--json", "p.json"], ["--video", "clip.mp4", "--json", "v.json"]):
             result = run(program, *common, *source)
@@ -114,7 +113,7 @@ def test_overlays_of_folders(program, folder, monkeypatch):
     Path("many").mkdir()
     for name in ("a.png", "a.bmp", "A.bmp", f"{'x' * 250}.png", f"{'x' * 250}.bmp", f"{'é' * 125}.bmp"):
         shutil.copy("photo.png" if name.endswith("png") else "other.bmp", Path("many", name))
-    common = ["--detector", "detector.torchscript", "--pose", "pose.torchscript", "--image-dir", "many"]
+    common = ["--app", "app.pte", "--image-dir", "many"]
     result = run(program, *common, "--output", "out", "--json", "x.json")
     assert result.returncode == 0, result.stderr
     names = sorted(path.name for path in Path("out").iterdir())
@@ -140,8 +139,7 @@ def test_names_in_json(name, program, folder):
     source = os.fsencode(folder) + b"/photos/" + name
     (folder / "photos").mkdir()
     shutil.copy(folder / "photo.png", source)
-    common = ["--detector", folder / "detector.torchscript", "--pose", folder / "pose.torchscript"]
-    common += ["--output", folder / "out", "--json", folder / "x.json"]
+    common = ["--app", folder / "app.pte", "--output", folder / "out", "--json", folder / "x.json"]
     for arguments in (["--image", source], ["--image-dir", folder / "photos"]):
         result = run(program, *common, *arguments)
         assert result.returncode == 0, result.stderr
@@ -153,9 +151,41 @@ def test_names_in_json(name, program, folder):
     assert len(result.stderr.splitlines()) == 1
 
 
+def to_nv21(bgr):
+    planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_YV12)
+    chroma = planes[FRAME[0] :].reshape(2, -1)
+    return np.concatenate([planes[: FRAME[0]].reshape(-1), chroma.T.reshape(-1)]).reshape(planes.shape)
+
+
+PIXELS = {
+    "uint8 HWC RGB": lambda bgr: bgr[..., ::-1],
+    "uint8 HWC RGBA": lambda bgr: cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA),
+    "uint8 HWC BGR": lambda bgr: bgr,
+    "uint8 NV21": to_nv21,
+}
+
+
+@pytest.mark.parametrize("kind", PIXELS)
+def test_pixel_formats(kind, program, tmp_path):
+    """Photos are converted to the pixels that an app takes."""
+    photo = np.random.default_rng(0).integers(0, 256, (*FRAME, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    frame = np.ascontiguousarray(PIXELS[kind](photo))
+    facts = describe_app()
+    facts["app"]["frame"]["kind"] = kind
+    del facts["app"]["follow"]
+    app = write_app(tmp_path / "app.pte", {"forward": (FrameBytes(), (torch.from_numpy(frame),))}, facts)
+    output = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    result = run(program, "--app", app, "--image", tmp_path / "photo.png", *output)
+    assert result.returncode == 0, result.stderr
+    ((person,),) = (record["poses"] for record in json.loads((tmp_path / "x.json").read_text()))
+    found = np.array(person["keypoints"]).reshape(-1)
+    assert found.tolist() == frame.reshape(-1)[:: frame.size // found.size][: found.size].tolist()
+
+
 def test_failed_runs_leave_the_old_results(program, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    common = ["--detector", "detector.torchscript", "--pose", "pose.torchscript", "--output", "out", "--json", "x.json"]
+    common = ["--app", "app.pte", "--output", "out", "--json", "x.json"]
     assert run(program, *common, "--image", "photo.png").returncode == 0
     Path("cut").mkdir()
     Path("cut/photo.png").write_bytes(Path("photo.png").read_bytes()[:-100])
@@ -164,24 +194,14 @@ def test_failed_runs_leave_the_old_results(program, folder, monkeypatch):
     assert files_in(folder) == before
 
 
-class SlowPose(nn.Module):
-    """Takes so long that a clip is not finished before the signal comes."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        values = torch.eye(256)
-        for _ in range(50):
-            values = values @ values
-        return values[0, 0].expand(1, 17, 3)
-
-
 def test_interruption(program, folder, monkeypatch):
     """Ctrl-C ends the run at the next frame and leaves nothing half done."""
     monkeypatch.chdir(folder)
-    write_torchscript(folder / "pose.torchscript", SlowPose(), describe(POSE))
-    write_video(folder / "long.mp4", frames=3000, size=(64, 48))
+    frame = cv2.imencode(".jpg", gradient_image(48, 64))[1].tobytes()
+    Path("long.mjpeg").write_bytes(30_000 * frame)  # is not finished before the signal comes
     before = files_in(folder)
-    command = [program, "--detector", "detector.torchscript", "--pose", "pose.torchscript", "--video", "long.mp4"]
-    process = subprocess.Popen([*command, "--output", "out", "--json", "x.json"], stderr=subprocess.PIPE, text=True)
+    command = [program, "--app", "app.pte", "--video", "long.mjpeg", "--output", "out", "--json", "x.json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not Path("out").is_dir() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -206,10 +206,7 @@ def test_wrong_arguments(app, tmp_path, capsys):
 
 
 def test_apps_of_other_formats(tmp_path, monkeypatch):
-    class Other:
-        backend = "torchscript"
-
-    monkeypatch.setattr(site, "open_app", lambda path, threads: Other())
+    monkeypatch.setattr(site, "open_app", lambda path, threads: None)
     with pytest.raises(CheckpointError, match="browsers run ONNX; export the app with --format onnx"):
         site.check_app(tmp_path / "app.torchscript")
 

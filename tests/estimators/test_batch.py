@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from conftest import REAL, REAL_PAIRS, ROOT, gradient_image
@@ -123,6 +124,33 @@ def test_a_broken_image_is_named(broken, error, message, estimator):
         estimator.batch([*IMAGES[:3], broken, IMAGES[4]])
     with pytest.raises(error, match=message):
         estimator.batch(image for image in [*IMAGES[:3], broken])
+
+
+class SensorError(ValueError):
+    def __init__(self, sensor, temperature):
+        super().__init__(f"{sensor} has {temperature} degrees")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (UnicodeDecodeError("utf-8", b"a\xff", 1, 2, "invalid start byte"), ValueError, "image 1: 'utf-8' codec"),
+        (cv2.error("scale is 0"), ImageError, "image 1: cannot be processed: scale is 0"),
+        (PermissionError(13, "Permission denied", "a.png"), OSError, "image 1: .*Permission denied: 'a.png'"),
+        (SensorError("left", 99), ValueError, "image 1: left has 99 degrees"),
+    ],
+    ids=["UnicodeDecodeError", "cv2.error", "PermissionError", "SensorError"],
+)
+def test_errors_whose_classes_take_other_arguments_are_named(raised, kind, message, estimator, monkeypatch):
+    def estimate(images, boxes):
+        if any(image is IMAGES[1] for image in images):
+            raise raised
+        return [None] * len(images)
+
+    monkeypatch.setattr(estimator, "_estimate", estimate)
+    with pytest.raises(kind, match=message) as found:
+        estimator.batch(IMAGES)
+    assert raised in (found.value.__cause__, found.value.__cause__.__cause__)
 
 
 def test_bad_arguments(estimator):

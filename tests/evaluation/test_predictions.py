@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from evaluation.conftest import DETECTOR, PEOPLE, POSE
 from tinypose_torch.cli import main
-from tinypose_torch.evaluation import boxes, coco
+from tinypose_torch.evaluation import boxes, coco, top_down
 from tinypose_torch.evaluation.mpii import pckh, read_mpii_truth
 
 DETECTOR_ALONE = ["--detector", DETECTOR[0], "--weights", DETECTOR[1]]
@@ -48,6 +49,43 @@ def test_same_accuracy_again(network, options, kind, names, evaluate, rendered, 
     wanted = {"image_id", "category_id", "score", "bbox" if kind == "bbox" else "keypoints"}
     assert all(set(row) == wanted for row in rows)
     assert kind == "bbox" or all(len(row["keypoints"]) == 51 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], PIPELINE], ids=["pose", "pipeline"])
+def test_processes_give_the_same(options, rendered, changed, tmp_path, monkeypatch, capsys):
+    """Predictions and figures are those of one process, also with a damaged image."""
+    monkeypatch.setattr(top_down, "BATCH_SIZE", 3)
+    images = tmp_path / "images"
+    shutil.copytree(rendered, images)
+    (images / "damaged.jpg").write_bytes(b"no image")
+
+    def change(content):
+        content["images"].append({"id": 1, "file_name": "damaged.jpg", "height": 240, "width": 320})
+        content["annotations"].append({**content["annotations"][0], "id": 99, "image_id": 1})
+
+    results = []
+    for workers in (1, 2):
+        predictions, figures = tmp_path / f"{workers}.json", tmp_path / "figures.json"
+        given = [
+            "--pose",
+            POSE[0],
+            "--weights",
+            POSE[1],
+            *options,
+            "--workers",
+            workers,
+            "--threads",
+            1,
+            "--predictions",
+            predictions,
+        ]
+        given += ["--annotations", changed(change), "--images", images, "--json", figures, "--overwrite"]
+        assert main(["evaluate", *map(str, given)]) == 1
+        assert "failed: damaged.jpg: " in capsys.readouterr().err
+        results.append((json.loads(predictions.read_text()), json.loads(figures.read_text())))
+    assert len(results[0][0]) > 4
+    assert results[0] == results[1]
 
 
 def test_boxes_of_a_detector_for_a_pose_network(evaluate, rendered, tmp_path):

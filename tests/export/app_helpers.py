@@ -21,9 +21,10 @@ def networks(weights=trained_weights):
     return [create_model(name, weights=weights(name)) for name in (POSE, DETECTOR)]
 
 
-def describe(pose, detector, frame_size=(480, 640), max_people=4):
+def describe(pose, detector, frame_size=(480, 640), max_people=4, detect_every=None, pixels="rgb"):
     described = [ExportMetadata(each.config, True, each is pose, 1, "fp32", {}) for each in (detector, pose)]
-    return AppMetadata(*described, frame_size, max_people, detector.config.person_threshold)
+    threshold = detector.config.person_threshold
+    return AppMetadata(*described, frame_size, max_people, threshold, detect_every, pixels=pixels)
 
 
 def estimator(weights=trained_weights):
@@ -35,9 +36,9 @@ class EagerApp(AppRunner):
 
     backend = "eager"
 
-    def __init__(self, metadata, pose, detector):
+    def __init__(self, metadata, pose, detector, format_name="torchscript"):
         self.metadata, self.calls = metadata, []
-        self.program = build_program(pose, detector, metadata, "torchscript")
+        self.program = build_program(pose, detector, metadata, format_name)
 
     @torch.inference_mode()
     def run(self, method, inputs):
@@ -75,3 +76,18 @@ def check_people(found, expected, max_people):
     assert np.abs(found.keypoints[:count, :, :2] - expected.keypoints[:count])[visible].max(initial=0) < 0.01
     assert np.abs(found.keypoints[:count, :, 2] - expected.keypoint_scores[:count]).max(initial=0) < 1e-4
     return count
+
+
+def check_followed(found, expected):
+    """The same people by their ids, and keypoints within 0.01 pixel.
+
+    Returns:
+        Their number.
+    """
+    assert found.ids.tolist() == sorted(expected.ids.tolist())
+    expected = expected[np.argsort(expected.ids)]
+    assert np.abs(found.boxes - expected.boxes).max(initial=0) < 0.01
+    assert np.abs(found.scores - expected.scores).max(initial=0) < 1e-4
+    assert np.abs(found.keypoints - expected.keypoints).max(initial=0) < 0.01
+    assert np.abs(found.keypoint_scores - expected.keypoint_scores).max(initial=0) < 1e-4
+    return len(expected)

@@ -1,19 +1,22 @@
 """The frame program computes what the estimator computes, before any format has a part in it."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from conftest import DEMO_WEIGHTS
 
-from tinypose_torch import CheckpointError, PoseTracker, Skeleton, create_model
+from tinypose_torch import AppEstimator, CheckpointError, PoseEstimator, PoseTracker, Skeleton, create_model
 from tinypose_torch.estimators import app as app_module
-from tinypose_torch.estimators.app import AppEstimator, letterbox
+from tinypose_torch.estimators.app import letterbox
 from tinypose_torch.estimators.detection import select_detections
 from tinypose_torch.export import export_app
-from tinypose_torch.export.app.detection import ColumnBlend, PeopleSelection, RowBlend, Taps
+from tinypose_torch.export.app.columns import ColumnGroups, column_resize
+from tinypose_torch.export.app.detection import PeopleSelection, RowBlend, Taps
 from tinypose_torch.export.app.people import CropRule, PosePart, crop_pixels
+from tinypose_torch.export.app.pixels import pixel_reader
 from tinypose_torch.geometry.crops import deploy_regions, region_crops
 from tinypose_torch.geometry.portable import resize_cubic, warp_affine
 from tinypose_torch.models.registry import get_config
@@ -44,11 +47,16 @@ def demo_app(demo_networks):
     return EagerApp(describe(pose, detector, (240, 320)), pose, detector)
 
 
-@pytest.mark.parametrize("source", [(480, 640), (96, 200), (33, 700)])
-def test_resize_by_gathers(source):
+@pytest.mark.parametrize(
+    ("source", "in_groups"), [((480, 640), True), ((480, 600), True), ((96, 200), False), ((33, 700), False)]
+)
+def test_resize_in_tensors(source, in_groups):
     frame = np.random.default_rng(0).integers(0, 256, (*source, 3), dtype=np.uint8)
-    (height, width), target = source, (192, 160)
-    columns = ColumnBlend(width, target[1])(*Taps(1, width, target[1])(torch.from_numpy(frame)))
+    (height, width), target = source, (192, 192 if in_groups else 160)
+    reader = pixel_reader("rgb", source)
+    read, blend = column_resize(width, target[1], reader)
+    assert isinstance(blend, ColumnGroups) == in_groups
+    columns = blend(*read(torch.from_numpy(frame)))
     found = RowBlend(height, target[0])(*Taps(0, height, target[0])(columns))
     assert np.array_equal(found.numpy(), resize_cubic(frame, target))
 
@@ -63,9 +71,10 @@ def test_crops_by_gathers(name):
     boxes[:2] = [[0, 0, 0, 0], [0, 0, 160, 120]]
     crops = region_crops(deploy_regions(boxes.astype(np.float64), FRAME), config.input_size, config.heatmap_size)
     found = CropRule(FRAME, config)(torch.from_numpy(boxes))
-    part = PosePart(torch.nn.Identity(), config)
+    reader = pixel_reader("rgb", FRAME)
+    part = PosePart(torch.nn.Identity(), config, reader)
     for row, (x1, y1, x2, y2) in enumerate(crops.regions):
-        parts = crop_pixels(torch.from_numpy(frame), found.taps[row], config.input_size)
+        parts = crop_pixels(torch.from_numpy(frame), found.taps[row], config.input_size, reader)
         pixels = part.blend(*(each.unsqueeze(0) for each in parts))[0]
         expected = warp_affine(frame[y1:y2, x1:x2], crops.matrices[row], config.input_size)
         assert np.array_equal(pixels.numpy(), expected), boxes[row]
@@ -115,6 +124,19 @@ def test_program_is_the_estimator(demo_app, scene):
     assert not demo_app.pose(scene, boxes, 0).any()
 
 
+def test_onnx_program_estimates_the_people_who_are_there(demo_app, demo_networks, scene):
+    """None, one and all slots: the batch that the pose network gets, and the same keypoints."""
+    pose, detector = demo_networks
+    app, batches = EagerApp(demo_app.metadata, pose, detector, "onnx"), []
+    app.program.pose_network.register_forward_hook(lambda module, parts, output: batches.append(len(parts[0])))
+    boxes = np.array([[20, 30, 100, 200], [60, 20, 160, 220]] * 2, np.float32)
+    for count in (0, 1, 4):
+        found, expected = app.pose(scene, boxes, count), demo_app.pose(scene, boxes, count)
+        assert np.abs(found - expected).max() < 1e-3
+        assert not found[count:].any()
+    assert batches == [0, 1, 4]
+
+
 def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     """A picture three times the frame's size, with a part that the frame's shape leaves over."""
     monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
@@ -128,6 +150,48 @@ def test_photos_are_fitted_in_and_mapped_back(demo_app, scene, monkeypatch):
     assert np.allclose(found.boxes, expected.boxes * 3, atol=1e-3)
     assert np.allclose(found.keypoints, expected.keypoints * 3 + 1, atol=1e-3)
     assert [len(poses) for poses in app([scene_part, large])] == [len(expected)] * 2
+
+
+def test_pose_estimator_runs_apps(demo_app, scene, monkeypatch):
+    """One door for networks and apps; what has no effect on an app is refused by its name."""
+    monkeypatch.setattr(app_module, "open_app", lambda path, threads: demo_app)
+    estimator, expected = PoseEstimator("folder/app.pte", threads=1), AppEstimator("app.pte")(scene)
+    assert np.array_equal(estimator(scene).keypoints, expected.keypoints)
+    assert len(PoseTracker(estimator, smoothing=None)(scene, 0.0)) == len(expected) >= 1
+    assert estimator.app is demo_app
+    for each in (estimator, AppEstimator("app.pte")):  # pickled by the file's name, not with what runs it
+        assert pickle.loads(pickle.dumps(each)).app is demo_app
+    assert estimator.pose_config == demo_app.metadata.pose_config
+    assert estimator.detector is estimator.detector_runner is None
+    assert (estimator.backends, estimator.own_threads, estimator.batch_size) == ({"eager"}, False, 1)
+    boxes = np.zeros((1, 4), np.float32)
+    for ask in (estimator, estimator.estimate_keypoints, estimator.make_crops):
+        with pytest.raises(ValueError, match="an app finds people's boxes itself; leave boxes out"):
+            ask(scene, boxes)
+    with pytest.raises(ValueError, match="an app file runs its networks itself"):
+        _ = estimator.pose_runner
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    {
+        "pose": POSE,
+        "detector_weights": "x.pdparams",
+        "pose_weights": "x.pdparams",
+        "backend": "onnx",
+        "device": "cuda",
+        "detection_threshold": 0.0,
+        "person_class": "person",
+        "crop": "deploy",
+        "decoding": "dark",
+        "flip": False,
+        "resize": "portable",
+        "batch_size": 1,
+    }.items(),
+)
+def test_arguments_without_effect_on_apps(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value!r} has no effect on an app file; leave it out"):
+        PoseEstimator("app.pte", **{name: value})
 
 
 def test_people_of_apps_are_tracked(demo_app, scene, monkeypatch):
@@ -160,8 +224,16 @@ def test_custom_skeletons():
         ({"frame_size": (1, 640)}, "frame_size=1 x 640; expected height and width from 32 to 4096 pixels"),
         ({"frame_size": (480, 100000)}, "frame_size=480 x 100000; expected"),
         ({"format": "tflite"}, "unknown export format 'tflite'"),
-        ({"precision": "int8"}, "precision='int8'; apps are exported in 'fp32'"),
+        ({"precision": "int8"}, f"{DETECTOR}: int8 needs images to calibrate on"),
+        ({"precision": "int8", "format": "onnx"}, "int8 is made for executorch, not for onnx"),
+        ({"precision": "fp16"}, "precision='fp16' is not for apps of format executorch; export in fp32 or int8"),
+        ({"precision": "int4"}, "unknown precision 'int4'"),
         ({"detection_threshold": 2}, "detection_threshold=2; expected 0 to 1"),
+        ({"pixels": "yuv"}, "pixels='yuv'; choose one of rgb, rgba, bgr, nv21"),
+        (
+            {"pixels": "nv21", "frame_size": (481, 640)},
+            "frame_size=481 x 640: uint8 NV21 needs an even height and width",
+        ),
         ({"person_class": "cat"}, "has no class 'cat'"),
     ],
 )
@@ -182,7 +254,7 @@ def test_networks_of_the_wrong_task(demo_networks, tmp_path):
     "frame", [np.zeros((240, 320), np.uint8), np.zeros((320, 240, 3), np.uint8), np.zeros((240, 320, 3), np.float32)]
 )
 def test_wrong_frames(demo_app, frame):
-    with pytest.raises(ValueError, match=r"this app takes \(240, 320, 3\) uint8: RGB, 240 rows of 320 pixels"):
+    with pytest.raises(ValueError, match=r"this app takes \(240, 320, 3\) uint8: rgb, 240 rows of 320 pixels"):
         demo_app(frame)
 
 
@@ -199,9 +271,12 @@ def test_wrong_boxes(demo_app, scene):
         ('"people": 4', '"people": 1000', "people"),
         ('"size": [240, 320]', '"size": [240]', "frame size"),
         ('"size": [240, 320]', '"size": [240, 1]', "frame size"),
+        ('"kind": "uint8 HWC RGB"', '"kind": "uint8 Bayer"', "unknown frame kind 'uint8 Bayer'"),
+        ('HWC RGB", "size": [240, 320]', 'NV21", "size": [241, 320]', "needs an even height and width"),
         ('"person_threshold": 0.5, "outputs"', '"person_threshold": 7, "outputs"', "person_threshold"),
         ('"detector":', '"watcher":', "format"),
         ('"app":', '"apple":', "holds no app"),
+        ('export 1", "app"', 'export 2", "app"', "was made for 'tinypose-torch export 2'"),
     ],
 )
 def test_damaged_descriptions(demo_app, old, new, message):
@@ -217,10 +292,12 @@ def test_apps_are_not_taken_for_networks(demo_app, tmp_path):
             CheckpointError, match="holds an app, not a network; run it with: .*tinypose predict PHOTO --app FILE"
         ):
             read(demo_app.metadata.to_json())
-    with pytest.raises(FileNotFoundError, match="no app file"):
-        open_app(tmp_path / "missing.pte")
-    with pytest.raises(CheckpointError, match="is no app file; expected .pte, .torchscript or .onnx"):
-        open_app(tmp_path / "weights.safetensors")
+    for open_missing in (open_app, PoseEstimator, AppEstimator):
+        with pytest.raises(FileNotFoundError, match="no app file"):
+            open_missing(tmp_path / "missing.pte")
+    for open_other in (open_app, AppEstimator):
+        with pytest.raises(CheckpointError, match="is no app file; expected .pte, .torchscript or .onnx"):
+            open_other(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPar
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
 from tinypose_torch.export.idle_passes import skip_idle_passes
+from tinypose_torch.export.xnnpack import make_partitioner
 
 
 class ShuffleChannelsLast(nn.Module):
@@ -63,13 +64,33 @@ def test_skipping_idle_passes_gives_the_same_file(module):
     torch.manual_seed(0)
     module = module().eval()
 
-    def lower(**config):
+    def lower(partitioner, **config):
         program = torch.export.export(module, (torch.randn(1, 3, 4, 6),))
         config = EdgeCompileConfig(**config)
-        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], compile_config=config)
+        lowered = to_edge_transform_and_lower(program, partitioner=[partitioner], compile_config=config)
         return lowered.to_executorch().buffer
 
-    plain, run = lower(), PassBase.__call__
+    plain, run = lower(XnnpackPartitioner()), PassBase.__call__
     with skip_idle_passes():
-        assert lower(_check_ir_validity=False) == plain
+        assert lower(make_partitioner(), _check_ir_validity=False) == plain
     assert PassBase.__call__ is run
+
+
+def test_operators_are_kept_for_nodes_that_xnnpack_takes():
+    """XNNPACK takes upsampling by 2, and not to any size; then ExecuTorch asks about each node."""
+
+    class Upsampling(nn.Module):
+        def __init__(self, *factors):
+            super().__init__()
+            self.factors = factors
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [F.interpolate(x, scale_factor=factor, mode="bilinear") for factor in self.factors]
+
+    program = torch.export.export(Upsampling(2.0), (torch.randn(1, 3, 4, 6),))
+    kept, is_supported = make_partitioner().ops_to_not_decompose(program)
+    assert is_supported is None
+    assert torch.ops.aten.upsample_bilinear2d.vec in kept
+    size = torch.export.Dim("size", min=2, max=64)
+    dynamic = torch.export.export(Upsampling(2.0), (torch.randn(1, 3, 4, 6),), dynamic_shapes=[{2: size}])
+    assert make_partitioner().ops_to_not_decompose(dynamic)[1] is not None

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from recordings import Recording
 
-from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Tracker, TrackerSettings
+from tinypose_torch.tracking.tracker import (
+    BYTETRACK_SETTINGS,
+    Tracker,
+    TrackerSettings,
+    assign,
+    assign_greedily,
+    bytetrack_settings,
+)
 from tinypose_torch.utils.hints import install_hint
 
 
@@ -49,11 +56,12 @@ def ids_by_person(tracker, boxes, scores=None, seen=None):
     return given
 
 
-def test_people_who_cross_keep_their_ids():
+@pytest.mark.parametrize("settings", [BYTETRACK_SETTINGS, bytetrack_settings(0.5, greedy=True, max_tracks=2)])
+def test_people_who_cross_keep_their_ids(settings):
     boxes = walk(60, [(0, 0), (300, 6)], [(5, 0), (-5, 0)])
     seen = np.ones((60, 2), bool)
     seen[28:31, 1] = False  # behind the other one
-    given = ids_by_person(Tracker(BYTETRACK_SETTINGS), boxes, seen=seen)
+    given = ids_by_person(Tracker(settings), boxes, seen=seen)
     assert set(given[:, 0]) == {1}
     assert set(given[seen[:, 1], 1]) == {2}
 
@@ -84,6 +92,30 @@ def test_one_false_detection_is_no_person():
         extra = np.array([[400.0, 50, 440, 140]]) if frame == 4 else np.zeros((0, 4))
         tracks = tracker.update(np.concatenate([people, extra]), np.full(1 + len(extra), 0.9))
         assert [track.id for track in tracks] == [1]
+
+
+def test_greedy_matching():
+    """The best pair first, even where the total cost is higher; nothing from the maximum cost on."""
+    cost = np.array([[0.1, 0.2], [0.3, 0.9]])
+    assert sorted(assign(cost, 1.0)) == [(0, 1), (1, 0)]
+    assert assign_greedily(cost, 1.0) == [(0, 0), (1, 1)]
+    assert assign_greedily(cost, 0.9) == [(0, 0)]
+    assert assign_greedily(np.zeros((0, 3)), 0.9) == []
+
+
+def test_limited_number_of_tracks():
+    """A new person takes the place of the one who was lost the longest, and none where all are tracked."""
+    boxes = walk(40, [(0, 0), (100, 0), (200, 0), (300, 0)], [(0, 0)] * 4)
+    scores = np.tile([0.9, 0.8, 0.7, 0.6], (40, 1))
+    seen = np.ones((40, 4), bool)
+    seen[10:, 0] = seen[:5, 3] = False
+    seen[15:20, 1] = False
+    given = ids_by_person(Tracker(bytetrack_settings(0.5, max_tracks=3)), boxes, scores, seen)
+    assert set(given[:10, 3]) == {0}, "all three places are taken"
+    assert set(given[11:, 3]) == {4}, "the place of the first person"
+    assert set(given[20:, 1]) == {2}
+    with pytest.raises(ValueError, match="max_tracks=0; at least 1 is needed"):
+        TrackerSettings(max_tracks=0)
 
 
 def test_empty_frames():

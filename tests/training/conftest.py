@@ -33,7 +33,8 @@ def people(tmp_path_factory, worker_id):
 def pictures(request, monkeypatch):
     """Runs draw no pictures at their end, which takes a third of a short run's time; test_report.py has those."""
     if request.path.stem != "test_report":
-        monkeypatch.setattr("train.report.draw_pictures", lambda run: None)
+        monkeypatch.setattr("train.report.draw_pictures", lambda *_: None)
+        monkeypatch.setattr("train.live_report.LiveReport._write", lambda *_: None)
 
 
 @pytest.fixture

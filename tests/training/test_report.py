@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from tinypose_torch.cli import build_parser
 from tinypose_torch.cli import main as tinypose
 from tinypose_torch.estimators.detection import find_person_class
 from tinypose_torch.estimators.drawing import LEFT, draw_poses
+from tinypose_torch.evaluation.report import images
 from tinypose_torch.geometry.boxes import pairwise_iou
-from train import curves, predictions
+from train import curves, logs
 from train.config import load_config
+from train.live_report import LiveReport
 from train.predictions import PREDICTIONS, draw_predictions
 from train.preflight import find_checkpoint
 from train.report import next_commands, print_report
@@ -44,19 +47,20 @@ def test_report_of_a_run(people, tmp_path, capsys):
     shutil.copytree(people / "images", tmp_path / "images")
     options = [f"data.train={people / 'train.json'}", f"data.val={people / 'val.json'}", "flip_test=true"]
     options += [f"data.images={tmp_path / 'images'}", f"output={tmp_path / 'my run'}", f"weights={POSE_WEIGHTS}"]
-    options += ["data.workers=0", "accelerator=cpu", "batch_size=4", "max_steps=1", "evaluate_every=0.1"]
+    options += ["data.workers=0", "accelerator=cpu", "batch_size=4", "max_steps=2", "evaluate_every=0.02"]
     config = load_config("demo_pose", options)
     run = prepare(config, find_checkpoint(config))
     receipt = run.train()
+    check_live_report(tmp_path / "my run")
     assert receipt["accuracy"]["AP"] > 0.5
     capsys.readouterr()
     print_report(run, receipt)
     printed = capsys.readouterr().out
-    assert f"after step 1: AP {receipt['accuracy']['AP']:.3f}" in printed
-    for name in ("weights.safetensors", "curves.png", "predictions.png"):
+    assert f"after step {receipt['accuracy']['step']}: AP {receipt['accuracy']['AP']:.3f}" in printed
+    for name in ("weights.safetensors", "curves.png", "predictions.png", "report.html"):
         assert f"wrote {tmp_path / 'my run' / name}" in printed
-    images = len({item.file_name for item in run.job.evaluation.records})
-    annotated, predicted = sides(tmp_path / "my run" / PREDICTIONS, images)
+    count = len({item.file_name for item in run.job.evaluation.records})
+    annotated, predicted = sides(tmp_path / "my run" / PREDICTIONS, count)
     assert pixels_of(LEFT, predicted) > 0.5 * pixels_of(LEFT, annotated) > 100
     evaluate, export, predict = [
         shlex.split(line.partition("tinypose ")[2]) for line in printed.splitlines() if " tinypose " in line
@@ -64,12 +68,48 @@ def test_report_of_a_run(people, tmp_path, capsys):
     assert tinypose([*evaluate, "--json", str(tmp_path / "accuracy.json")]) == 0
     measured = json.loads((tmp_path / "accuracy.json").read_text())
     assert measured["AP"] == pytest.approx(receipt["accuracy"]["AP"], abs=1e-6)
+    page = (tmp_path / "my run/report.html").read_text()
+    assert 'http-equiv="refresh"' not in page
+    assert page.count("<svg") == 6, "three curves, keypoints, PCK, OKS"
+    assert f"<td>AP</td><td>{measured['AP']:.3f}</td>" in page
+    assert "Worst images" in page
     for words in (export, predict):
         build_parser().parse_args(words)
     assert (predict[0], predict[-2:]) == ("predict", ["--pose-weights", str(tmp_path / "my run/weights.safetensors")])
     shutil.rmtree(tmp_path / "images")
     print_report(run, receipt)
-    assert "no picture of the predictions: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no picture of the predictions: " in printed
+    assert "no report: " in printed
+
+
+def check_live_report(folder):
+    """The page after the first of two evaluations: images of the best weights, and the curves so far."""
+    page = (folder / "report.html").read_text()
+    assert 'http-equiv="refresh"' in page
+    assert "<td>step</td><td>1 of 2</td>" in page
+    assert "AP on the validation data" in page
+    assert page.count("<img") == 2 * page.count("<figure>") > 0
+    (events,) = (folder / "tensorboard").glob("events*")
+    assert b"validation" in events.read_bytes()
+    assert events.stat().st_size > 50_000, "an image"
+
+
+def test_an_error_of_the_live_report_is_printed_once(tmp_path, capsys, monkeypatch):
+    """The run goes on."""
+    config = load_config("demo_pose", [f"output={tmp_path}"])
+    live = LiveReport(config, None, SimpleNamespace(best={"step": 1}))
+    trainer = SimpleNamespace(global_step=1, sanity_checking=False, is_global_zero=True, loggers=[])
+    for _ in range(2):
+        live.on_validation_end(trainer, SimpleNamespace(total_steps=9))
+    assert capsys.readouterr().err.count("no report.html while the run goes on") == 1
+
+
+def test_without_tensorboard(tmp_path, monkeypatch):
+    """The numbers are in the CSV file only."""
+    assert len(logs.event_logs(tmp_path)) == 1
+    monkeypatch.setattr(logs.importlib.util, "find_spec", lambda name: None)
+    assert logs.event_logs(tmp_path) == []
 
 
 def job_of(recipe, people, folder, *options):
@@ -88,7 +128,7 @@ def test_boxes_are_drawn(people, tmp_path, monkeypatch):
         drawn.append(torch.from_numpy(boxes.astype(np.float32)))
         return draw_poses(image, boxes, *others)
 
-    monkeypatch.setattr(predictions, "draw_poses", recorded)
+    monkeypatch.setattr(images, "draw_poses", recorded)
     assert draw_predictions(config, job, DETECTOR_WEIGHTS, "cpu").is_file()
     pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
     assert len(pairs) == len(job.evaluation)

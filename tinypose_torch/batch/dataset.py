@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from tinypose_torch.batch.parts import Part, Row
 from tinypose_torch.batch.sources import pyarrow_module
 from tinypose_torch.checkpoints.descriptions import check_skeleton, parse_description, required
 from tinypose_torch.checkpoints.errors import CheckpointError
@@ -31,27 +32,6 @@ class BatchError(ValueError):
     """A data set that cannot be read, or not be continued."""
 
 
-@dataclass
-class Row:
-    """One image or frame.
-
-    Attributes:
-        key: Path or address of the image or video; ``ARCHIVE/MEMBER`` and ``FILE#ROW`` in archives and Parquet files.
-        poses: Its people; none if there was an error.
-        frame: Number of the frame in its video, from 0; ``None`` of an image.
-        time: Presentation time of the frame, seconds.
-        image_size: (height, width), pixels; ``None`` if the image could not be read.
-        error: Why there are no results.
-    """
-
-    key: str
-    poses: Poses
-    frame: int | None = None
-    time: float | None = None
-    image_size: tuple[int, int] | None = None
-    error: str | None = None
-
-
 class BatchResults:
     """The results in a data set, row by row in the order of its parts.
 
@@ -63,6 +43,7 @@ class BatchResults:
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path, self.description = path, description
+        self._run = uuid.uuid4().hex[:8]
         self.skeleton: Skeleton = check_skeleton(required(description, "skeleton"))
 
     def __len__(self) -> int:
@@ -75,6 +56,17 @@ class BatchResults:
     def keys(self) -> set[str]:
         """Keys of all images and videos that have results or errors."""
         return {key for batch in self._batches(["key"]) for key in batch["key"].to_pylist()}
+
+    def add(self, part: Part) -> None:
+        """Add the rows of a part, all of them or none.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        if part.content:
+            # The end of the name differs between runs: without locks in the file system, no run replaces another's parts.
+            with replacing(self.path / f"part-{part.number:06}-{self._run}.parquet") as temporary:
+                temporary.write_bytes(part.content)
 
     def next_part(self) -> int:
         """Number of the next part, above those of all parts."""
@@ -212,86 +204,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-class PartWriter:
-    """Writes rows to one part, which appears when it is complete.
-
-    Args:
-        temporary: The file to write to; see `writing_part`.
-        weights: SHA-256 of the weights, which every row names.
-    """
-
-    def __init__(self, temporary: Path, weights: str) -> None:
-        self._arrow = pyarrow_module("pyarrow")
-        self._schema = _schema(self._arrow)
-        self._weights, self._rows = weights, list[dict[str, Any]]()
-        self._writer = pyarrow_module("pyarrow.parquet").ParquetWriter(temporary, self._schema, compression="zstd")
-
-    def add(self, row: Row) -> None:
-        """Add a row."""
-        poses = row.poses
-        height, width = row.image_size or (None, None)
-        self._rows.append(
-            {
-                "key": row.key,
-                "frame": row.frame,
-                "time": row.time,
-                "height": height,
-                "width": width,
-                "boxes": poses.boxes.tolist(),
-                "scores": poses.scores.tolist(),
-                "keypoints": poses.keypoints.tolist(),
-                "keypoint_scores": poses.keypoint_scores.tolist(),
-                "ids": None if poses.ids is None else poses.ids.tolist(),
-                "weights": self._weights,
-                "error": row.error,
-            }
-        )
-        if len(self._rows) >= 256:
-            self._flush()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        self._writer.write_table(self._arrow.Table.from_pylist(self._rows, self._schema))
-        self._rows.clear()
-
-
-@contextmanager
-def writing_part(path: Path, weights: str) -> Iterator[PartWriter]:
-    """A part, which appears when the block ends well.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    with replacing(path) as temporary:
-        writer = PartWriter(temporary, weights)
-        yield writer
-        writer.close()
-
-
-def _schema(arrow: Any) -> Any:
-    point, number = arrow.list_(arrow.float32(), 2), arrow.float32()
-    return arrow.schema(
-        [
-            ("key", arrow.string()),
-            ("frame", arrow.int32()),
-            ("time", arrow.float64()),
-            ("height", arrow.int32()),
-            ("width", arrow.int32()),
-            ("boxes", arrow.list_(arrow.list_(number, 4))),
-            ("scores", arrow.list_(number)),
-            ("keypoints", arrow.list_(arrow.list_(point))),
-            ("keypoint_scores", arrow.list_(arrow.list_(number))),
-            ("ids", arrow.list_(arrow.int64())),
-            ("weights", arrow.dictionary(arrow.int32(), arrow.string())),
-            ("error", arrow.string()),
-        ]
-    )
 
 
 def _damaged(path: str, error: Exception) -> BatchError:

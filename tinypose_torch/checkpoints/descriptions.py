@@ -20,10 +20,12 @@ from tinypose_torch.checkpoints.limits import (
     MAX_KEYPOINTS,
     MAX_TEXT_LENGTH,
 )
+from tinypose_torch.codecs.calibration import LEVELS, KeypointCalibration
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.models.config import ModelConfig
 
 INPUT_DIVISOR = 32
+MAX_CALIBRATION_BINS = 1000
 _Settings = TypeVar("_Settings")
 
 
@@ -136,6 +138,25 @@ def check_skeleton(value: Any) -> Skeleton:
         return Skeleton.from_json(parts)
     except (TypeError, ValueError) as error:
         raise CheckpointError(plain(error)) from None
+
+
+def check_calibration(value: Any, skeleton: Skeleton | None) -> KeypointCalibration:
+    """A calibration whose lists fit each other, and the skeleton that the description has beside it."""
+    parts = check_mapping(value, "calibration")
+    scores = _check_numbers(required(parts, "scores"), "calibration scores", MAX_CALIBRATION_BINS, -1e6)
+    scales = _check_numbers(required(parts, "scales"), "calibration scales", len(scores), 1e-9)
+    factors = _check_numbers(required(parts, "factors"), "calibration factors", MAX_KEYPOINTS, 1e-9)
+    rows = check_list(required(parts, "radii"), "calibration radii", len(scores))
+    radii = tuple(_check_numbers(row, "calibration radii", len(LEVELS), 0) for row in rows)
+    fits = skeleton is not None and len(factors) == len(skeleton) and len(scores) == len(scales) == len(radii) > 0
+    increasing = all(list(row) == sorted(row) and len(row) == len(LEVELS) for row in (*radii,))
+    if not fits or not increasing or list(scores) != sorted(scores):
+        _refuse("calibration", value, "lists that fit each other and the keypoints, in ascending order")
+    return KeypointCalibration(scores, radii, scales, factors)
+
+
+def _check_numbers(value: Any, name: str, most: int, low: float) -> tuple[float, ...]:
+    return tuple(check_number(number, name, low) for number in check_list(value, name, most))
 
 
 def check_config(entry: ModelConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from tinypose_torch.checkpoints.archives import is_archive, read_archive
 from tinypose_torch.checkpoints.deployed import CONFIG_NAME, DeployedFiles, DeployedModel, read_deployed
 from tinypose_torch.checkpoints.descriptions import (
+    check_calibration,
     check_class_names,
     check_input_size,
     check_skeleton,
@@ -146,6 +148,9 @@ def save_safetensors(network: nn.Module, path: str | os.PathLike[str], metadata:
 def describe_changes(config: ModelConfig) -> dict[str, str]:
     """Metadata for `save_safetensors` from which `carried_changes` learns how a network differs from the catalogue."""
     facts = {"input_size": list(config.input_size), **config.describe_head()}
+    calibration = getattr(config, "calibration", None)  # top-down pose networks
+    if calibration is not None:
+        facts["calibration"] = dataclasses.asdict(calibration)
     return {"model": config.name, CHANGES_KEY: json.dumps(facts)}
 
 
@@ -191,6 +196,8 @@ def carried_changes(
             changes["skeleton"] = check_skeleton(facts["skeleton"])
         if "class_names" in facts:
             changes["class_names"] = check_class_names(facts["class_names"])
+        if "calibration" in facts:
+            changes["calibration"] = check_calibration(facts["calibration"], changes.get("skeleton"))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: its description of the network is damaged: {error}") from None
     return changes

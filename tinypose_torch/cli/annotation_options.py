@@ -1,9 +1,10 @@
-"""The options of `tinypose convert-annotations` and `tinypose prelabel`."""
+"""The options of `tinypose convert-annotations`, `tinypose prelabel` and `tinypose suggest`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tinypose_torch.cli.network_options import add_device, add_networks
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.arguments import add_overwrite
 
@@ -12,9 +13,10 @@ _OUTPUT = "file to write; for yolo a folder"
 
 
 def add_annotation_commands(commands: Any) -> None:
-    """Add both commands to the parser of `tinypose`."""
+    """Add the commands to the parser of `tinypose`."""
     _add_convert(commands)
     _add_prelabel(commands)
+    _add_suggest(commands)
 
 
 def _add_convert(commands: Any) -> None:
@@ -41,20 +43,41 @@ def _add_prelabel(commands: Any) -> None:
         "correct there is training data: python -m train reads all formats.",
         epilog="Exit status: 0; 1 if some images cannot be used (they are listed); 2 for wrong arguments or weights.",
     )
+    _add_common(parser)
+
+
+def _add_suggest(commands: Any) -> None:
+    parser = commands.add_parser(
+        "suggest",
+        help="choose the images whose labels would help most",
+        description="Predict the poses in images, choose those images about which the network is uncertain and that differ "
+        "from each other, and write their predicted annotations to correct, most useful first.",
+        epilog="Exit status: 0; 1 if some images cannot be used (they are listed); 2 for wrong arguments or weights.",
+    )
+    add = parser.add_argument
+    add("--number", type=int, default=50, metavar="N", help="images to choose at most (default: %(default)s)")
+    add(
+        "--labelled",
+        metavar="FILE",
+        help="annotations of any format: their images are not chosen, and the chosen ones differ from them",
+    )
+    _add_common(parser)
+
+
+def _add_common(parser: Any) -> None:
+    """The options of both commands that predict annotations."""
     add = parser.add_argument
     add("images", metavar="IMAGES", help="folder of the images")
     add("--to", dest="target_format", default="coco", metavar="NAME", help=f"{_TO} (default: %(default)s)")
     add("--output", required=True, metavar="OUT", help=_OUTPUT)
     add_overwrite(parser)
-    add("--detector", metavar="NAME", help="person detector; none: the whole image is one person's box")
-    add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
-    add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
-    add("--pose-weights", metavar="FILE", help="the same for the pose network")
+    add_networks(parser)
+    add("--app", metavar="FILE", help="app file of export --frame, in place of detector and pose network")
     add(
         "--keypoint-threshold",
         type=float,
         default=defaults.VISIBLE,
         metavar="S",
-        help="least score of a keypoint that is labelled (default: %(default)s)",
+        help="minimum score of a keypoint that is labelled (default: %(default)s)",
     )
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add_device(parser)

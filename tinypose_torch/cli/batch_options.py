@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinypose_torch.cli.network_options import add_boxes, add_networks, add_runtime
 from tinypose_torch.utils import defaults
 
 
@@ -28,24 +29,19 @@ def add_batch(commands: Any) -> None:
     add(
         "--column", metavar="NAME", help="column of .parquet files with paths or images (default: path, image or bytes)"
     )
-    add("--workers", type=int, metavar="N", help="processes (default: as many as cores; 1 on a GPU)")
     add(
-        "--batch-size", type=int, default=16, metavar="N", help="images read at once per process (default: %(default)s)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, or actors of Ray (default: one per core, or per GPU)",
     )
+    address = "run on a Ray cluster: HOST:PORT, auto (this machine's, or else a new one) or local (a new one)"
+    add("--ray", metavar="ADDRESS", help=address)
+    size = "images, and people, per batch of the networks (default: %(default)s; GPUs are faster with more)"
+    add("--batch-size", type=int, default=defaults.BATCH_SIZE, metavar="N", help=size)
     add("--track", action="store_true", help="follow the people of videos: ids, and steady keypoints")
-    _add_networks(parser)
-    parser.set_defaults(detect_every=1, resize=None)
-
-
-def _add_networks(parser: Any) -> None:
-    add = parser.add_argument
-    add("--detector", metavar="NAME", help="person detector; none: the whole image is one person's box")
-    add("--pose", default=defaults.AUTO, metavar="NAME", help="pose network")
-    add("--detector-weights", metavar="FILE", help="weights or exported file of the detector")
-    add("--pose-weights", metavar="FILE", help="the same for the pose network")
-    add("--detection-threshold", type=float, metavar="S", help="least score of a person (default: the detector's, 0.5)")
-    add("--person-class", metavar="NAME", help="class whose boxes get poses (default: person)")
-    add("--crop", choices=defaults.CROP_RULES, help=f"how persons are cut out (default: {defaults.CROP_RULES[0]})")
-    add("--backend", metavar="NAME", help="what runs the networks (default: as for tinypose predict)")
-    add("--threads", type=int, metavar="N", help="threads of every process (default: cores / workers)")
-    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add_networks(parser)
+    add_boxes(parser)
+    backend = "what runs the networks (default: as for tinypose predict)"
+    add_runtime(parser, backend, "threads of every process (default: cores / workers)")
+    parser.set_defaults(detect_every=1, resize=None, uncertainty=False)

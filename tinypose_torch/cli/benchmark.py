@@ -18,6 +18,7 @@ import numpy as np
 
 from tinypose_torch.checkpoints.files import find_weights
 from tinypose_torch.checkpoints.identity import resolve_model
+from tinypose_torch.cli import benchmark_app
 from tinypose_torch.cli.photos import count_photos, photos_for_network
 from tinypose_torch.factory import create_model
 from tinypose_torch.models.base import Network
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace, backends: Mapping[str, Backend] | None = No
         backends: By name; those of `known_backends` unless given. With ``options.end_to_end`` `PoseEstimator` must be able
             to run the files of each.
     """
+    if options.app is not None:
+        return benchmark_app.run(options)
     backends = known_backends() if backends is None else backends
     _check(options, backends)
     networks = _build_networks(options)

@@ -18,6 +18,12 @@ def add_benchmark(commands: Any) -> None:
     )
     add_benchmark_options(parser)
     parser.add_argument("--end-to-end", action="store_true", help="also from photo to poses, for 1 and 6 people")
+    parser.add_argument(
+        "--app",
+        metavar="FILE",
+        help="time this app file of export --frame instead: all of it, detect and pose, beside the two networks alone in "
+        "the same format and beside PoseEstimator; with --images on the photo with the most people",
+    )
 
 
 def add_benchmark_options(parser: argparse.ArgumentParser) -> None:

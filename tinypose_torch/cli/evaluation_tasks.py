@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,23 +11,34 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tinypose_torch.cli.calibrate import check_calibrate
+from tinypose_torch.cli.evaluation_data import (
+    choose_images,
+    completed,
+    load_people,
+    oks_sigmas,
+    print_skipped,
+    read_content,
+    read_keypoints,
+)
 from tinypose_torch.data.detection.annotations import load_detection_annotations
 from tinypose_torch.data.errors import DatasetError
-from tinypose_torch.data.formats.coco import CocoFile, read_coco
-from tinypose_torch.data.formats.registry import find_annotation_format, read_annotations
+from tinypose_torch.data.formats.coco import CocoFile
+from tinypose_torch.data.formats.registry import find_annotation_format
 from tinypose_torch.data.images import FromFile, check_images
-from tinypose_torch.data.pose.annotations import PoseAnnotations, load_detections, load_pose_annotations
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.data.pose.annotations import PoseAnnotations
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.evaluation.bottom_up import find_in_images
 from tinypose_torch.evaluation.boxes import box_accuracy, detect_in_images
-from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_accuracy, keypoint_results
-from tinypose_torch.evaluation.images import ImageFile, OnError, select_images
+from tinypose_torch.evaluation.calibration import KeypointErrors, keypoint_errors
+from tinypose_torch.evaluation.coco import KeypointPrediction, keypoint_results
+from tinypose_torch.evaluation.images import ImageFile, OnError
 from tinypose_torch.evaluation.mpii import mpii_results, pckh_of_predictions, read_mpii_truth
 from tinypose_torch.evaluation.pipeline import pipeline_results
+from tinypose_torch.evaluation.report.matching import KeypointEvaluation
 from tinypose_torch.evaluation.top_down import predict_people
-from tinypose_torch.evaluation.truth import Truth, import_pycocotools, read_truth
-from tinypose_torch.geometry.skeletons import Skeleton
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, TopDownConfig
+from tinypose_torch.evaluation.truth import Truth, read_truth
+from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, TopDownConfig
 from tinypose_torch.runtime import Runner
 
 Results = list[dict[str, Any]]
@@ -44,6 +54,8 @@ class Found:
         score: Gives the accuracy by name; ``None`` without annotations.
         facts: What else the figures' file tells.
         failed: Why images could not be used, by file name; their people count as missed.
+        keypoints: What a report is made of; ``None`` where there is none.
+        errors: What a calibration is fitted to; ``None`` unless it is asked for.
     """
 
     results: Results
@@ -51,6 +63,8 @@ class Found:
     score: Callable[[], dict[str, float]] | None
     facts: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    keypoints: KeypointEvaluation | None = None
+    errors: KeypointErrors | None = None
 
 
 class _Failures:
@@ -81,18 +95,18 @@ class _Failures:
 
 def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Namespace) -> Found:
     """A detector."""
-    content = _read_content(options)
-    truth = _completed(read_truth(options.annotations, content=content))
+    content = read_content(options)
+    truth = completed(read_truth(options.annotations, content=content))
     images, _ = load_detection_annotations(
         options.annotations, entry.class_names, keep_empty=True, content=truth.content, allow_unannotated=True
     )
     items = images.items[: options.limit]
     check_images(items, options.images)
-    _print_skipped(images.skipped)
+    print_skipped(images.skipped)
     failed = _Failures(options.images)
     with tqdm(total=len(items), unit="image", disable=None) as bar:
         folder, ids = Path(options.images), images.category_ids
-        results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add))
+        results = list(detect_in_images(runner, items, folder, ids, bar.update, failed.add, options.workers))
     failed.check(items)
 
     def score() -> dict[str, float]:
@@ -103,11 +117,12 @@ def evaluate_boxes(runner: Runner, entry: DetectorConfig, options: argparse.Name
 
 def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.Namespace) -> Found:
     """A bottom-up network."""
-    coco, truth = _read_keypoints(entry, options)
-    images = _select(coco, options)[: options.limit]
+    coco, truth = read_keypoints(entry, options)
+    images = choose_images(coco, options)[: options.limit]
 
     def find(progress: Callable[[int], object], on_error: OnError) -> Results:
         how: dict[str, Any] = {"flip": options.flip, "progress": progress, "on_error": on_error}
+        how["workers"] = options.workers
         return list(find_in_images(runner, images, Path(options.images), coco.category_id, **how))
 
     return _on_whole_images(find, images, coco, truth, options)
@@ -115,19 +130,38 @@ def evaluate_bottom_up(runner: Runner, entry: BottomUpConfig, options: argparse.
 
 def evaluate_pipeline(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
     """A detector and a top-down network together, with the crop and the decoding of the deployed pipeline."""
-    coco, truth = _read_keypoints(estimator.pose_config, options)
-    images = _select(coco, options)[: options.limit]
-
-    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
-        return list(pipeline_results(estimator, images, Path(options.images), coco.category_id, progress, on_error))
-
     assert estimator.detector_config is not None
     facts = {
         "detector": estimator.detector_config.name,
         "detector_weights": options.detector_weights or "official",
         "detection_threshold": estimator.detection_threshold,
     }
-    return dataclasses.replace(_on_whole_images(find, images, coco, truth, options), facts=facts)
+    return dataclasses.replace(_find_people(estimator, options), facts=facts)
+
+
+def evaluate_app(estimator: AppEstimator, options: argparse.Namespace) -> Found:
+    """An app file, with the images fitted into its frame."""
+    metadata = estimator.metadata
+    facts = {
+        "detector": metadata.detector.config.name,
+        "weights": options.app,
+        "detection_threshold": metadata.threshold,
+        "frame": list(metadata.frame_size),
+        "people_at_most": metadata.max_people,
+    }
+    return dataclasses.replace(_find_people(estimator, options), facts=facts)
+
+
+def _find_people(estimator: PoseEstimator, options: argparse.Namespace) -> Found:
+    """The people that an estimator finds in whole images."""
+    coco, truth = read_keypoints(estimator.pose_config, options)
+    images = choose_images(coco, options)[: options.limit]
+
+    def find(progress: Callable[[int], object], on_error: OnError) -> Results:
+        folder, how = Path(options.images), (progress, on_error, options.workers)
+        return list(pipeline_results(estimator, images, folder, coco.category_id, *how))
+
+    return _on_whole_images(find, images, coco, truth, options)
 
 
 def _on_whole_images(
@@ -137,31 +171,31 @@ def _on_whole_images(
     truth: Truth,
     options: argparse.Namespace,
 ) -> Found:
-    sigmas = _sigmas(coco.skeleton, options)
+    sigmas = oks_sigmas(coco.skeleton, options)
     check_images(images, options.images)
     failed = _Failures(options.images)
     with tqdm(total=len(images), unit="image", disable=None) as bar:
         results = find(bar.update, failed.add)
     failed.check(images)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, [image.image_id for image in images])
-
-    return Found(results, len(images), score if coco.annotations else None, failed=failed.reasons)
+    image_ids = [image.image_id for image in images]
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(images), score, failed=failed.reasons, keypoints=keypoints)
 
 
 def evaluate_top_down(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
     """A top-down network on annotated boxes, or on those of a detection file."""
-    coco, truth = _read_keypoints(entry, options)
-    sigmas = _sigmas(coco.skeleton, options)
-    people, image_ids = _people(coco, entry, options)
+    coco, truth = read_keypoints(entry, options)
+    sigmas = oks_sigmas(coco.skeleton, options)
+    people, image_ids = load_people(coco, entry, options)
     failed = _Failures(options.images)
+    if options.calibrate:
+        check_calibrate(runner, options.calibrate)
     results = keypoint_results(_predict(runner, people, options, failed), sigmas, category_id=coco.category_id)
-
-    def score() -> dict[str, float]:
-        return keypoint_accuracy(truth, results, sigmas, image_ids)
-
-    return Found(results, len(image_ids), score if coco.annotations else None, failed=failed.reasons)
+    errors = _errors(runner, people, options, failed) if options.calibrate else None
+    keypoints = KeypointEvaluation(truth, results, coco.skeleton, sigmas, image_ids, Path(options.images))
+    score = keypoints.accuracy if coco.annotations else None
+    return Found(results, len(image_ids), score, failed=failed.reasons, keypoints=keypoints, errors=errors)
 
 
 def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namespace) -> Found:
@@ -183,92 +217,26 @@ def evaluate_mpii(runner: Runner, entry: TopDownConfig, options: argparse.Namesp
     return Found(results, num_images, lambda: pckh_of_predictions(predictions, truth), failed=failed.reasons)
 
 
-def _read_content(options: argparse.Namespace) -> dict[str, Any]:
-    """The annotation file; without annotations only where predictions are saved."""
-    path = Path(options.annotations)
-    content = read_annotations(path, options.images, options.format)
-    if content.get("annotations") in (None, []):
-        if not options.predictions:
-            raise DatasetError(f"{path}: no annotations; pass --predictions FILE to save what is found in the images")
-        print(f"{path} has no annotations: the predictions are saved, there is no accuracy")
-        return {**content, "annotations": []}
-    import_pycocotools()  # before the work, not after it
-    return content
-
-
-def _read_keypoints(entry: KeypointConfig, options: argparse.Namespace) -> tuple[CocoFile, Truth]:
-    """The annotations, if they are of the network's keypoints; and the same for COCO's evaluation."""
-    content = _read_content(options)
-    coco = read_coco(options.annotations, entry.skeleton, content)
-    skeleton = coco.skeleton
-    if skeleton.keypoint_names != entry.skeleton.keypoint_names:
-        if len(skeleton) != len(entry.skeleton):
-            raise DatasetError(f"{coco.path} has {len(skeleton)} keypoints, {entry.name} finds {len(entry.skeleton)}")
-        raise DatasetError(
-            f"{coco.path} names its keypoints {', '.join(skeleton.keypoint_names)}; "
-            f"{entry.name} finds {', '.join(entry.skeleton.keypoint_names)}"
-        )
-    return coco, _completed(read_truth(coco.path, keypoint_category=coco.category_id, content=content))
-
-
-def _completed(truth: Truth) -> Truth:
-    """The truth, after a line on the fields that were derived."""
-    if truth.derived:
-        missing = ", ".join(f"{name} ({count})" for name, count in truth.derived.items())
-        print(f"{truth.path}: annotations without {missing}; derived as COCO defines them")
-    return truth
-
-
-def _select(coco: CocoFile, options: argparse.Namespace) -> list[ImageFile]:
-    """The images that the options choose."""
-    least, most = (1, 1) if options.single_person else (0, options.max_people)
-    if most is not None and not coco.annotations:
-        raise DatasetError(f"{coco.path}: no annotations, by which images are chosen for their number of people")
-    images = select_images(coco, least, most)
-    if not images:
-        number = "exactly 1 person" if options.single_person else f"at most {most} people"
-        raise DatasetError(f"{coco.path}: no image with {number}")
-    return images
-
-
-def _people(coco: CocoFile, entry: TopDownConfig, options: argparse.Namespace) -> tuple[PoseAnnotations, list[int]]:
-    """The people in annotated or detected boxes, and the ids of the images that count."""
-    image_ids = [image.image_id for image in _select(coco, options)]
-    if options.detections:
-        threshold = options.detection_threshold or 0.0
-        people = load_detections(coco, options.detections, entry.input_size, threshold, allow_empty=True)
-        image_ids = image_ids[: options.limit]
-    elif coco.annotations:
-        people = load_pose_annotations(coco, entry.input_size)
-        if options.limit is not None:
-            with_people = {record.image_id for record in people.items}
-            image_ids = [identity for identity in image_ids if identity in with_people][: options.limit]
-    else:
-        raise DatasetError(f"{coco.path}: no annotated boxes; pass --detections FILE or --with-detector NAME")
-    chosen = set(image_ids)
-    return dataclasses.replace(people, items=[item for item in people.items if item.image_id in chosen]), image_ids
-
-
 def _predict(
     runner: Runner, people: PoseAnnotations, options: argparse.Namespace, failed: _Failures
 ) -> list[KeypointPrediction]:
     check_images(people.items, options.images)
-    _print_skipped(people.skipped)
-    how = {"flip": options.flip, "shift": options.shift, "decoding": options.decoding, "on_error": failed.add}
+    print_skipped(people.skipped)
+    how: dict[str, Any] = {
+        "flip": options.flip,
+        "shift": options.shift,
+        "decoding": options.decoding,
+        "on_error": failed.add,
+    }
+    how["workers"] = options.workers
     with tqdm(total=len(people), unit="person", disable=None) as bar:
         predictions = list(predict_people(runner, people.items, Path(options.images), progress=bar.update, **how))
     failed.check(people.items)
     return predictions
 
 
-def _print_skipped(skipped: dict[str, list[Any]]) -> None:
-    for reason, ids in skipped.items():
-        print(f"not used: {len(ids)} {reason}")
-
-
-def _sigmas(skeleton: Skeleton, options: argparse.Namespace) -> tuple[float, ...]:
-    if options.sigmas is None:
-        return skeleton.sigmas
-    if len(options.sigmas) != len(skeleton) or not all(0 < sigma < math.inf for sigma in options.sigmas):
-        raise ValueError(f"--sigmas: {len(options.sigmas)} numbers; {len(skeleton)} above 0 are needed, all finite")
-    return tuple(options.sigmas)
+def _errors(runner: Runner, people: PoseAnnotations, options: argparse.Namespace, failed: _Failures) -> KeypointErrors:
+    """The errors of all keypoints, for the calibration."""
+    with tqdm(total=len(people), desc="calibration", unit="person", disable=None) as bar:
+        images = Path(options.images)
+        return keypoint_errors(runner, people.items, images, progress=bar.update, on_error=failed.add)

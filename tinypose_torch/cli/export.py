@@ -9,24 +9,25 @@ from typing import Any
 import numpy as np
 
 from tinypose_torch.cli import export_app
-from tinypose_torch.cli.export_common import check_output, print_comparison, resolve_models
-from tinypose_torch.cli.photos import count_photos, photos_for_network
-from tinypose_torch.estimators.detection import PersonDetector
-from tinypose_torch.estimators.top_down import people_for_network
+from tinypose_torch.cli.export_common import (
+    Model,
+    check_int8,
+    check_output,
+    images_for,
+    print_comparison,
+    resolve_models,
+)
+from tinypose_torch.cli.photos import count_photos
 from tinypose_torch.export import Exported, ExportOptions, export_model, export_pair
 from tinypose_torch.export.progress import COMPARE, PHOTOS, Progress, export_stages, show_progress
 from tinypose_torch.export.receipt import compare, make_receipt, write_receipt
 from tinypose_torch.factory import load_model
 from tinypose_torch.models.base import Network
-from tinypose_torch.models.config import TopDownConfig, config_of, of_task
+from tinypose_torch.models.config import config_of
 from tinypose_torch.models.registry import get_config
-from tinypose_torch.runtime import load_runner
 from tinypose_torch.runtime.exported import open_exported
 from tinypose_torch.runtime.formats import find_export_format
-from tinypose_torch.utils.defaults import AUTO
 from tinypose_torch.utils.hints import print_next
-
-Model = tuple[Network, str | None]  # and its weight file
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,8 +35,10 @@ def run(options: argparse.Namespace) -> int:
     suffix = find_export_format(options.format).suffix
     if options.frame is not None:
         return export_app.run(options)
-    if options.people is not None:
-        raise ValueError(f"--people {options.people} needs --frame HEIGHT WIDTH, which makes an app")
+    for name in ("people", "interface", "pixels", "detect_every"):
+        if getattr(options, name) is not None:
+            option = f"--{name.replace('_', '-')} {getattr(options, name)}"
+            raise ValueError(f"{option} needs --frame HEIGHT WIDTH, which makes an app")
     if options.output:
         check_output(options.output, options)  # before weights are read
     sources = resolve_models(options)
@@ -72,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     with show_progress("export", stages) as progress:
         if num_photos:
             progress(PHOTOS, 0)
-        images = [_images_for(network, file, options, models) for network, file in models]
+        images = [images_for(network, file, options, models) for network, file in models]
         made = _export(networks, output, chosen, images if options.images else None, progress)
         compared = _compare(models, images, made, output, options, progress)
     receipt = make_receipt(output, compared)
@@ -121,8 +124,7 @@ def _compare(
 def _check(options: argparse.Namespace, names: list[str]) -> None:
     """Refuse options that need others, or have no effect on the models."""
     configs = [get_config(name) for name in names]
-    if options.precision == "int8" and not options.images:
-        raise ValueError("--precision int8 needs --images DIR: photos like those that the network will see")
+    check_int8(options)
     for name in ("detector", "detector_weights"):
         if getattr(options, name) is not None and options.images is None:
             raise ValueError(f"--{name.replace('_', '-')} needs --images, in which it finds the people")
@@ -131,25 +133,6 @@ def _check(options: argparse.Namespace, names: list[str]) -> None:
         options.images and (detector or any(config.gives_boxes for config in configs))
     ):
         raise ValueError("--person-class needs --images, and a detector that finds the people in them")
-    if options.error_budget is not None and options.precision != "int8":
-        raise ValueError("--error-budget needs --precision int8")
     if detector is not None and not any(config.takes_boxes for config in configs):
         option = "--detector" if options.detector else "--detector-weights"
         raise ValueError(f"{option} {detector} has no effect on {' and '.join(names)}, which see whole images")
-
-
-def _images_for(network: Network, file: str | None, options: argparse.Namespace, models: list[Model]) -> np.ndarray:
-    """Photos, or the people in them, cut to the network's input; seeded noise without photos."""
-    entry = config_of(network)
-    if options.images is None:
-        generator = np.random.default_rng(0)
-        return generator.integers(0, 256, (2, *entry.input_size, 3), dtype=np.uint8)
-    detector, weights = options.detector or (AUTO if options.detector_weights else None), options.detector_weights
-    for other, other_file in models:
-        if config_of(other).gives_boxes and detector is None:
-            detector, weights = config_of(other).name, other_file
-    if entry.takes_boxes and detector is not None:
-        runner = load_runner(detector, weights, task="detection", usage="--detector NAME")
-        people = PersonDetector(runner, person_class=options.person_class)
-        return people_for_network(options.images, people, of_task(entry, TopDownConfig))
-    return photos_for_network(options.images, entry)

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tinypose_torch.checkpoints.identity import resolve_model
-from tinypose_torch.estimators.app import AppEstimator
 from tinypose_torch.estimators.base import Estimator
-from tinypose_torch.estimators.pose_estimator import PoseEstimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator, PoseEstimator
 from tinypose_torch.export.cache import EXPORT_PAYS_FROM, CacheError, can_export, fastest_form
 from tinypose_torch.models.registry import get_config
 from tinypose_torch.runtime.exported import backend_of
@@ -43,21 +42,29 @@ class Networks:
     crop: str | None
     threads: int | None
     resize: str | None
+    batch_size: int = defaults.BATCH_SIZE
+    uncertainty: bool = False
 
-    def build(self) -> PoseEstimator:
-        """Estimator with the chosen networks and weights."""
+    def build(self, device: str | None = None) -> PoseEstimator:
+        """Estimator with the chosen networks and weights.
+
+        Args:
+            device: In place of the chosen one.
+        """
         return PoseEstimator(
             self.detector,
             self.pose,
             self.detector_weights,
             self.pose_weights,
             self.backend,
-            self.device,
+            device or self.device,
             detection_threshold=self.detection_threshold,
             person_class=self.person_class,
             crop=self.crop,
             threads=self.threads,
             resize=self.resize,
+            batch_size=self.batch_size,
+            uncertainty=self.uncertainty,
         )
 
     def can_be_exported(self) -> bool:
@@ -81,7 +88,9 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
     weights = [options.detector_weights, options.pose_weights]
     if backend == "auto" and options.device == "cpu" and can_export() and get_config(options.pose).takes_boxes:
         count = count_images(sources)
-        weights = [_form(name, file, count) for name, file in zip((detector, options.pose), weights, strict=True)]
+        weights[0] = _form(detector, weights[0], count)
+        if not options.uncertainty:  # which needs heatmaps
+            weights[1] = _form(options.pose, weights[1], count)
     return Networks(
         detector,
         options.pose,
@@ -94,6 +103,8 @@ def choose_networks(options: argparse.Namespace, sources: Sequence[str]) -> Netw
         options.crop,
         _threads(options, detector, weights, sources),
         options.resize,
+        getattr(options, "batch_size", defaults.BATCH_SIZE),
+        options.uncertainty,
     )
 
 
@@ -128,13 +139,38 @@ def build_app(options: argparse.Namespace) -> AppEstimator:
         ValueError: Options for networks, which the file holds.
     """
     names = ("detector", "detector_weights", "pose_weights", "detection_threshold", "person_class", "crop", "resize")
+    refuse_beside_app(options, (*names, "uncertainty"))
+    if options.detect_every > 1:
+        raise ValueError(
+            f"--detect-every {options.detect_every} has no effect with --app; set it when the app is exported"
+        )
+    estimator = AppEstimator(options.app, threads=options.threads)
+    if estimator.metadata.detect_every is not None and options.smoothing != "steady":
+        raise ValueError(
+            f"--smoothing {options.smoothing} has no effect with --app, whose file smooths keypoints itself"
+        )
+    return estimator
+
+
+def refuse_beside_app(options: argparse.Namespace, names: Iterable[str]) -> None:
+    """Refuse options for networks, which an app file holds.
+
+    Args:
+        names: Options that the file settles, without a default or false by default, besides those of every command.
+
+    Raises:
+        ValueError: One of them is given, or a pose network, a backend or a device.
+    """
     if options.pose != defaults.AUTO:
         raise ValueError(f"--pose {options.pose} has no effect with --app, which holds the pose network")
-    _refuse(options, (*names, "backend"), "with --app, whose file settles it")
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value is not False:
+            raise ValueError(f"--{name.replace('_', '-')} has no effect with --app, whose file settles it")
+    if getattr(options, "backend", None) not in (None, "auto"):
+        raise ValueError(f"--backend {options.backend} has no effect with --app, whose file settles it")
     if options.device != "cpu":
         raise ValueError(f"--device {options.device} has no effect with --app, which runs on the cpu")
-    _refuse_intervals(options, "--app")
-    return AppEstimator(options.app, threads=options.threads)
 
 
 def say_what_runs(estimator: Estimator, networks: Networks | None, sources: Sequence[str]) -> None:

@@ -17,7 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tinypose_torch.cli.networks import Networks, build_app, choose_networks, say_what_runs
+from tinypose_torch.estimators.app import AppTracker
 from tinypose_torch.estimators.base import Estimator
+from tinypose_torch.estimators.pose_estimator import AppEstimator
 from tinypose_torch.estimators.results import Poses
 from tinypose_torch.tracking.pose_tracker import PoseTracker
 from tinypose_torch.tracking.smoothing import PaddleDetectionSmoothing, Smoothing
@@ -175,7 +177,7 @@ def _predict_video(estimator: Estimator, source: str, wanted: _Wanted) -> Iterat
 
 
 def _predict_frame(
-    estimator: Estimator, follower: PoseTracker | None, video: OverlappedVideo, frame: np.ndarray
+    estimator: Estimator, follower: PoseTracker | AppTracker | None, video: OverlappedVideo, frame: np.ndarray
 ) -> Poses:
     if follower is not None:
         return _checked(follower(frame, video.time, video.lookahead))
@@ -226,8 +228,10 @@ class _Following:
     def of(cls, options: argparse.Namespace) -> _Following:
         return cls(options.detect_every, options.smoothing)
 
-    def begin(self, estimator: Estimator) -> PoseTracker:
+    def begin(self, estimator: Estimator) -> PoseTracker | AppTracker:
         """For the next video."""
+        if isinstance(estimator, AppEstimator) and estimator.metadata.detect_every is not None:
+            return estimator.create_tracker()
         return PoseTracker(estimator, self.detect_every, smoothing=_SMOOTHING[self.smoothing])
 
 

@@ -122,17 +122,49 @@ def _newton_steps(log_patch: Array) -> Array:
 
     The step is not limited, as in PaddleDetection: on flat maps it can span many cells.
     """
+    dx, dy, dxx, dyy, dxy = _derivatives(log_patch)
+    determinant = dxx * dyy - dxy * dxy
+    regular = determinant != 0
+    divisor = np.where(regular, determinant, 1.0)
+    steps = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=1) / divisor[:, None]
+    return np.where(regular[:, None], steps, 0.0)
+
+
+def _derivatives(log_patch: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """First and second derivatives (x, y, xx, yy, xy) at the middle of 5 x 5 patches, by central differences."""
     p = log_patch.astype(np.float64)
     dx = 0.5 * (p[:, 2, 3] - p[:, 2, 1])
     dy = 0.5 * (p[:, 3, 2] - p[:, 1, 2])
     dxx = 0.25 * (p[:, 2, 4] - 2 * p[:, 2, 2] + p[:, 2, 0])
     dyy = 0.25 * (p[:, 4, 2] - 2 * p[:, 2, 2] + p[:, 0, 2])
     dxy = 0.25 * (p[:, 3, 3] - p[:, 1, 3] - p[:, 3, 1] + p[:, 1, 1])
-    determinant = dxx * dyy - dxy * dxy
-    regular = determinant != 0
-    divisor = np.where(regular, determinant, 1.0)
-    steps = np.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], axis=1) / divisor[:, None]
-    return np.where(regular[:, None], steps, 0.0)
+    return dx, dy, dxx, dyy, dxy
+
+
+def heatmap_covariances(heatmaps: Array, sigma: float) -> Array:
+    """Covariances of the peaks: of the Gaussian with the Hessian of the blurred map's logarithm, as in a DARK step.
+
+    Args:
+        heatmaps: ``(N, K, h, w)``.
+        sigma: Standard deviation of the training heatmaps, cells. Standard deviations along the principal axes are
+            limited to 1/4 to 4 of it; maps without a peak of their own get the upper limit, peaks at the border ``sigma``.
+
+    Returns:
+        ``(N, K, 2, 2)`` float64, square cells; the axes are x, y.
+    """
+    n, k, h, w = heatmaps.shape
+    maps = np.ascontiguousarray(heatmaps, np.float32).reshape(n * k, h, w)
+    covariances = np.tile(np.eye(2) * sigma**2, (n * k, 1, 1))
+    if len(maps) == 0:
+        return covariances.reshape(n, k, 2, 2)
+    y, x = np.divmod(maps.reshape(n * k, h * w).argmax(axis=1), w)
+    rows = np.flatnonzero((x > 1) & (x < w - 2) & (y > 1) & (y < h - 2))
+    patches = _blurred_patches(maps, rows, x[rows], y[rows])
+    _, _, dxx, dyy, dxy = _derivatives(_log(patches, np.float32(1)))
+    values, vectors = np.linalg.eigh(-np.stack([dxx, dxy, dxy, dyy], axis=1).reshape(-1, 2, 2))
+    variances = 1 / np.clip(values, 1 / (4 * sigma) ** 2, 1 / (sigma / 4) ** 2)
+    covariances[rows] = (vectors * variances[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return covariances.reshape(n, k, 2, 2)
 
 
 def encode_dark(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tinypose_torch.estimators.base import Estimator
+from tinypose_torch.estimators.base import PoseMethod
 from tinypose_torch.estimators.preprocessing import letterbox_size
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.runtime.app import open_app
+from tinypose_torch.geometry.crops import Crops
+from tinypose_torch.geometry.skeletons import Skeleton
+from tinypose_torch.runtime.app import AppRunner, FollowedPeople, People, open_app
 
 Array = np.ndarray
+_NO_BOXES = "an app finds people's boxes itself; leave boxes out"
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,8 @@ def letterbox(image: Array, frame_size: tuple[int, int]) -> LetterboxedImage:
     return LetterboxedImage(frame, np.array([inner_width / width, inner_height / height]))
 
 
-class AppEstimator(Estimator):
+class AppMethod(PoseMethod):
     """Finds people and their keypoints with a file of `tinypose_torch.export.export_app`.
-
-    Photos of other sizes than the file's frames are fitted in, and the results are mapped back. At most as many people are
-    found as the file has slots. Frames are estimated one at a time, also those of lists.
 
     Args:
         path: ``.pte``, ``.torchscript`` or ``.onnx``.
@@ -72,43 +71,76 @@ class AppEstimator(Estimator):
         CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
     """
 
-    batch_size = 1
+    app: AppRunner
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
-        self.runner = open_app(Path(path), threads)
-        self.metadata = self.runner.metadata
-        self._arguments = (path, threads)
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.app = open_app(path, threads)
+        self.config = self.app.metadata.pose_config
+        self._arguments = (path.absolute(), threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        path, threads = self._arguments
-        return _reopened, (Path(path).absolute(), threads)
-
-    @property
-    def backends(self) -> frozenset[str]:
-        return frozenset((self.runner.backend,))
+        return AppMethod, self._arguments
 
     @property
     def track_threshold(self) -> float | None:
-        return self.metadata.threshold
+        return self.app.metadata.threshold
 
-    def _estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
+    def estimate(self, images: Sequence[Array], boxes: Sequence[Any]) -> list[Poses]:
         if any(given is not None for given in boxes):
-            raise ValueError("an app finds people's boxes itself; leave boxes out")
+            raise ValueError(_NO_BOXES)
         return [self._estimate_frame(image) for image in images]
 
+    def estimate_keypoints(self, image: Array, boxes: Array, scores: Array | None = None) -> Poses:
+        raise ValueError(_NO_BOXES)
+
+    def make_crops(self, image: Array, boxes: Array) -> Crops:
+        raise ValueError(_NO_BOXES)
+
     def _estimate_frame(self, image: Array) -> Poses:
-        fitted = letterbox(image, self.metadata.frame_size)
-        people = self.runner(fitted.frame)
-        found = people.scores > 0
-        keypoints = people.keypoints[found]
-        return Poses(
-            fitted.boxes_in_image(people.boxes[found]),
-            people.scores[found],
-            fitted.points_in_image(keypoints[..., :2].astype(np.float64)),
-            keypoints[..., 2],
-            self.metadata.pose_config.skeleton,
-        )
+        metadata = self.app.metadata
+        fitted = letterbox(image, metadata.frame_size)
+        return _poses_in_image(self.app(metadata.pixel_format.from_rgb(fitted.frame)), fitted, self.config.skeleton)
 
 
-def _reopened(path: Path, threads: int | None) -> AppEstimator:
-    return AppEstimator(path, threads=threads)
+class AppTracker:
+    """Tracks the people of one video, frame by frame, by the method ``follow`` of an app file; see `PoseTracker`.
+
+    Detections, identities and smoothing are computed in the file.
+
+    Args:
+        runner: The app file.
+
+    Raises:
+        ValueError: The file has no method ``follow``.
+    """
+
+    min_score = None  # there is no look-ahead
+
+    def __init__(self, runner: AppRunner) -> None:
+        runner.check_follow()
+        self._runner = runner
+        self._state: Array | None = None
+
+    def __call__(self, image: Array, time: float, lookahead: None = None) -> Poses:
+        """Return the people of the next frame with their ``ids``, in ascending order.
+
+        Args:
+            image: ``(H, W, 3)`` uint8 RGB.
+            time: Seconds, greater than that of the frame before.
+            lookahead: Not used.
+        """
+        metadata = self._runner.metadata
+        fitted = letterbox(image, metadata.frame_size)
+        people = self._runner.follow(metadata.pixel_format.from_rgb(fitted.frame), self._state, time)
+        self._state = people.state
+        poses = _poses_in_image(people, fitted, metadata.pose_config.skeleton)
+        poses.ids = people.ids[people.scores > 0]
+        return poses
+
+
+def _poses_in_image(people: People | FollowedPeople, fitted: LetterboxedImage, skeleton: Skeleton) -> Poses:
+    """Poses in pixels of the image."""
+    found = people.scores > 0
+    keypoints = people.keypoints[found]
+    points = fitted.points_in_image(keypoints[..., :2].astype(np.float64))
+    return Poses(fitted.boxes_in_image(people.boxes[found]), people.scores[found], points, keypoints[..., 2], skeleton)

@@ -13,29 +13,38 @@ import numpy as np
 from tinypose_torch.geometry.crops import Crops
 from tinypose_torch.models.config import KeypointConfig
 from tinypose_torch.runtime import Runner
-from tinypose_torch.utils.images import image_errors, load_image
+from tinypose_torch.utils.images import ImageError, image_errors, load_image
 from tinypose_torch.video.frames import Frame, map_frames
 
 if TYPE_CHECKING:
     from tinypose_torch.estimators.detection import PersonDetector
     from tinypose_torch.estimators.results import Detections, Poses
+    from tinypose_torch.runtime.app import AppRunner
 
 Array = np.ndarray
 OnError = Callable[[str, Exception], None]
 
 
 class PoseMethod(ABC):
-    """A way from RGB images ``(H, W, 3)`` uint8 to poses: top-down or bottom-up.
+    """A way from RGB images ``(H, W, 3)`` uint8 to poses: top-down, bottom-up, or an app file.
 
     Attributes:
-        runner: The pose network.
+        runner: The pose network; ``None`` for an app file, which runs its networks itself.
         config: The pose network's config.
         detector: The person detector; ``None`` if there is none.
+        app: The app file; ``None`` if there is none.
     """
 
-    runner: Runner
+    runner: Runner | None = None
     config: KeypointConfig
     detector: PersonDetector | None = None
+    app: AppRunner | None = None
+
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """The networks that are run one by one; none with an app file."""
+        detector = None if self.detector is None else self.detector.runner
+        return tuple(runner for runner in (self.runner, detector) if runner is not None)
 
     @property
     @abstractmethod
@@ -192,7 +201,7 @@ class Estimator(ABC):
                 return self._estimate(images, [boxes for _, boxes in batch])
         except (ValueError, OSError) as error:
             if len(batch) == 1:
-                raise type(error)(f"image {first}: {error}") from error
+                raise _kind_of(error)(f"image {first}: {error}") from error
         return [poses for index, one in enumerate(batch, first) for poses in self._estimate_batch([one], index)]
 
     def stream(
@@ -209,3 +218,8 @@ class Estimator(ABC):
                 return self._estimate([image], [None])[0]
 
         yield from map_frames(sources, estimate, on_error)
+
+
+def _kind_of(error: ValueError | OSError) -> type[ValueError | OSError]:
+    """The class of an error among those that take a message alone, which many of Python's and a user's own do not."""
+    return next(kind for kind in (ImageError, FileNotFoundError, OSError, ValueError) if isinstance(error, kind))

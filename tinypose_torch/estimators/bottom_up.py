@@ -38,6 +38,7 @@ class BottomUp(PoseMethod):
         ValueError: The network is for another task.
     """
 
+    runner: Runner
     config: BottomUpConfig
     track_threshold = _TRACK_THRESHOLD
 

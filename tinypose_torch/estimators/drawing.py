@@ -16,6 +16,8 @@ MIDDLE = (70, 220, 90)
 BOX = (235, 235, 235)
 OUTLINE = (20, 20, 20)
 _SUBPIXEL_BITS = 4
+_ELLIPSE = 4.605  # squared radius of the ellipse that holds 90 % of a normal distribution
+_ELLIPSE_POINTS = 40
 _MAX_COORDINATE = 2.0**26  # pixels; OpenCV counts sub-pixels in 32 bits
 
 
@@ -44,6 +46,24 @@ def draw_poses(
         thickness = int(np.clip(round(float(box[3] - box[1]) / 90), 1, 6))
         _draw_skeleton(canvas, points, shown, skeleton, thickness)
     return canvas
+
+
+def draw_ellipses(canvas: np.ndarray, centers: np.ndarray, covariances: np.ndarray) -> None:
+    """Draw the 90 % ellipses of normal distributions into an RGB image.
+
+    Args:
+        centers: ``(M, 2)`` x, y.
+        covariances: ``(M, 2, 2)`` square pixels.
+    """
+    values, vectors = np.linalg.eigh(covariances.astype(np.float64))
+    axes = np.sqrt(_ELLIPSE * np.maximum(values, 0))
+    turns = np.linspace(0, 2 * np.pi, _ELLIPSE_POINTS, endpoint=False)
+    circle = np.stack([np.cos(turns), np.sin(turns)])
+    for center, axis, directions in zip(centers, axes, vectors, strict=True):
+        outline = (directions @ (axis[:, None] * circle)).T + center
+        points = np.array([_fixed_point(point) for point in outline], np.int32)
+        for colour, thickness in ((OUTLINE, 2), (BOX, 1)):
+            cv2.polylines(canvas, [points], True, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str) -> None:

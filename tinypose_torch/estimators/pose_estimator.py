@@ -1,27 +1,35 @@
-"""Images in, poses out: `PoseEstimator`, for top-down and bottom-up networks."""
+"""Images in, poses out: `PoseEstimator`, for top-down and bottom-up networks, and for app files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from tinypose_torch.estimators.app import AppMethod, AppTracker
+from tinypose_torch.estimators.arguments import EstimatorArguments, Weights
 from tinypose_torch.estimators.base import Estimator, PoseMethod
-from tinypose_torch.estimators.bottom_up import BottomUp
 from tinypose_torch.estimators.detection import PersonDetector
+from tinypose_torch.estimators.methods import build_method
 from tinypose_torch.estimators.results import Poses
-from tinypose_torch.estimators.top_down import TopDown
 from tinypose_torch.geometry.crops import Crops
-from tinypose_torch.models.config import BottomUpConfig, DetectorConfig, KeypointConfig, ModelConfig, TopDownConfig
+from tinypose_torch.models.config import (
+    BottomUpConfig,
+    DetectorConfig,
+    KeypointConfig,
+    TopDownConfig,
+)
 from tinypose_torch.runtime import Runner, load_runner
+from tinypose_torch.runtime.app import AppRunner, is_app_path
+from tinypose_torch.runtime.app_metadata import AppMetadata
 from tinypose_torch.utils import defaults
 from tinypose_torch.utils.images import image_errors
 
 Array = np.ndarray
-Weights = str | os.PathLike[str] | None
 
 
 class PoseEstimator(Estimator):
@@ -31,10 +39,15 @@ class PoseEstimator(Estimator):
     network finds all keypoints at once and needs no detector. Arguments that have no effect on the network are refused.
     With its defaults it gives the answers of PaddleDetection's deployed pipeline.
 
+    ``PoseEstimator("app.pte")`` runs a file of `export_app`, which holds both networks and everything between them: no other
+    argument than ``threads`` has an effect on it. Photos of other sizes than the file's frames are fitted in, and the results
+    are mapped back. At most as many people are found as the file has slots. Frames are estimated one at a time, also those
+    of lists.
+
     Args:
         detector: Catalogue name of the person detector; ``None`` for none, when images without given boxes are
             one person's; ``"auto"`` for the model that ``detector_weights`` say they hold, and for
-            ``defaults.DETECTOR`` without weights.
+            ``defaults.DETECTOR`` without weights. Or an app file: ``.pte``, ``.torchscript`` or ``.onnx``.
         pose: Catalogue name of the pose network, top-down or bottom-up, or ``"auto"``, likewise (``defaults.POSE``).
         detector_weights, pose_weights: Weight files, exported files, or tags of releases such as ``"2021"``; the
             official weights unless given. See `tinypose_torch.checkpoints.identity.resolve_model`.
@@ -54,18 +67,22 @@ class PoseEstimator(Estimator):
         person_class: Class of the detector whose boxes get poses; unless given ``"person"``, or its only class.
         resize: ``"opencv"`` (default), whose results depend on the machine, or ``"portable"``, which gives the same bits
             on every machine; see `tinypose_torch.geometry.portable`. For top-down networks.
+        uncertainty: Whether poses have an ``uncertainty``, for which the weights need a calibration; see
+            `tinypose_torch.evaluation.calibration`. For top-down networks that give heatmaps.
 
     Raises:
         UnknownModelError, CheckpointError, DownloadError: See `create_model`.
+        FileNotFoundError: There is no such app file.
         ValueError: A threshold outside [0, 1], an unknown backend, device, crop, decoding, class or resize, or an
-            argument that has no effect on the pose network.
+            argument that has no effect on the pose network or the app file.
     """
 
     tasks: ClassVar[tuple[str, ...]] = (TopDownConfig.task, BottomUpConfig.task)
+    _method: PoseMethod
 
     def __init__(
         self,
-        detector: str | None = defaults.AUTO,
+        detector: str | os.PathLike[str] | None = defaults.AUTO,
         pose: str = defaults.AUTO,
         detector_weights: Weights = None,
         pose_weights: Weights = None,
@@ -80,21 +97,50 @@ class PoseEstimator(Estimator):
         threads: int | None = None,
         person_class: str | None = None,
         resize: str | None = None,
+        uncertainty: bool = False,
     ) -> None:
-        options = _Options(
-            detector, detector_weights, detection_threshold, person_class, crop, decoding, flip, resize, batch_size
+        options = EstimatorArguments(
+            None if detector is None else os.fspath(detector),
+            pose,
+            detector_weights,
+            pose_weights,
+            backend,
+            device,
+            detection_threshold,
+            person_class,
+            crop,
+            decoding,
+            flip,
+            resize,
+            uncertainty or None,
+            batch_size,
         )
+        if options.detector is not None and is_app_path(options.detector):
+            options.refuse([field.name for field in fields(options)][1:], "an app file")
+            self.batch_size, self._method = 1, AppMethod(Path(options.detector), threads)
+            return
         self.batch_size = batch_size
 
         def load(model: str, weights: Weights, tasks: Sequence[str], usage: str) -> Runner:
             return load_runner(model, weights, backend, device, threads, tasks, usage)
 
         runner = load(pose, pose_weights, self.tasks, "pose=NAME")
-        self._method = _BUILD[runner.metadata.config.task](runner, options, load)
+        self._method = build_method(runner, options, load)
+
+    @property
+    def app(self) -> AppRunner | None:
+        """The app file; ``None`` for networks."""
+        return self._method.app
 
     @property
     def pose_runner(self) -> Runner:
-        """The pose network."""
+        """The pose network.
+
+        Raises:
+            ValueError: An app file runs its networks itself.
+        """
+        if self._method.runner is None:
+            raise ValueError("an app file runs its networks itself; ask for PoseEstimator.app")
         return self._method.runner
 
     @property
@@ -119,11 +165,12 @@ class PoseEstimator(Estimator):
 
     @property
     def backends(self) -> frozenset[str]:
-        return frozenset(runner.backend for runner in (self.pose_runner, self.detector_runner) if runner is not None)
+        runners = self._method.runners if self.app is None else (self.app,)
+        return frozenset(runner.backend for runner in runners)
 
     @property
     def own_threads(self) -> bool:
-        return all(runner.own_threads for runner in (self.pose_runner, self.detector_runner) if runner is not None)
+        return self.app is None and all(runner.own_threads for runner in self._method.runners)
 
     @property
     def detection_threshold(self) -> float | None:
@@ -180,63 +227,37 @@ class BottomUpEstimator(PoseEstimator):
         super().__init__(None, pose, None, weights, backend, device, flip=flip, threads=threads)
 
 
-@dataclass(frozen=True)
-class _Options:
-    """Arguments of `PoseEstimator` for one kind of network or the other; ``None`` where they were not given."""
+class AppEstimator(PoseEstimator):
+    """A `PoseEstimator` that takes app files only.
 
-    detector: str | None
-    detector_weights: Weights
-    detection_threshold: float | None
-    person_class: str | None
-    crop: str | None
-    decoding: str | None
-    flip: bool | None
-    resize: str | None
-    batch_size: int
+    Args:
+        path: ``.pte``, ``.torchscript`` or ``.onnx``.
+        threads: Inference threads; the runtime's own default unless given.
 
-    def __post_init__(self) -> None:
-        if self.detection_threshold is not None and not 0 <= self.detection_threshold <= 1:
-            raise ValueError(f"detection_threshold={self.detection_threshold}; expected 0 to 1")
-        if self.crop not in (None, *defaults.CROP_RULES):
-            raise ValueError(f"unknown crop rule {self.crop!r}; choose one of {', '.join(defaults.CROP_RULES)}")
-        if self.decoding not in (None, "dark", "plain"):
-            raise ValueError(f"unknown decoding {self.decoding!r}; choose 'dark' or 'plain'")
-        if self.resize not in (None, *defaults.RESIZES):
-            raise ValueError(f"unknown resize {self.resize!r}; choose one of {', '.join(defaults.RESIZES)}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size}; at least 1 is needed")
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It holds no app, is damaged or altered, or its runtime is not installed.
+    """
 
-    def refuse(self, names: Sequence[str], config: ModelConfig) -> None:
-        """Refuse arguments that were given but have no effect on a network."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None:
-                raise ValueError(f"{name}={value!r} has no effect on {config.name}, {config.kind}; leave it out")
+    _method: AppMethod
 
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        self.batch_size, self._method = 1, AppMethod(Path(path), threads)
 
-Load = Callable[[str, Weights, Sequence[str], str], Runner]
+    @property
+    def runner(self) -> AppRunner:
+        """The app file."""
+        return self._method.app
 
+    @property
+    def metadata(self) -> AppMetadata:
+        """The file's description."""
+        return self.runner.metadata
 
-def _build_top_down(runner: Runner, options: _Options, load: Load) -> PoseMethod:
-    options.refuse(("flip",), runner.metadata.config)
-    detector, resize = None, options.resize or defaults.RESIZES[0]
-    if options.detector is not None:
-        detection = load(options.detector, options.detector_weights, (DetectorConfig.task,), "detector=NAME")
-        detector = PersonDetector(detection, options.detection_threshold, options.person_class, resize)
-    return TopDown(
-        runner,
-        detector,
-        crop=options.crop or defaults.CROP_RULES[0],
-        decoding=options.decoding or "dark",
-        batch_size=options.batch_size,
-        resize=resize,
-    )
+    def create_tracker(self) -> AppTracker:
+        """Tracker of the people of one video, by the file's method ``follow``.
 
-
-def _build_bottom_up(runner: Runner, options: _Options, load: Load) -> PoseMethod:
-    names = ("detector_weights", "detection_threshold", "person_class", "crop", "decoding", "resize")
-    options.refuse(names if options.detector == defaults.AUTO else ("detector", *names), runner.metadata.config)
-    return BottomUp(runner, flip=options.flip is not False)
-
-
-_BUILD = {TopDownConfig.task: _build_top_down, BottomUpConfig.task: _build_bottom_up}
+        Raises:
+            ValueError: The file has no such method.
+        """
+        return AppTracker(self.runner)

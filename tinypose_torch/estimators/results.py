@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinypose_torch.estimators.drawing import draw_poses
+from tinypose_torch.codecs.calibration import KeypointUncertainty
+from tinypose_torch.estimators.drawing import draw_ellipses, draw_poses
 from tinypose_torch.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tinypose_torch.geometry.skeletons import COCO17, Skeleton
 from tinypose_torch.utils.defaults import VISIBLE
@@ -94,6 +95,7 @@ class Poses:
         keypoint_scores: ``(N, K)`` float32: the heatmap's peak, about 0 to 1. Above 0.2 a keypoint is usually right.
         skeleton: Meaning of the keypoints.
         ids: ``(N,)`` int64, identities in a video; ``None`` without tracking.
+        uncertainty: Of the keypoints, from `PoseEstimator` with ``uncertainty=True``.
     """
 
     boxes: Array
@@ -102,6 +104,7 @@ class Poses:
     keypoint_scores: Array
     skeleton: Skeleton = field(default=COCO17)
     ids: Array | None = None
+    uncertainty: KeypointUncertainty | None = None
 
     def __post_init__(self) -> None:
         count = len(self.skeleton)
@@ -129,7 +132,13 @@ class Poses:
             self.keypoint_scores[rows],
             self.skeleton,
             None if self.ids is None else self.ids[rows],
+            None if self.uncertainty is None else self.uncertainty[rows],
         )
+
+    @property
+    def keypoint_covariances(self) -> Array | None:
+        """``(N, K, 2, 2)`` float32 square pixels, axes x, y; ``None`` without uncertainty."""
+        return None if self.uncertainty is None else self.uncertainty.covariances
 
     @classmethod
     def empty(cls, skeleton: Skeleton) -> Poses:
@@ -141,18 +150,25 @@ class Poses:
     @classmethod
     def joined(cls, parts: Sequence[Poses], skeleton: Skeleton) -> Poses:
         """The people of several, in this order, without their ids."""
+        parts = [part for part in parts if len(part)]
         if not parts:
             return cls.empty(skeleton)
+        uncertain = [part.uncertainty for part in parts if part.uncertainty is not None]
         return cls(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.keypoints for part in parts]),
             np.concatenate([part.keypoint_scores for part in parts]),
             skeleton,
+            uncertainty=KeypointUncertainty.joined(uncertain) if len(uncertain) == len(parts) else None,
         )
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples; ``id`` of who was followed."""
+        """One dict per person: ``box``, ``score``, and ``keypoints`` as [x, y, score] triples; ``id`` of who was followed.
+
+        With uncertainty also ``keypoint_covariances`` as [xx, xy, yy] in square pixels, and ``keypoint_radii``: pixels
+        within which the keypoint lies with a probability of 50 % and of 90 %.
+        """
         triples = np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=-1)
         identities = [{}] * len(self) if self.ids is None else [{"id": identity} for identity in self.ids.tolist()]
         return [
@@ -161,13 +177,24 @@ class Poses:
                 "box": [round(float(v), 3) for v in box],
                 "score": round(float(score), 5),
                 "keypoints": [[round(x, 3), round(y, 3), round(s, 5)] for x, y, s in person.tolist()],
+                **certainty,
             }
-            for identity, box, score, person in zip(identities, self.boxes, self.scores, triples, strict=True)
+            for identity, box, score, person, certainty in zip(
+                identities, self.boxes, self.scores, triples, self._uncertainty_records(), strict=True
+            )
         ]
+
+    def _uncertainty_records(self) -> list[dict[str, Any]]:
+        if self.uncertainty is None:
+            return [{}] * len(self)
+        entries = self.uncertainty.covariances.reshape(len(self), -1, 4)[..., [0, 1, 3]].astype(float).round(3)
+        radii = np.stack([self.uncertainty.radius(share) for share in (0.5, 0.9)], axis=-1).round(3)
+        pairs = zip(entries.tolist(), radii.tolist(), strict=True)
+        return [{"keypoint_covariances": one, "keypoint_radii": other} for one, other in pairs]
 
     @classmethod
     def from_records(cls, records: Sequence[Mapping[str, Any]], skeleton: Skeleton = COCO17) -> Poses:
-        """The inverse of `to_records`, up to its rounding."""
+        """The inverse of `to_records`, up to its rounding and without uncertainty."""
         if not records:
             return cls.empty(skeleton)
         triples = _floats([record["keypoints"] for record in records], -1, len(skeleton), 3)
@@ -243,9 +270,15 @@ class Poses:
         )
 
     def draw(self, image: Array, keypoint_threshold: float = VISIBLE) -> Array:
-        """A copy of the RGB image ``(H, W, 3)`` with boxes, bones and keypoints drawn on it."""
+        """A copy of the RGB image ``(H, W, 3)`` with boxes, bones and keypoints drawn on it.
+
+        With uncertainty also the 90 % ellipses of the keypoints.
+        """
         visible = self.keypoint_scores >= keypoint_threshold
         labels = [f"{score:.2f}" for score in self.scores]
         if self.ids is not None:
             labels = [f"#{identity}" for identity in self.ids]
-        return draw_poses(image, self.boxes, labels, self.keypoints, visible, self.skeleton)
+        drawn = draw_poses(image, self.boxes, labels, self.keypoints, visible, self.skeleton)
+        if self.uncertainty is not None:
+            draw_ellipses(drawn, self.keypoints[visible], self.uncertainty.covariances[visible])
+        return drawn

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinypose_torch.codecs.heatmap import decode_heatmaps
+from tinypose_torch.codecs.calibration import KeypointCalibration, KeypointUncertainty
+from tinypose_torch.codecs.heatmap import decode_heatmaps, heatmap_covariances
 from tinypose_torch.estimators.base import PoseMethod
 from tinypose_torch.estimators.detection import PersonDetector
 from tinypose_torch.estimators.preprocessing import crop_people, crops_of, whole_image_box, whole_image_crops
@@ -40,11 +41,13 @@ class TopDown(PoseMethod):
         runner: The pose network.
         detector: Finds the boxes; without it an image is one person's box.
         crop, decoding, batch_size, resize: See `PoseEstimator`.
+        calibration: With it, poses have an uncertainty.
 
     Raises:
         ValueError: The network is for another task, or decodes otherwise.
     """
 
+    runner: Runner
     config: TopDownConfig
 
     def __init__(
@@ -56,10 +59,16 @@ class TopDown(PoseMethod):
         decoding: str,
         batch_size: int,
         resize: str,
+        calibration: KeypointCalibration | None = None,
     ) -> None:
-        self.runner, self.detector = runner, detector
+        self.runner, self.detector, self.calibration = runner, detector, calibration
         self.config = of_task(runner.metadata.config, TopDownConfig)
         self.crop, self.decoding, self.batch_size, self.resize = crop, decoding, batch_size, resize
+        if runner.metadata.decodes and calibration is not None:
+            raise ValueError(
+                f"this file of {self.config.name} decodes inside; uncertainty needs heatmaps: pass the weights, or "
+                "export the file with --heatmaps"
+            )
         if runner.metadata.decodes and decoding != "dark":
             raise ValueError(
                 f"this file of {self.config.name} decodes with DARK inside; decoding={decoding!r} is not possible"
@@ -99,34 +108,49 @@ class TopDown(PoseMethod):
 
     def _estimate_people(self, images: Sequence[Array], people: Sequence[_People]) -> list[Poses]:
         """Poses of the people of each image; the people of all images fill the batches of the pose network."""
-        cells, scores = self._run(self._cut_out(images, people))
         ends = np.cumsum([len(some.boxes) for some in people])[:-1]
-        return [
-            Poses(some.boxes, some.scores, some.crops.to_image(own_cells), own_scores, self.config.skeleton)
-            for some, own_cells, own_scores in zip(people, np.split(cells, ends), np.split(scores, ends), strict=True)
-        ]
+        parts = [np.split(values, ends) for values in self._run(self._cut_out(images, people))]
+        poses = []
+        for some, cells, scores, *spreads in zip(people, *parts, strict=True):
+            keypoints, uncertainty = some.crops.to_image(cells), None
+            if self.calibration is not None:
+                (spread,) = spreads
+                uncertainty = _uncertainty(spread, scores, some.crops, self.calibration)
+            skeleton = self.config.skeleton
+            poses.append(Poses(some.boxes, some.scores, keypoints, scores, skeleton, uncertainty=uncertainty))
+        return poses
 
     def _cut_out(self, images: Sequence[Array], people: Sequence[_People]) -> Iterator[Array]:
         for image, some in zip(images, people, strict=True):
             for row in range(len(some.boxes)):
                 yield crop_people(image, some.crops, self.config, slice(row, row + 1), self.resize)[0]
 
-    def _run(self, crops: Iterator[Array]) -> tuple[Array, Array]:
-        """Coordinates ``(P, K, 2)`` in heatmap cells, and scores ``(P, K)``, of P crops."""
+    def _run(self, crops: Iterator[Array]) -> list[Array]:
+        """Coordinates ``(P, K, 2)`` in heatmap cells, and scores ``(P, K)``, of P crops.
+
+        With a calibration also covariances ``(P, K, 2, 2)``, square cells.
+        """
         count = len(self.config.skeleton)
-        cells, scores = [np.zeros((0, count, 2), np.float32)], [np.zeros((0, count), np.float32)]
+        decoded = [tuple(np.zeros((0, count, *rest), np.float32) for rest in ((2,), (), (2, 2)))]
+        if self.calibration is None:
+            decoded = [decoded[0][:2]]
         while batch := list(islice(crops, self.batch_size)):
             (output,) = self.runner(np.stack(batch))
-            found, peaks = self._decode(output)
-            cells.append(found)
-            scores.append(peaks)
-        return np.concatenate(cells), np.concatenate(scores)
+            decoded.append(self._decode(output))
+        return [np.concatenate(part) for part in zip(*decoded, strict=True)]
 
-    def _decode(self, output: Array) -> tuple[Array, Array]:
+    def _decode(self, output: Array) -> tuple[Array, ...]:
         """Coordinates in heatmap cells and scores, of heatmaps or of keypoints that the file itself decoded."""
         if self.runner.metadata.decodes:
             return output[..., :2] / self.config.heatmap_stride, output[..., 2]
-        return decode_heatmaps(output, self.decoding)
+        decoded = decode_heatmaps(output, self.decoding)
+        return decoded if self.calibration is None else (*decoded, heatmap_covariances(output, self.config.sigma))
+
+
+def _uncertainty(spreads: Array, scores: Array, crops: Crops, calibration: KeypointCalibration) -> KeypointUncertainty:
+    """In pixels of the image, from covariances in square cells."""
+    pixels = spreads * crops.scales[:, None, :, None] * crops.scales[:, None, None, :]
+    return KeypointUncertainty(pixels, np.sqrt(crops.scales.prod(axis=1)), scores, calibration)
 
 
 def people_for_network(

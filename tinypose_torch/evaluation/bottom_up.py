@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,20 @@ def find_in_images(
     flip: bool,
     progress: Callable[[int], object] | None = None,
     on_error: OnError | None = None,
+    workers: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Run a bottom-up network over images; gives COCO records.
 
     Args:
         flip: Average with the mirrored images.
-        progress, on_error: See `predict_images`.
+        progress, on_error, workers: See `predict_images`.
 
     Raises:
         DatasetError, ImageError: See `predict_images`.
     """
+    return predict_images(images, folder, partial(_predict, runner, flip, category_id), progress, on_error, workers)
 
-    def predict(image_id: int, image: Array) -> list[dict[str, Any]]:
-        poses, scores = group_poses(runner, image, flip=flip)
-        return bottom_up_results(image_id, poses, scores, category_id)
 
-    return predict_images(images, folder, predict, progress, on_error)
+def _predict(runner: Runner, flip: bool, category_id: int, image_id: int, image: Array) -> list[dict[str, Any]]:
+    poses, scores = group_poses(runner, image, flip=flip)
+    return bottom_up_results(image_id, poses, scores, category_id)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,20 +83,21 @@ def detect_in_images(
     category_ids: Sequence[int],
     progress: Callable[[int], object] | None = None,
     on_error: OnError | None = None,
+    workers: int = 1,
 ) -> Iterator[Any]:
     """Run a detector, in whatever form, over images; gives COCO records.
 
     Args:
-        progress, on_error: See `predict_images`.
+        progress, on_error, workers: See `predict_images`.
 
     Raises:
         DatasetError, ImageError: See `predict_images`.
     """
+    return predict_images(images, folder, partial(_predict, runner, category_ids), progress, on_error, workers)
+
+
+def _predict(runner: Runner, category_ids: Sequence[int], image_id: int, image: Array) -> list[Any]:
     config = of_task(runner.metadata.config, DetectorConfig)
-
-    def predict(image_id: int, image: Array) -> list[Any]:
-        scores, boxes, *_ = runner(resize_for_detector(image, config))
-        found = select_detections(scores[0], boxes[0], config, image.shape[:2])
-        return box_results(image_id, found.boxes, found.scores, found.class_ids, category_ids)
-
-    return predict_images(images, folder, predict, progress, on_error)
+    scores, boxes, *_ = runner(resize_for_detector(image, config))
+    found = select_detections(scores[0], boxes[0], config, image.shape[:2])
+    return box_results(image_id, found.boxes, found.scores, found.class_ids, category_ids)

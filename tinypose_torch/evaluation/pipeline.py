@@ -1,8 +1,9 @@
-"""The detector and the pose network together on the images of a dataset, as PaddleDetection deploys them."""
+"""The detector and the pose network together, or an app file, on the images of a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,23 @@ def pipeline_results(
     category_id: int,
     progress: Callable[[int], object] | None = None,
     on_error: OnError | None = None,
+    workers: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """People in images as records of COCO's result format.
 
     A person's score is the box's times the mean score of the keypoints above 0.2.
 
     Args:
-        progress, on_error: See `predict_images`.
+        progress, on_error, workers: See `predict_images`.
 
     Raises:
         DatasetError, ImageError: See `predict_images`.
         ValueError: The detector has no class ``person``.
     """
+    return predict_images(images, folder, partial(_predict, estimator, category_id), progress, on_error, workers)
 
-    def predict(image_id: int, image: Array) -> list[dict[str, Any]]:
-        records = estimator(image).to_coco_results(image_id, category_id)
-        # With a bbox, pycocotools takes a person's area from it and not from the keypoints.
-        return [{key: record[key] for key in ("image_id", "category_id", "keypoints", "score")} for record in records]
 
-    return predict_images(images, folder, predict, progress, on_error)
+def _predict(estimator: PoseEstimator, category_id: int, image_id: int, image: Array) -> list[dict[str, Any]]:
+    records = estimator(image).to_coco_results(image_id, category_id)
+    # With a bbox, pycocotools takes a person's area from it and not from the keypoints.
+    return [{key: record[key] for key in ("image_id", "category_id", "keypoints", "score")} for record in records]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ from tinypose_torch.codecs.heatmap import decode_heatmaps
 from tinypose_torch.data.images import read_or_fail
 from tinypose_torch.data.pose.annotations import PoseAnnotation
 from tinypose_torch.evaluation.coco import KeypointPrediction
-from tinypose_torch.evaluation.images import OnError, image_failures
+from tinypose_torch.evaluation.images import Failure, OnError, image_failures, report_failures
 from tinypose_torch.geometry.crops import PIXEL_STD, evaluation_crops
 from tinypose_torch.geometry.skeletons import Skeleton
 from tinypose_torch.geometry.warp import warp
 from tinypose_torch.models.config import TopDownConfig, of_task
 from tinypose_torch.runtime import Runner
+from tinypose_torch.utils.processes import ProcessPool
 
 Array = np.ndarray
 BATCH_SIZE = 32
@@ -83,6 +86,7 @@ def predict_people(
     shift: bool = True,
     decoding: str | None = None,
     on_error: OnError | None = None,
+    workers: int = 1,
 ) -> Iterator[KeypointPrediction]:
     """Run a pose network, in whatever form, over records.
 
@@ -92,32 +96,53 @@ def predict_people(
         progress: Called with the number of people done since the last call.
         shift: Of the flip test, see `average_with_flipped`.
         decoding: ``"dark"`` or ``"plain"``; the network's own by default.
-        on_error: See `image_failures`; people of images that fail are left out.
+        on_error: See `report_failures`; people of images that fail are left out.
+        workers: Processes that decode and predict.
 
     Raises:
-        DatasetError, ImageError: See `image_failures`.
+        DatasetError, ImageError: See `report_failures`.
         ValueError: A flip test or another decoding of a file that decodes inside.
     """
     config = of_task(runner.metadata.config, TopDownConfig)
     if runner.metadata.decodes and (flip or decoding not in (None, config.decoding)):
         wish = "a flip test" if flip else f"{decoding} decoding"
         raise ValueError(f"{config.name}: {wish} needs heatmaps; export the file with --heatmaps")
-    batch_size, skeleton = batch_size or BATCH_SIZE, config.skeleton if flip else None
-    for start in range(0, len(records), batch_size):
-        part = records[start : start + batch_size]
-        crops: list[tuple[PoseAnnotation, Array]] = []
-        for record in part:
-            with image_failures([record.file_name], on_error):
-                crops.append((record, cut_out(record, folder, config)))
+    size = batch_size or BATCH_SIZE
+    batches = [records[start : start + size] for start in range(0, len(records), size)]
+    start = partial(_Predictor, runner, folder, config.skeleton if flip else None, shift, decoding or config.decoding)
+    with ProcessPool(start, min(workers, max(len(batches), 1))) as pool:
+        for batch, (predictions, failures) in zip(batches, pool.run(batches, ordered=True), strict=True):
+            report_failures(failures, on_error)
+            yield from predictions
+            if progress is not None:
+                progress(len(batch))
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """Predictions for a batch of records, and the failures of their images; see `predict_people` and `_locate`."""
+
+    runner: Runner
+    folder: Path
+    flipped: Skeleton | None
+    shift: bool
+    decoding: str
+    device: str | None
+
+    def __call__(self, records: Sequence[PoseAnnotation]) -> tuple[list[KeypointPrediction], list[Failure]]:
+        config = of_task(self.runner.metadata.config, TopDownConfig)
+        failures: list[Failure] = []
+        usable, crops = list[PoseAnnotation](), list[Array]()
+        for record in records:
+            with image_failures([record.file_name], failures):
+                crops.append(cut_out(record, self.folder, config))
+                usable.append(record)
         predictions: list[KeypointPrediction] = []
         if crops:
-            usable, images = zip(*crops, strict=True)
-            with image_failures([record.file_name for record in usable], on_error):
-                coordinates, scores = _locate(runner, np.stack(images), skeleton, shift, decoding or config.decoding)
+            with image_failures([record.file_name for record in usable], failures):
+                coordinates, scores = _locate(self.runner, np.stack(crops), self.flipped, self.shift, self.decoding)
                 predictions = to_predictions(coordinates, scores, usable, config)
-        yield from predictions
-        if progress is not None:
-            progress(len(part))
+        return predictions, failures
 
 
 def _locate(runner: Runner, crops: Array, flipped: Skeleton | None, shift: bool, decoding: str) -> tuple[Array, Array]:

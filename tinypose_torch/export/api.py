@@ -106,7 +106,7 @@ def export_model(
     """
     options = options or ExportOptions()
     with written(output, options.format) as temporary:
-        prepared = _prepare(network, options, calibration, progress)
+        prepared = prepare(network, options, calibration, progress)
         facts = find_export_format(options.format).write(prepared.method, temporary, progress)
         method = prepared.method
     return Exported(method.metadata, prepared.facts | facts)
@@ -140,7 +140,7 @@ def export_pair(
     of_task(config_of(pose), TopDownConfig)
     with written(output, options.format) as temporary:
         prepared = {
-            name: _prepare(network, options, images, progress)
+            name: prepare(network, options, images, progress)
             for name, network, images in zip(("detect", "pose"), (detector, pose), calibration, strict=True)
         }
         methods = {name: made.method for name, made in prepared.items()}
@@ -149,14 +149,20 @@ def export_pair(
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A graph ready to be written, and what was done to it."""
+class Prepared:
+    """A graph ready to be written.
+
+    Attributes:
+        method: The graph and its description.
+        facts: For the receipt: what became int8.
+    """
 
     method: Method
     facts: dict[str, Any]
 
 
-def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray | None, progress: Progress) -> _Prepared:
+def prepare(network: Network, options: ExportOptions, calibration: np.ndarray | None, progress: Progress) -> Prepared:
+    """Rewrite a network for a format, in a precision; arguments as for `export_model`."""
     config = config_of(network)
     progress = of_network(progress, config.name)
     refuse_if_limited(config, options)
@@ -168,13 +174,15 @@ def _prepare(network: Network, options: ExportOptions, calibration: np.ndarray |
     if options.precision == "fp16":
         rewritten = HalfPrecision(rewritten)  # type: ignore[arg-type]
     graph = build_graph(rewritten, config, options.images, decode)
+    if options.images:
+        graph.input = find_export_format(options.format).image_input(config).eval()
     example = example_input(metadata)
     if options.precision != "int8":
-        return _Prepared(Method(graph, example, metadata), {})
+        return Prepared(Method(graph, example, metadata), {})
     images = _calibration_images(calibration, config, metadata)
     budget = ERROR_BUDGET[config.task] if options.error_budget is None else options.error_budget
     int8_graph, plan = quantised(graph, example, images, budget, progress)
-    return _Prepared(Method(int8_graph, example, metadata), plan.to_json())
+    return Prepared(Method(int8_graph, example, metadata), plan.to_json())
 
 
 def _calibration_images(images: np.ndarray | None, config: ModelConfig, metadata: ExportMetadata) -> np.ndarray:

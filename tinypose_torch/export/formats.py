@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from tinypose_torch.export.idle_passes import skip_idle_passes
 from tinypose_torch.export.progress import LOWER, TRACE, WRITE, Progress, no_progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
-from tinypose_torch.export.xnnpack import half_weights
+from tinypose_torch.export.xnnpack import half_weights, make_partitioner, uint8_inputs
 from tinypose_torch.runtime.checksums import seal, seal_onnx, seal_torchscript
 from tinypose_torch.runtime.formats import Method
 from tinypose_torch.runtime.loading import EXECUTORCH_METHOD, ONNX_KEY, TORCHSCRIPT_EXTRA
@@ -85,7 +85,6 @@ def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
     """The edge program, with everything that XNNPACK takes delegated to it."""
     progress(TRACE, 0)
     with ignore_exporter_warnings():
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
         programs = {
@@ -97,11 +96,12 @@ def lower(methods: dict[str, Method], progress: Progress = no_progress) -> Any:
         halves = any(method.metadata.precision == "fp16" for method in methods.values())
         with (
             skip_idle_passes(),
+            uint8_inputs(),
             half_weights() if halves else contextlib.nullcontext(),
         ):
             return to_edge_transform_and_lower(
                 programs,
-                partitioner={name: [XnnpackPartitioner()] for name in methods},
+                partitioner={name: [make_partitioner()] for name in methods},
                 constant_methods={EXECUTORCH_METHOD: described},
                 # ExecuTorch's check refuses the aten._to_copy of uint8 images
                 compile_config=EdgeCompileConfig(_check_ir_validity=False),

@@ -171,7 +171,7 @@ class Graph(nn.Module):
 
     def __init__(self, network: Network | HalfPrecision, config: ModelConfig, images: bool, decode: bool) -> None:
         super().__init__()
-        self.input = ImageInput(config) if images else nn.Identity()
+        self.input: nn.Module = ImageInput(config) if images else nn.Identity()
         self.network = network
         self.decoding = network.export_decoder(config.input_size)
         self.keypoints = keypoint_decoding(of_task(config, TopDownConfig)) if decode else None
@@ -181,6 +181,21 @@ class Graph(nn.Module):
         if self.keypoints is not None:
             return self.keypoints(outputs[0])
         return outputs if len(outputs) > 1 else outputs[0]
+
+
+class FixedGraph(nn.Module):
+    """A graph of PT2E as part of a module; it refuses to be asked for evaluation mode, in which it is."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.program = graph  # named `graph` it would hide the graph of an exported module
+
+    def train(self, mode: bool = True) -> FixedGraph:
+        """Changes nothing."""
+        return self
+
+    def forward(self, x: Tensor) -> Any:
+        return self.program(x)
 
 
 def keypoint_decoding(config: TopDownConfig) -> DarkDecoding:

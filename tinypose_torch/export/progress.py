@@ -22,9 +22,9 @@ TRACE, LOWER, ASSEMBLE, WRITE, COMPARE = "trace", "lower", "assemble", "write", 
 _NETWORK_SECONDS = {PREPARE: 0.3}
 _INT8_SECONDS = {PREPARE: 4.0, CALIBRATE: 11.0, MEASURE: 25.0, QUANTISE: 1.0}
 _APP_SECONDS = {
-    "executorch": {PREPARE: 1.0, TRACE: 8.0, LOWER: 20.0, ASSEMBLE: 15.0, WRITE: 10.0},
-    "onnx": {PREPARE: 1.0, TRACE: 30.0, WRITE: 0.5},
-    "torchscript": {PREPARE: 1.0, TRACE: 6.0, WRITE: 0.6},
+    "executorch": {TRACE: 8.0, LOWER: 20.0, ASSEMBLE: 15.0, WRITE: 10.0},
+    "onnx": {TRACE: 30.0, WRITE: 0.5},
+    "torchscript": {TRACE: 6.0, WRITE: 0.6},
 }
 _COMPARE_SECONDS = 3.0
 _PHOTO_SECONDS = 0.2
@@ -49,17 +49,24 @@ def export_stages(
         num_photos: How many photos are read first.
         receipt: Whether the file is compared with the networks at the end.
     """
-    per_network = _INT8_SECONDS if precision == "int8" else _NETWORK_SECONDS
-    stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
-    stages |= {f"{name}: {stage}": seconds for name in names for stage, seconds in per_network.items()}
+    stages = _stages_before(names, precision, num_photos)
     stages |= {stage: seconds * len(names) for stage, seconds in find_export_format(format_name).stages.items()}
     return stages | ({COMPARE: _COMPARE_SECONDS * len(names)} if receipt else {})
 
 
-def app_stages(format_name: str, *, num_photos: int = 0, receipt: bool = False) -> dict[str, float]:
+def app_stages(
+    names: Sequence[str], format_name: str, precision: str, *, num_photos: int = 0, receipt: bool = False
+) -> dict[str, float]:
     """The same for an app; see `export_stages`."""
-    stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
+    stages = _stages_before(names, precision, num_photos)
     return stages | _APP_SECONDS[format_name] | ({COMPARE: 2 * _COMPARE_SECONDS} if receipt else {})
+
+
+def _stages_before(names: Sequence[str], precision: str, num_photos: int) -> dict[str, float]:
+    """Reading of photos, and what is done to each network."""
+    per_network = _INT8_SECONDS if precision == "int8" else _NETWORK_SECONDS
+    stages = {PHOTOS: _PHOTO_SECONDS * num_photos} if num_photos else {}
+    return stages | {f"{name}: {stage}": seconds for name in names for stage, seconds in per_network.items()}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import Graph
+from tinypose_torch.export.graphs import FixedGraph, Graph
 from tinypose_torch.export.progress import CALIBRATE, MEASURE, QUANTISE, Progress, no_progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
 
@@ -152,7 +152,7 @@ def _quantise(program: torch.fx.GraphModule, example: Tensor, plan: Plan) -> nn.
     with ignore_exporter_warnings(), torch.no_grad():
         prepared = prepare_pt2e(program, _quantiser(plan))
         prepared(example)  # shows the weights to their observers
-        return convert_pt2e(prepared)
+        return FixedGraph(convert_pt2e(prepared))
 
 
 def _quantiser(plan: Plan) -> Any:

@@ -1,17 +1,19 @@
-"""float16 weights in the files that ExecuTorch gives to XNNPACK, which halves them.
+"""What ExecuTorch's XNNPACK backend is told: float16 weights, uint8 inputs, and which operators to keep.
 
-Made for executorch 1.5.1: it replaces a method of the backend's serialiser.
+Made for executorch 1.5.1: the context managers replace methods of the backend's serialiser.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 
 @contextlib.contextmanager
@@ -60,5 +62,28 @@ def uint8_inputs() -> Iterator[None]:
 class FromUint8(nn.Module):
     """uint8 to float32, in the operator that XNNPACK takes."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        import_module("torch.ao.quantization.fx._decomposed")  # registers the operator
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized_decomposed.dequantize_per_tensor(x, 1.0, 0, 0, 255, torch.uint8)
+
+
+def make_partitioner() -> Any:
+    """XNNPACK's partitioner, for which `to_edge_transform_and_lower` decomposes a program once instead of twice.
+
+    ExecuTorch decomposes a second time if the partitioner keeps operators of some nodes only. This one reports that it
+    keeps them everywhere, where XNNPACK takes all of the program's nodes with these operators.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    class Partitioner(XnnpackPartitioner):
+        def ops_to_not_decompose(self, ep: Any) -> Any:
+            kept, is_supported = super().ops_to_not_decompose(ep)
+            graphs = [module.graph for module in ep.graph_module.modules() if isinstance(module, GraphModule)]
+            nodes = [node for graph in graphs for node in graph.nodes if node.target in kept]
+            everywhere = ep.dialect != "EDGE" and (is_supported is None or all(map(is_supported, nodes)))
+            return kept, None if everywhere else is_supported
+
+    return Partitioner()

@@ -68,6 +68,11 @@ def side_of(name: str) -> str | None:
     return sides[0] if sides else None
 
 
+def without_side(name: str) -> str:
+    """The name's words without left and right, lower case, joined; empty for a name of a side alone."""
+    return _parse(name).rest
+
+
 def _opposites(names: dict[int, SidedName]) -> list[tuple[int, int]]:
     """Pairs of names that each occur once, left first."""
     places: dict[SidedName, list[int]] = {}

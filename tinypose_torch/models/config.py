@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from torch import nn
 
 from tinypose_torch.codecs.associative_embedding import GroupingConfig
+from tinypose_torch.codecs.calibration import KeypointCalibration
 from tinypose_torch.codecs.heatmap import HEATMAP_STRIDE
 from tinypose_torch.geometry.matrix_nms import MatrixNMSConfig
 from tinypose_torch.geometry.nms import GRAPH_NMS, NMSConfig
@@ -152,11 +153,10 @@ class TopDownConfig(KeypointConfig):
     Attributes:
         decoding: ``"dark"`` or ``"plain"``: how PaddleDetection's evaluation decodes the heatmaps.
         udp: Whether evaluation and training cut persons out with the unbiased (UDP) transform.
-        sigma: Standard deviation of the training heatmaps, cells.
-        heatmap_stride: Input pixels per heatmap cell.
-        pckh: Documented PCKh@0.5 on MPII's validation part, percent, of networks that are made for it.
-        strict_pckh: The same for PCKh@0.1.
+        sigma, heatmap_stride: Standard deviation of the training heatmaps, cells; input pixels per cell.
+        pckh, strict_pckh: Documented PCKh@0.5 and PCKh@0.1 on MPII's validation part, percent.
         dark_ap: Documented accuracy, percent, with DARK decoding, of networks whose ``coco_ap`` is of plain decoding.
+        calibration: Errors of these weights' keypoints by score; ``None`` if they are unknown.
     """
 
     decoding: str = "dark"
@@ -166,6 +166,7 @@ class TopDownConfig(KeypointConfig):
     pckh: float | None = None
     strict_pckh: float | None = None
     dark_ap: float | None = None
+    calibration: KeypointCalibration | None = None
 
     task: ClassVar[str] = "pose"
     kind: ClassVar[str] = "a top-down pose network"

@@ -21,6 +21,7 @@ from tinypose_torch.utils.plugins import Registry
 if TYPE_CHECKING:
     from tinypose_torch.export.progress import Progress
     from tinypose_torch.models.base import Network
+    from tinypose_torch.models.config import ModelConfig
     from tinypose_torch.runtime.base import FileRunner
 
 
@@ -92,6 +93,12 @@ class ExportFormat(ABC):
     def write_methods(self, methods: dict[str, Method], path: Path, progress: Progress) -> dict[str, dict[str, Any]]:
         """Write several networks to one file, and return the facts of each; for formats with ``several_networks``."""
         raise NotImplementedError(f"{type(self).__name__} must implement write_methods to hold several networks")
+
+    def image_input(self, config: ModelConfig) -> nn.Module:
+        """What makes the network's input of uint8 images ``(N, H, W, 3)`` RGB."""
+        from tinypose_torch.export.graphs import ImageInput
+
+        return ImageInput(config)
 
     def rewrite(self, network: Network) -> Network:
         """A network with equal outputs that suits the format; the given one may be changed."""
@@ -194,6 +201,12 @@ class ExecuTorchFormat(ExportFormat):
         from tinypose_torch.runtime.exported import ExecuTorchRunner
 
         return ExecuTorchRunner(path, threads, task)
+
+    def image_input(self, config: ModelConfig) -> nn.Module:
+        from tinypose_torch.export.graphs import Normalise
+        from tinypose_torch.export.xnnpack import FromUint8
+
+        return nn.Sequential(FromUint8(), Normalise(config))
 
     def rewrite(self, network: Network) -> Network:
         from tinypose_torch.export.rewrites import rewrite_for_xnnpack

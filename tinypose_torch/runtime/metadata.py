@@ -83,10 +83,8 @@ class ExportMetadata:
         """
         with readable():
             facts = parse_description(text)
-            version = required(facts, "format")
         _refuse_app(facts)
-        if version != FORMAT:
-            raise CheckpointError(f"was made for {shown(version)}; this program reads {FORMAT!r}. Export it again")
+        check_format(facts)
         with readable():
             return cls._from_facts(facts)
 
@@ -135,6 +133,18 @@ def read_methods(text: str) -> dict[str, ExportMetadata]:
         if len(methods) > MAX_METHODS:
             raise CheckpointError(f"{len(methods)} methods; at most {MAX_METHODS} are accepted")
     return {name: ExportMetadata.from_json(json.dumps(facts)) for name, facts in methods.items()}
+
+
+def check_format(facts: dict[str, Any]) -> None:
+    """Refuse a description of another version.
+
+    Raises:
+        CheckpointError: It is one, or does not say.
+    """
+    with readable():
+        version = required(facts, "format")
+    if version != FORMAT:
+        raise CheckpointError(f"was made for {shown(version)}; this program reads {FORMAT!r}. Export it again")
 
 
 def _refuse_app(facts: dict[str, Any]) -> None:

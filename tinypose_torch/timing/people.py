@@ -50,16 +50,19 @@ def prepare_pipeline(names: tuple[str, str], files: tuple[Path, Path], threads: 
     return run
 
 
-def made_up_photo() -> np.ndarray:
-    """Coarse noise of 640 x 480 pixels, RGB."""
-    noise = np.random.default_rng(0).integers(0, 256, (SIZE[0] // 8, SIZE[1] // 8, 3), dtype=np.uint8)
-    return np.ascontiguousarray(noise.repeat(8, axis=0).repeat(8, axis=1))
+def made_up_photo(size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Coarse noise of a size (height, width), RGB."""
+    height, width = size
+    noise = np.random.default_rng(0).integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+    return np.ascontiguousarray(noise.repeat(8, axis=0).repeat(8, axis=1)[:height, :width])
 
 
-def boxes_of(people: int) -> np.ndarray:
-    """Boxes ``(N, 4)`` x1, y1, x2, y2 side by side, as high as most of the photo."""
+def boxes_of(people: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Boxes ``(N, 4)`` x1, y1, x2, y2 side by side, as high as most of a photo of a size (height, width)."""
     left = np.linspace(20, SIZE[1] - 140, people)
-    return np.stack([left, np.full(people, 60), left + 120, np.full(people, 420)], axis=1).astype(np.float32)
+    boxes = np.stack([left, np.full(people, 60), left + 120, np.full(people, 420)], axis=1)
+    scale = np.array(size[::-1]) / np.array(SIZE[::-1])
+    return (boxes * np.tile(scale, 2)).astype(np.float32)
 
 
 def _seconds(function: Callable[..., Any], *arguments: Any) -> float:

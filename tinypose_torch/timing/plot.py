@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinypose_torch.utils.atomic import replacing
-from tinypose_torch.utils.hints import install_hint
+from tinypose_torch.utils.hints import check_matplotlib
 from tinypose_torch.utils.provenance import plot_metadata
 
 _FORMATS = (".svg", ".png", ".pdf")
@@ -21,10 +21,7 @@ def check_plot(path: Path) -> None:
     """
     if path.suffix not in _FORMATS:
         raise ValueError(f"--plot {path}; expected a name that ends in {', '.join(_FORMATS)}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ValueError(f"--plot needs matplotlib; {install_hint('plot')}") from None
+    check_matplotlib("--plot")
 
 
 def draw_times(rows: Sequence[dict[str, Any]], path: Path) -> None:

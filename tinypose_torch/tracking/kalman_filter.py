@@ -12,9 +12,12 @@ import numpy as np
 
 Array = np.ndarray
 
-_POSITION = 1 / 20
-_VELOCITY = 1 / 160
-_MEASURED_ASPECT = 0.1
+# Standard deviations: of positions, and of their change per frame, per pixel of the height; and of the aspect ratio.
+POSITION = 1 / 20
+VELOCITY = 1 / 160
+MEASURED_ASPECT = 0.1
+ASPECT_POSITION = 1e-2
+ASPECT_CHANGE = 1e-5
 _MOTION = np.eye(8) + np.eye(8, k=4)
 
 
@@ -75,15 +78,15 @@ def means_to_boxes(means: Array) -> Array:
 def _measurement_covariances(state: KalmanState) -> Array:
     """Covariances ``(N, 4, 4)`` of the measurements."""
     heights = state.means[:, 3]
-    aspect = np.full_like(heights, _MEASURED_ASPECT)
-    deviations = np.stack([_POSITION * heights, _POSITION * heights, aspect, _POSITION * heights], axis=1)
+    aspect = np.full_like(heights, MEASURED_ASPECT)
+    deviations = np.stack([POSITION * heights, POSITION * heights, aspect, POSITION * heights], axis=1)
     return state.covariances[:, :4, :4] + _diagonal(deviations)
 
 
 def _noise(heights: Array, position: float, velocity: float) -> Array:
     """Process noise ``(N, 8, 8)`` of one frame, scaled by ``position`` and ``velocity``."""
-    place, speed = position * _POSITION * heights, velocity * _VELOCITY * heights
-    aspect, change = np.full_like(heights, 1e-2), np.full_like(heights, 1e-5)
+    place, speed = position * POSITION * heights, velocity * VELOCITY * heights
+    aspect, change = np.full_like(heights, ASPECT_POSITION), np.full_like(heights, ASPECT_CHANGE)
     return _diagonal(np.stack([place, place, aspect, place, speed, speed, change, speed], axis=1))
 
 

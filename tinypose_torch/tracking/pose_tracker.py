@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from tinypose_torch.data.formats.coco import DEFAULT_SIGMA
@@ -18,14 +16,14 @@ from tinypose_torch.tracking.smoothing import (
     PaddleDetectionSmoothing,
     Smoothing,
 )
-from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Track, Tracker, TrackerSettings
+from tinypose_torch.tracking.tracker import BYTETRACK_SETTINGS, Track, Tracker, TrackerSettings, bytetrack_settings
 from tinypose_torch.utils.defaults import VISIBLE
 from tinypose_torch.video.lookahead import Lookahead, complete_poses
 
 Array = np.ndarray
-_BOX_MARGIN = 0.15  # fraction of the keypoints' extent on every side, since head and feet reach beyond the keypoints
-_MIN_FOUND_SHARE = 0.25  # minimum fraction of keypoints found for tracking without detection
-_DUPLICATE_OKS = 0.5  # object keypoint similarity above which two poses belong to one person
+BOX_MARGIN = 0.15  # fraction of the keypoints' extent on every side, since head and feet reach beyond the keypoints
+MIN_FOUND_SHARE = 0.25  # minimum fraction of keypoints found for tracking without detection
+DUPLICATE_OKS = 0.5  # object keypoint similarity above which two poses belong to one person
 _MIN_AREA, _MAX_ASPECT = 200, 1.6  # square pixels, width / height: PaddleDetection's filter of FairMOT's tracks
 
 
@@ -154,7 +152,7 @@ def _own_poses(poses: Poses) -> set[int]:
     people = [KeypointPrediction(0, one, 1.0, float(area)) for one, area in zip(triples, areas, strict=True)]
     sigmas = poses.skeleton.sigmas or (DEFAULT_SIGMA,) * len(poses.skeleton)
     scores = np.array([rescore(person) for person in people])
-    return set(oks_nms(people, scores, np.asarray(sigmas), _DUPLICATE_OKS))
+    return set(oks_nms(people, scores, np.asarray(sigmas), DUPLICATE_OKS))
 
 
 def _thresholds_of(estimator: Estimator) -> TrackerSettings:
@@ -163,9 +161,7 @@ def _thresholds_of(estimator: Estimator) -> TrackerSettings:
         return BYTETRACK_SETTINGS
     if estimator.detector is not None and estimator.detector.config.embeddings:
         return TrackerSettings(high_thresh=threshold, low_thresh=threshold)
-    return dataclasses.replace(
-        BYTETRACK_SETTINGS, high_thresh=threshold, low_thresh=min(BYTETRACK_SETTINGS.low_thresh, threshold)
-    )
+    return bytetrack_settings(threshold)
 
 
 def _upright(box: Array) -> bool:
@@ -185,8 +181,8 @@ def boxes_around(keypoints: Array, found: Array) -> tuple[Array, Array]:
         Boxes ``(N, 4)`` x1, y1, x2, y2: the extent of the keypoints with a margin; and ``(N,)`` bool: whether enough
         keypoints were found.
     """
-    shown = found.mean(axis=1) >= _MIN_FOUND_SHARE
+    shown = found.mean(axis=1) >= MIN_FOUND_SHARE
     boxes = boxes_of_points(keypoints, found)
     boxes[~shown] = (0, 0, 1, 1)
-    margin = _BOX_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    margin = BOX_MARGIN * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     return expand_boxes(boxes, margin).astype(np.float32), shown

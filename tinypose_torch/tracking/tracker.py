@@ -7,7 +7,7 @@ With embeddings (FairMOT), the association follows PaddleDetection's JDETracker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ Array = np.ndarray
 _GATING_THRESHOLD = 9.4877  # 0.95 quantile of the chi-square distribution with 4 degrees of freedom
 _MOTION_WEIGHT = 0.02
 _EMBEDDING_MOMENTUM = 0.9
-_DUPLICATE_DISTANCE = 0.15  # 1 - IoU below which two tracks are duplicates
+DUPLICATE_DISTANCE = 0.15  # 1 - IoU below which two tracks are duplicates
 _MAX_COST = 1e6
 
 
@@ -39,6 +39,9 @@ class TrackerSettings:
         track_buffer: Frames that a lost track is kept; one more is added, as in PaddleDetection.
         keep_crossing: Keep two overlapping tracks if both were detected before the later of them was lost, for example
             people who cross. PaddleDetection removes the shorter one.
+        greedy: Match pairs in the order of their cost, instead of minimising the total cost.
+        max_tracks: Maximum number of tracks, lost ones included, and of detections per frame, highest score first. New
+            tracks replace those that were lost the longest. ``None`` for no limit.
     """
 
     high_thresh: float = 0.4
@@ -48,9 +51,21 @@ class TrackerSettings:
     unconfirmed_match_thresh: float = 0.7
     track_buffer: int = 30
     keep_crossing: bool = False
+    greedy: bool = False
+    max_tracks: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tracks is not None and self.max_tracks < 1:
+            raise ValueError(f"max_tracks={self.max_tracks}; at least 1 is needed")
 
 
 BYTETRACK_SETTINGS = TrackerSettings(high_thresh=0.5, low_thresh=0.1, match_thresh=0.8, keep_crossing=True)
+
+
+def bytetrack_settings(threshold: float, *, greedy: bool = False, max_tracks: int | None = None) -> TrackerSettings:
+    """ByteTrack's settings for a detector whose people score above a threshold."""
+    low = min(BYTETRACK_SETTINGS.low_thresh, threshold)
+    return replace(BYTETRACK_SETTINGS, high_thresh=threshold, low_thresh=low, greedy=greedy, max_tracks=max_tracks)
 
 
 class Track:
@@ -112,11 +127,13 @@ class Tracker:
             The confirmed tracks of this frame. A track is confirmed by its second detection, or by one in the first frame.
         """
         self._frame += 1
+        settings = self.settings
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if embeddings is not None:
             embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
-        high = np.flatnonzero(scores > self.settings.high_thresh)
-        low = np.flatnonzero((scores > self.settings.low_thresh) & (scores <= self.settings.high_thresh))
+        used = np.argsort(-np.asarray(scores), kind="stable")[: settings.max_tracks]
+        high = np.sort(used[scores[used] > settings.high_thresh])
+        low = np.sort(used[(scores[used] > settings.low_thresh) & (scores[used] <= settings.high_thresh)])
         known = [track for track in self.tracked if track.confirmed]
         unconfirmed = [track for track in self.tracked if not track.confirmed]
         for track in (*self.tracked, *self.lost):
@@ -128,7 +145,7 @@ class Tracker:
             tracks: Sequence[Track], detections: Array, cost: Array, max_cost: float
         ) -> tuple[list[Track], Array]:
             """Match tracks with detections; return the unmatched tracks and detections."""
-            pairs = assign(cost, max_cost)
+            pairs = (assign_greedily if settings.greedy else assign)(cost, max_cost)
             for row, column in pairs:
                 index = int(detections[column])
                 embedding = None if embeddings is None else embeddings[index]
@@ -136,7 +153,6 @@ class Tracker:
             rows, columns = {row for row, _ in pairs}, [column for _, column in pairs]
             return [t for i, t in enumerate(tracks) if i not in rows], np.delete(detections, columns)
 
-        settings = self.settings
         cost = self._first_cost(candidates, boxes[high], None if embeddings is None else embeddings[high])
         found_again = [track for track in candidates if track.lost]
         unmatched, high = match(candidates, high, cost, settings.match_thresh)
@@ -148,13 +164,20 @@ class Tracker:
             still, high = match(still, high, iou_distances(still, boxes[high]), settings.second_match_thresh)
         distances = iou_distances(unconfirmed, boxes[high])
         gone, high = match(unconfirmed, high, distances, settings.unconfirmed_match_thresh)
-        started = [
-            self._start(boxes[i], float(scores[i]), None if embeddings is None else embeddings[i], int(i)) for i in high
-        ]
         for track in still:
             track.lost = True
-        self.tracked = [t for t in self.tracked if not t.lost and t not in gone] + started + found_again
+        kept = [t for t in self.tracked if not t.lost and t not in gone]
+        started = [
+            self._start(boxes[i], float(scores[i]), None if embeddings is None else embeddings[i], int(i))
+            for i in high[: self._room(len(kept) + len(found_again))]
+        ]
+        self.tracked = kept + started + found_again
         self.lost = [t for t in self.lost if t.lost and self._frame - t.last_frame <= settings.track_buffer + 1] + still
+        if settings.max_tracks is not None:
+            latest = sorted(self.lost, key=lambda t: (t.last_frame, t.id), reverse=True)[
+                : self._room(len(self.tracked))
+            ]
+            self.lost = [t for t in self.lost if t in latest]
         self._drop_duplicates()
         return [track for track in self.tracked if track.confirmed]
 
@@ -178,6 +201,10 @@ class Tracker:
         self.lost += [track for track in self.tracked if track.lost and track.confirmed]
         self.tracked = [track for track in self.tracked if not track.lost]
 
+    def _room(self, used: int) -> int | None:
+        """Number of tracks that can be added to those used; ``None`` for any number."""
+        return None if self.settings.max_tracks is None else self.settings.max_tracks - used
+
     def _start(self, box: Array, score: float, embedding: Array | None, detection: int) -> Track:
         self._num_ids += 1
         track = Track(self._num_ids, self._frame, kalman_filter.initiate(box[None]), score, embedding)
@@ -197,7 +224,7 @@ class Tracker:
         """Remove the shorter of a tracked and a lost track at the same place."""
         dropped: set[int] = set()
         distances = iou_distances(self.tracked, np.stack([t.box for t in self.lost]) if self.lost else np.zeros((0, 4)))
-        for row, column in np.argwhere(distances < _DUPLICATE_DISTANCE):
+        for row, column in np.argwhere(distances < DUPLICATE_DISTANCE):
             one, two = self.tracked[row], self.lost[column]
             if self.settings.keep_crossing and one.start_frame <= two.last_frame:
                 continue
@@ -220,6 +247,16 @@ def assign(cost: Array, max_cost: float) -> list[tuple[int, int]]:
     extended[:rows, :columns] = np.minimum(cost, _MAX_COST)
     extended[rows:, columns:] = 0
     return [(row, column) for row, column in linear_assignment(extended) if row < rows and column < columns]
+
+
+def assign_greedily(cost: Array, max_cost: float) -> list[tuple[int, int]]:
+    """Pairs of rows and columns of a cost matrix ``(N, M)``, the lowest cost below ``max_cost`` first."""
+    left, pairs = np.array(cost, np.float64), []
+    while left.size and left.min() < max_cost:
+        row, column = map(int, np.unravel_index(left.argmin(), left.shape))
+        pairs.append((row, column))
+        left[row], left[:, column] = np.inf, np.inf
+    return pairs
 
 
 def iou_distances(tracks: Sequence[Track], boxes: Array) -> Array:

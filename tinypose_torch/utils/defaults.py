@@ -9,6 +9,9 @@ NO_DETECTOR = "none"
 PRECISIONS = ("fp32", "fp16", "int8")
 CROP_RULES = ("deploy", "evaluation", "consistent")
 RESIZES = ("opencv", "portable")
+FRAME, REACT_NATIVE = INTERFACES = ("frame", "react-native")  # of app files
+# Of the frames that app files take; see `tinypose_torch.utils.pixel_formats`.
+PIXEL_FORMATS = ("rgb", "rgba", "bgr", "nv21")
 # Images, or people, that a network gets at once. On CPUs 8 is the fastest, or as fast as any other size.
 BATCH_SIZE = 8
 # Score above which a keypoint counts as visible, as in PaddleDetection's evaluation.

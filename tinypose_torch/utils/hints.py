@@ -40,6 +40,18 @@ def install_hint(extra: str) -> str:
     return f"{_installer()} 'tinypose-torch[{extra}]'"
 
 
+def check_matplotlib(option: str) -> None:
+    """Refuse an option for charts where matplotlib is not installed.
+
+    Raises:
+        ValueError: It is not; the message says how to install it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ValueError(f"{option} needs matplotlib; {install_hint('plot')}") from None
+
+
 def packages_hint(*packages: str) -> str:
     """The shell command that installs packages of others into the environment of this process."""
     return f"{_installer()} {shlex.join(packages)}"

@@ -34,6 +34,7 @@ _STARTS = [
         % (_TEXT, _TEXT),  # configuration of a training run
         rb'\{\s*"weights": %s,\s*"sha256": "' % _TEXT,  # its receipt
         rb'\{"info": \{"software": "%s"' % SOFTWARE.encode(),  # annotations
+        rb'<!doctype html>.{40,80}<meta name="generator" content="%s">' % SOFTWARE.encode(),  # report
     )
 ]
 

@@ -48,8 +48,8 @@ def check_app(app: Path) -> None:
     Raises:
         CheckpointError: They cannot.
     """
-    opened = open_app(app, threads=1)
-    if opened.backend != "onnx":
+    open_app(app, threads=1)
+    if app.suffix != ".onnx":
         raise CheckpointError(f"{app}: browsers run ONNX; export the app with --format onnx")
 
 

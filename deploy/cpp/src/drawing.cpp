@@ -24,22 +24,23 @@ cv::Point drawable(const cv::Point2d& point) {
 
 }  // namespace
 
-void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const Description& skeleton, double threshold) {
+void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const tinypose_description& app, double threshold) {
     for (const Person& person : people) {
         cv::rectangle(bgr, drawable(person.box.tl()), drawable(person.box.br()), BOX, 1, cv::LINE_AA);
         const int thickness = static_cast<int>(std::lround(std::clamp(person.box.height / 90, 1.f, 6.f)));
-        for (const auto& [a, b] : skeleton.links) {
+        for (int link = 0; link < app.num_links; ++link) {
+            const int a = app.links[2 * link], b = app.links[2 * link + 1];
             const Keypoint &from = person.keypoints.at(a), &to = person.keypoints.at(b);
             if (from.score < threshold || to.score < threshold) continue;
-            const cv::Scalar one = colour_of(skeleton.keypoint_names.at(a));
-            const cv::Scalar other = colour_of(skeleton.keypoint_names.at(b));
+            const cv::Scalar one = colour_of(app.keypoint_names[a]);
+            const cv::Scalar other = colour_of(app.keypoint_names[b]);
             cv::line(bgr, drawable(from.point), drawable(to.point), one == other ? one : MIDDLE, thickness,
                      cv::LINE_AA);
         }
         for (size_t i = 0; i < person.keypoints.size(); ++i) {
             const Keypoint& keypoint = person.keypoints[i];
             if (keypoint.score < threshold) continue;
-            const cv::Scalar colour = colour_of(skeleton.keypoint_names.at(i));
+            const cv::Scalar colour = colour_of(app.keypoint_names[i]);
             cv::circle(bgr, drawable(keypoint.point), thickness + 1, colour, -1, cv::LINE_AA);
         }
     }

@@ -5,11 +5,11 @@
 
 #include <opencv2/core.hpp>
 
-#include "pipeline.h"
+#include "estimator.h"
 
 namespace tinypose {
 
 // Draws people on a BGR image. Keypoints that score less than `threshold` are left out.
-void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const Description& skeleton, double threshold);
+void draw_people(cv::Mat& bgr, const std::vector<Person>& people, const tinypose_description& app, double threshold);
 
 }  // namespace tinypose

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 
 #include "text.h"
 
@@ -15,7 +14,7 @@ constexpr uintmax_t MAX_BYTES = 1 << 30;
 
 }  // namespace
 
-std::vector<char> read_file(const std::string& path) {
+InputFile open_file(const std::string& path) {
     std::error_code problem;
     const auto kind = fs::status(path, problem).type();
     if (kind == fs::file_type::not_found) throw Error("cannot open " + path + ": there is no such file");
@@ -28,9 +27,16 @@ std::vector<char> read_file(const std::string& path) {
         throw Error(path + ": has " + std::to_string(size) + " bytes; at most " + std::to_string(MAX_BYTES) +
                     " are accepted");
     }
-    std::vector<char> content(static_cast<size_t>(size));
-    std::ifstream file(path, std::ios::binary);
-    if (!file.read(content.data(), static_cast<std::streamsize>(content.size()))) throw Error("cannot open " + path);
+    InputFile file{std::ifstream(path, std::ios::binary), static_cast<size_t>(size)};
+    if (!file.stream) throw Error("cannot open " + path);
+    return file;
+}
+
+std::vector<char> read_file(const std::string& path) {
+    InputFile file = open_file(path);
+    std::vector<char> content(file.size);
+    file.stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+    if (!file.stream) throw Error("cannot read " + path);
     return content;
 }
 

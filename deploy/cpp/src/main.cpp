@@ -1,4 +1,4 @@
-// Poses in images, folders and videos, from exported files.
+// Poses in images, folders and videos, by an app file.
 #include <algorithm>
 #include <cctype>
 #include <csignal>
@@ -12,15 +12,13 @@
 #include <unistd.h>
 
 #include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
 #include <opencv2/videoio.hpp>
 
 #include "drawing.h"
-#include "following.h"
+#include "estimator.h"
 #include "images.h"
 #include "options.h"
 #include "outputs.h"
-#include "pipeline.h"
 #include "records.h"
 #include "text.h"
 #include "video.h"
@@ -105,7 +103,7 @@ std::vector<Output> choose_outputs(const Options& options, const std::vector<fs:
     std::vector<Output> outputs = overlays;
     if (options.count("--json")) outputs.insert(outputs.begin(), {"--json", options.at("--json")});
     std::vector<fs::path> inputs = sources;
-    inputs.insert(inputs.end(), {options.at("--detector"), options.at("--pose")});
+    inputs.emplace_back(options.at("--app"));
     check_outputs(outputs, inputs, options.count("--overwrite"));
     return overlays;
 }
@@ -122,19 +120,11 @@ public:
         : keypoint_threshold_(number_option(options, "--keypoint-threshold", 0.2, 0, 1)) {
         const int cores = std::max(1u, std::thread::hardware_concurrency());
         const int threads = count_option(options, "--threads", 0, 1, THREADS_PER_CORE * cores);
-        const double threshold = number_option(options, "--detection-threshold", -1, 0, 1);
-        const int every = count_option(options, "--detect-every", 1, 1, 1000);
         sources_ = sources_of(options);
         overlays_ = choose_outputs(options, sources_);
         {
             const QuietLibraries quiet;
-            estimator_ = std::make_unique<PoseEstimator>(
-                open_network(options.at("--detector"), "detection", threads),
-                open_network(options.at("--pose"), "pose", threads), threshold);
-        }
-        if (options.count("--detect-every") || options.count("--smoothing")) {
-            const bool smooth = !options.count("--smoothing") || options.at("--smoothing") == "on";
-            follower_ = std::make_unique<Follower>(*estimator_, every, smooth);
+            estimator_ = std::make_unique<Estimator>(options.at("--app"), threads);
         }
         if (options.count("--json")) json_ = std::make_unique<JsonList>(options.at("--json"));
     }
@@ -201,25 +191,22 @@ private:
 
     // Finds the people of a BGR image, records and draws them. `frame`: of a video. Returns how many they are.
     size_t find_people(const std::string& source, const std::optional<FrameFacts>& frame, cv::Mat& bgr) {
-        cv::Mat rgb;
-        cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
         std::vector<Person> people;
         try {
-            people = follower_ ? follower_->next(rgb, frame->time) : estimator_->estimate(rgb);
+            people = frame ? estimator_->follow(bgr, frame->time) : estimator_->estimate(bgr);
         } catch (const std::exception& error) {
             const std::string where = frame ? source + ": frame " + std::to_string(frame->index) : source;
             throw Error(where + ": " + message_of(error));
         }
         if (json_) json_->add(source, frame, people);
-        draw_people(bgr, people, estimator_->skeleton(), keypoint_threshold_);
+        draw_people(bgr, people, estimator_->description(), keypoint_threshold_);
         return people.size();
     }
 
     double keypoint_threshold_;
     std::vector<fs::path> sources_;
     std::vector<Output> overlays_;  // of the sources
-    std::unique_ptr<PoseEstimator> estimator_;
-    std::unique_ptr<Follower> follower_;  // of a video whose people are followed
+    std::unique_ptr<Estimator> estimator_;
     std::unique_ptr<JsonList> json_;
 };
 
@@ -240,7 +227,7 @@ int run(const Options& options) {
 int main(int count, char** arguments) {
     for (int i = 1; i < count; ++i) {
         if (std::string(arguments[i]) == "--help") {
-            std::cout << USAGE << FILE_KIND << ").\n";
+            std::cout << USAGE;
             return 0;
         }
     }

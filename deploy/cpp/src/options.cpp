@@ -11,16 +11,14 @@
 namespace tinypose {
 
 const char* const USAGE =
-    "usage: tinypose --detector FILE --pose FILE (--image FILE | --image-dir DIR | --video FILE) --output DIR\n"
-    "                [--json FILE] [--overwrite] [--threads N] [--detection-threshold S] [--keypoint-threshold S]\n"
-    "                [--detect-every N] [--smoothing on|off]\n\n"
+    "usage: tinypose --app FILE (--image FILE | --image-dir DIR | --video FILE) --output DIR\n"
+    "                [--json FILE] [--overwrite] [--threads N] [--keypoint-threshold S]\n\n"
     "Finds people and their keypoints. Overlays go to --output, numbers to --json.\n"
+    "--app is a .pte file of `tinypose export ... --frame HEIGHT WIDTH`. If it has the method follow, the people of a\n"
+    "video get ids and smoothed keypoints.\n"
     "Outputs replace earlier results only, other existing files with --overwrite, and inputs never.\n"
-    "--detect-every and --smoothing follow the people of a video: they get ids and, unless it is off, steady\n"
-    "keypoints.\n"
     "Exit status: 0 if all is done; 1 if some images of --image-dir failed; 2 for wrong arguments and files; 130 if\n"
-    "interrupted.\n"
-    "--detector and --pose are files from `tinypose export` (";
+    "interrupted.\n";
 
 namespace {
 
@@ -39,26 +37,19 @@ void check_options(const Options& options) {
     for (const auto& [name, value] : options) {
         if (value.empty() && name != "--overwrite") throw Error(name + " is empty; see --help");
     }
-    for (const char* name : {"--detector", "--pose", "--output"}) {
+    for (const char* name : {"--app", "--output"}) {
         if (!options.count(name)) throw Error(std::string(name) + " is missing; see --help");
     }
     if (options.count("--image") + options.count("--image-dir") + options.count("--video") != 1) {
         throw Error("give one of --image, --image-dir and --video");
-    }
-    const bool follows = options.count("--detect-every") || options.count("--smoothing");
-    if (follows && !options.count("--video")) throw Error("--detect-every and --smoothing are for --video");
-    if (options.count("--smoothing") && options.at("--smoothing") != "on" && options.at("--smoothing") != "off") {
-        throw Error("--smoothing " + options.at("--smoothing") + ": expected on or off");
     }
 }
 
 }  // namespace
 
 Options parse_options(int count, char** arguments) {
-    const std::set<std::string> known{"--detector", "--pose",      "--image",   "--image-dir",
-                                      "--video",    "--output",    "--threads", "--json",
-                                      "--overwrite", "--detection-threshold", "--keypoint-threshold",
-                                      "--detect-every", "--smoothing"};
+    const std::set<std::string> known{"--app",     "--image", "--image-dir", "--video",             "--output",
+                                      "--threads", "--json",  "--overwrite", "--keypoint-threshold"};
     Options options;
     for (int i = 1; i < count; ++i) {
         const std::string name = arguments[i];

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "outputs.h"
-#include "pipeline.h"
+#include "estimator.h"
 
 namespace tinypose {
 

@@ -1,5 +1,6 @@
 #include "sealed.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "files.h"
@@ -10,28 +11,34 @@ namespace tinypose {
 namespace {
 
 const std::string SEAL = "TINYPOSE";
-constexpr size_t SEAL_SIZE = 8 + 32;  // the mark, and the SHA-256 of all before it
+constexpr size_t DIGEST_SIZE = 32, PIECE = 1 << 16;  // bytes
+
+std::string read_piece(InputFile& file, size_t size, const std::string& path) {
+    std::string piece(size, '\0');
+    if (!file.stream.read(piece.data(), static_cast<std::streamsize>(size))) throw Error("cannot read " + path);
+    return piece;
+}
 
 }  // namespace
 
-std::vector<char> read_sealed(const std::string& path) {
-    auto content = read_file(path);
-    if (content.size() < SEAL_SIZE || SEAL.compare(0, SEAL.size(), &content[content.size() - SEAL_SIZE], SEAL.size())) {
+void check_seal(const std::string& path) {
+    InputFile file = open_file(path);
+    Sha256 checksum;
+    const size_t end = SEAL.size() + DIGEST_SIZE;
+    for (size_t left = file.size < end ? 0 : file.size - end; left > 0;) {
+        const std::string piece = read_piece(file, std::min(left, PIECE), path);
+        checksum.update(piece.data(), piece.size());
+        left -= piece.size();
+    }
+    const std::string seal = read_piece(file, std::min(end, file.size), path);
+    if (seal.size() < end || seal.compare(0, SEAL.size(), SEAL) != 0) {
         throw Error(path + ": has no checksum at its end: it was cut short, or altered, or not exported by "
                            "tinypose-torch, or by an earlier version; export it again");
     }
-    const size_t size = content.size() - SEAL_SIZE;
-    const auto digest = sha256(content.data(), size);
-    if (std::memcmp(digest.data(), &content[size + SEAL.size()], digest.size()) != 0) {
+    const auto digest = checksum.digest();
+    if (std::memcmp(digest.data(), &seal[SEAL.size()], DIGEST_SIZE) != 0) {
         throw Error(path + ": its checksum is wrong; the file was altered or damaged");
     }
-    return content;
-}
-
-std::vector<char> unsealed(const std::string& path) {
-    auto content = read_sealed(path);
-    content.resize(content.size() - SEAL_SIZE);
-    return content;
 }
 
 }  // namespace tinypose

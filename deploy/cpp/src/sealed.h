@@ -2,14 +2,10 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 namespace tinypose {
 
-// A whole file whose checksum is right. Throws Error.
-std::vector<char> read_sealed(const std::string& path);
-
-// The same without mark and checksum.
-std::vector<char> unsealed(const std::string& path);
+// Reads a file in small pieces and checks its checksum. Throws Error.
+void check_seal(const std::string& path);
 
 }  // namespace tinypose

@@ -1,11 +1,11 @@
 #include "sha256.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace tinypose {
 namespace {
 
-constexpr size_t BLOCK = 64;
 using State = std::array<uint32_t, 8>;
 
 constexpr std::array<uint32_t, 64> K = {
@@ -50,29 +50,31 @@ void take_block(State& state, const uint8_t* block) {
 
 }  // namespace
 
-std::array<uint8_t, 32> sha256(const void* data, size_t size) {
-    State state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+void Sha256::update(const void* data, size_t size) {
     const auto* bytes = static_cast<const uint8_t*>(data);
-    size_t left = size;
-    for (; left >= BLOCK; left -= BLOCK, bytes += BLOCK) {
-        take_block(state, bytes);
+    while (size > 0) {
+        const size_t used = size_ % BLOCK, taken = std::min(size, BLOCK - used);
+        std::memcpy(&rest_[used], bytes, taken);
+        bytes += taken;
+        size -= taken;
+        size_ += taken;
+        if (used + taken == BLOCK) take_block(state_, rest_.data());
     }
-    // The rest, a one bit, zeros, and the size in bits in the last eight bytes.
-    std::array<uint8_t, 2 * BLOCK> end{};
-    if (left > 0) {
-        std::memcpy(end.data(), bytes, left);
-    }
-    end[left] = 0x80;
-    const size_t length = left + 9 <= BLOCK ? BLOCK : 2 * BLOCK;
-    for (size_t i = 0; i < 8; ++i) {
-        end[length - 1 - i] = static_cast<uint8_t>(uint64_t{size} * 8 >> 8 * i);
-    }
-    for (size_t start = 0; start < length; start += BLOCK) {
-        take_block(state, &end[start]);
+}
+
+std::array<uint8_t, 32> Sha256::digest() {
+    // A one bit, zeros, and the size in bits in the last eight bytes of a block.
+    const uint64_t bits = size_ * 8;
+    const uint8_t one = 0x80, zero = 0;
+    update(&one, 1);
+    while (size_ % BLOCK != BLOCK - 8) update(&zero, 1);
+    for (int shift = 56; shift >= 0; shift -= 8) {
+        const auto byte = static_cast<uint8_t>(bits >> shift);
+        update(&byte, 1);
     }
     std::array<uint8_t, 32> digest;
     for (size_t i = 0; i < digest.size(); ++i) {
-        digest[i] = static_cast<uint8_t>(state[i / 4] >> (24 - 8 * (i % 4)));
+        digest[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
     }
     return digest;
 }

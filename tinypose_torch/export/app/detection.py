@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import Normalise, ToFloat
+from tinypose_torch.export.graphs import Normalise
 from tinypose_torch.geometry.nms import NMSConfig
 from tinypose_torch.geometry.portable import COEFFICIENT_SCALE, cubic_taps
 from tinypose_torch.models.config import DetectorConfig
@@ -16,8 +16,16 @@ Size = tuple[int, int]
 _ROUNDER = 1.5 * 2**23
 
 
+class ToFrame(nn.Module):
+    """Images ``(1, 3, H, W)`` float32 from 0 to 1 to frames ``(H, W, 3)``: whole numbers from 0 to 255, still float32."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        values = ((image * 255.0 + _ROUNDER) - _ROUNDER).clamp(0, 255)
+        return values.reshape(values.shape[1:]).permute(1, 2, 0)
+
+
 class Taps(nn.Module):
-    """What a cubic resize reads of one axis: four times the lines of an image ``(H, W, 3)`` along that axis.
+    """What a cubic resize reads of one axis: four times the lines of an image ``(H, W, C)`` along that axis.
 
     Args:
         axis: 0 for rows, 1 for columns.
@@ -32,22 +40,6 @@ class Taps(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(image.index_select(self.axis, lines) for lines in self.buffers())
-
-
-class ColumnBlend(nn.Module):
-    """The columns that a resize reads, ``(H, w, 3)`` four times, to their sum ``(H, w, 3)`` float32: whole numbers."""
-
-    def __init__(self, source: int, target: int) -> None:
-        super().__init__()
-        self.to_float = ToFloat()
-        for tap, weights in enumerate(cubic_taps(source, target)[1]):
-            self.register_buffer(f"weights{tap}", torch.from_numpy(weights.repeat(3)).reshape(1, target, 3))
-
-    def forward(self, *columns: Tensor) -> Tensor:
-        first, second, third, fourth = (
-            self.to_float(each) * weights for each, weights in zip(columns, self.buffers(), strict=True)
-        )
-        return first + second + third + fourth
 
 
 class RowBlend(nn.Module):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge, to_edge_transform_and_lower
 from executorch.exir.delegate import executorch_call_delegate
 from executorch.exir.graph_module import get_control_flow_submodules
@@ -24,14 +23,15 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import GraphModule
 
+from tinypose_torch.export.app.detection import ToFrame
 from tinypose_torch.export.app.people import crop_pixels
-from tinypose_torch.export.app.program import EXAMPLES, FrameProgram
+from tinypose_torch.export.app.program import FrameProgram
 from tinypose_torch.export.formats import as_method, delegation
 from tinypose_torch.export.graphs import ToFloat
 from tinypose_torch.export.idle_passes import skip_delegated_shapes, skip_idle_passes
 from tinypose_torch.export.progress import ASSEMBLE, LOWER, TRACE, WRITE, Progress
 from tinypose_torch.export.warning_filters import ignore_exporter_warnings
-from tinypose_torch.export.xnnpack import FromUint8, uint8_inputs
+from tinypose_torch.export.xnnpack import FromUint8, make_partitioner, uint8_inputs
 from tinypose_torch.models.layers import replace_modules
 from tinypose_torch.runtime.checksums import seal
 from tinypose_torch.runtime.loading import EXECUTORCH_METHOD
@@ -103,13 +103,14 @@ def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> Non
     """
     progress(TRACE, 0)
     inputs = _inputs_of_parts(program, frame)
-    replace_modules(program, ToFloat, lambda module: FromUint8())
-    parts = {name: _exported(program.get_submodule(name), inputs[name]) for name in PARTS}
+    if frame.dtype == torch.uint8:
+        replace_modules(program, ToFloat, lambda module: FromUint8())
+    parts = {name: _exported(program.get_submodule(name), given) for name, given in inputs.items()}
     progress(LOWER, 0)
     with uint8_inputs():
         lowered = to_edge_transform_and_lower(
             parts,
-            partitioner={name: [XnnpackPartitioner()] for name in parts},
+            partitioner={name: [make_partitioner()] for name in parts},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
     for name in parts:
@@ -119,12 +120,15 @@ def lower_parts(program: FrameProgram, frame: Tensor, progress: Progress) -> Non
 @torch.no_grad()
 def _inputs_of_parts(program: FrameProgram, frame: Tensor) -> dict[str, tuple[Tensor, ...]]:
     """Example inputs of the parts for XNNPACK, by their names in the program."""
+    read = {}
+    if isinstance(program, ReactNativeProgram):
+        read, frame = {"to_frame": (frame,)}, program.to_frame(frame)
     columns = program.columns(frame)
     rows = program.rows(program.column_blend(*columns))
     boxes, _ = program.selection(*program.detector(*rows))
-    pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size)
+    pixels = crop_pixels(frame, program.crop_rule(boxes).taps[0], program.crop_size, program.reader)
     person = tuple(part.unsqueeze(0) for part in pixels)
-    return dict(zip(PARTS, (columns, rows, person), strict=True))
+    return read | dict(zip(PARTS, (columns, rows, person), strict=True))
 
 
 def call_delegates(graph: GraphModule, parts: Mapping[str, nn.Module]) -> None:
@@ -157,13 +161,36 @@ class PresentPeople(FrameProgram):
         keypoints: Tensor = map_over(estimate_one, packed, frame)  # type: ignore[arg-type]  # its own types are wrong
         return keypoints
 
+    def advance(self, frame: Tensor, state: Tensor) -> Tensor:
+        branches = self.advance_by_detection, self.advance_by_poses
+        rows: Tensor = torch.cond(self.is_due(state), *branches, (frame, state))
+        return rows
+
     def _estimate_person(self, packed: Tensor, frame: Tensor) -> Tensor:
-        parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size)]
+        parts = [part.unsqueeze(0) for part in crop_pixels(frame, packed[1:], self.crop_size, self.reader)]
         keypoints: Tensor = self.keypoints(*self.pose_network(*parts)).squeeze(0)
         return keypoints
 
     def _skip_person(self, packed: Tensor, frame: Tensor) -> Tensor:
         return torch.zeros(self.num_keypoints, 3)
+
+
+class ReactNativeProgram(PresentPeople):
+    """The program with the signature that react-native-executorch 0.10.2 expects of a keypoint model.
+
+    Its image is ``(1, 3, H, W)`` float32 RGB: grey levels times 1/255, the package's default normalisation. The package loads
+    all methods of a file, so that there is ``forward`` alone.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.to_frame = ToFrame()
+
+    def examples(self, frame: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        return {"forward": (frame.permute(2, 0, 1).unsqueeze(0).contiguous() * (1 / 255),)}
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return super().forward(self.to_frame(image))
 
 
 def write(program: FrameProgram, frame: Tensor, description: str, path: Path, progress: Progress) -> dict[str, Any]:
@@ -173,8 +200,8 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
         What XNNPACK takes, for the receipt.
     """
     with ignore_exporter_warnings(), skip_idle_passes(), skip_delegated_shapes():
-        inputs = {name: example(frame, program.max_people) for name, example in EXAMPLES.items()}
-        lower_parts(program, frame, progress)
+        inputs = program.examples(frame)
+        lower_parts(program, inputs["forward"][0], progress)
         progress(ASSEMBLE, 0)
         edge = _assembled(program, inputs, description)
         facts = delegation(edge)
@@ -185,7 +212,7 @@ def write(program: FrameProgram, frame: Tensor, description: str, path: Path, pr
 
 def _assembled(program: FrameProgram, inputs: dict[str, tuple[Tensor, ...]], description: str) -> EdgeProgramManager:
     """The edge program of all methods, with the lowered parts in their places."""
-    parts = {name: program.get_submodule(name) for name in PARTS}
+    parts = {name: part for name, part in program.named_children() if isinstance(part, LoweredPart)}
     methods = {name: _exported(Entry(program, name), given) for name, given in inputs.items()}
     edge = to_edge(
         methods,

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tinypose_torch.export.graphs import BLUR, Normalise, ToFloat, keypoint_decoding
+from tinypose_torch.export.app.pixels import PixelReader
+from tinypose_torch.export.graphs import BLUR, Normalise, keypoint_decoding
 from tinypose_torch.geometry.crops import DEPLOY_ASPECT, DEPLOY_MARGIN
 from tinypose_torch.geometry.portable import FRACTIONS, POSITION_SCALE
 from tinypose_torch.models.config import TopDownConfig
@@ -104,25 +105,29 @@ def _axis(pixels: Tensor, start: Tensor, length: Tensor, factor: Tensor, inverse
     return torch.cat([one, two, one_weight, two_weight], dim=1).to(torch.int64)
 
 
-def crop_pixels(frame: Tensor, taps: Tensor, size: Size) -> tuple[Tensor, ...]:
+def crop_pixels(frame: Tensor, taps: Tensor, size: Size, reader: PixelReader) -> tuple[Tensor, ...]:
     """What the warp of one person reads.
 
     Args:
-        frame: ``(H, W, 3)`` uint8.
+        frame: As the reader takes it.
         taps: ``(4 * (h + w),)``; see `Crop`.
         size: (height, width) of the crop.
 
     Returns:
-        Upper left, upper right, lower left and lower right pixels, ``(h, w, 3)`` uint8; weights of upper and lower rows
-        ``(h, 1, 1)``, and of left and right columns ``(1, w, 3)``, float32.
+        Planes of the upper left, upper right, lower left and lower right pixels, ``(h, w, ...)`` uint8; weights of upper
+        and lower rows ``(h, 1, 1)``, and of left and right columns ``(1, w, C)``, float32.
     """
     height, width = size
     upper, lower, *row_weights = taps[: 4 * height].split(height)
     left, right, *column_weights = taps[4 * height :].split(width)
-    pixels = [
-        frame.index_select(0, rows).index_select(1, columns) for rows in (upper, lower) for columns in (left, right)
-    ]
-    across = [weights.to(torch.float32).reshape(1, width, 1).repeat(1, 1, 3) for weights in column_weights]
+    planes = reader.planes(frame)
+    pixels: list[Tensor] = []
+    for rows in (upper, lower):
+        strips = reader.gather(planes, 0, rows)
+        for columns in (left, right):
+            pixels += reader.gather(strips, 1, columns)
+    channels = reader.channels
+    across = [weights.to(torch.float32).reshape(1, width, 1).repeat(1, 1, channels) for weights in column_weights]
     down = [weights.to(torch.float32).reshape(height, 1, 1) for weights in row_weights]
     return (*pixels, *down, *across)
 
@@ -132,14 +137,15 @@ class PosePart(nn.Module):
 
     Args:
         graph: The pose network, normalised float32 in, heatmaps out.
+        reader: Of the frame.
     """
 
     kernel: Tensor
 
-    def __init__(self, graph: nn.Module, config: TopDownConfig) -> None:
+    def __init__(self, graph: nn.Module, config: TopDownConfig, reader: PixelReader) -> None:
         super().__init__()
         self.normalise = Normalise(config)
-        self.to_float = ToFloat()
+        self.reader = reader
         self.network = graph
         self.register_buffer("kernel", BLUR.repeat(len(config.skeleton), 1, 1, 1))
 
@@ -149,10 +155,14 @@ class PosePart(nn.Module):
 
     def blend(self, *parts: Tensor) -> Tensor:
         """The crops ``(N, h, w, 3)`` float32: whole numbers, rounded up from the middle."""
-        upper_left, upper_right, lower_left, lower_right = map(self.to_float, parts[:4])
-        above, below, left, right = parts[4:]
+        planes = len(self.reader.steps)
+        upper_left, upper_right, lower_left, lower_right = (
+            self.reader.values(*parts[start : start + planes]) for start in range(0, 4 * planes, planes)
+        )
+        above, below, left, right = parts[4 * planes :]
         upper, lower = upper_left * left + upper_right * right, lower_left * left + lower_right * right
-        return torch.floor((upper * above + lower * below) * (1 / FRACTIONS**2) + 0.5)
+        blended = torch.floor((upper * above + lower * below) * (1 / FRACTIONS**2) + 0.5)
+        return self.reader.to_rgb(blended)
 
 
 class Keypoints(nn.Module):

@@ -1,0 +1,1 @@
+"""Reports of an evaluation: one HTML file with figures, charts and images."""
