@@ -39,7 +39,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name in options.model:
-        data = [f"data.train={options.annotations}", f"data.images={options.images}", "detection.sizes=[]", "weights=null"]
+        data = [
+            f"data.train={options.annotations}",
+            f"data.images={options.images}",
+            "detection.sizes=[]",
+            "weights=null",
+        ]
         times = _time_steps(name, data, options.batch, options.steps)
         medians = [statistics.median(times[part]) * 1e3 for part in PARTS]
         total = sum(medians)

@@ -33,7 +33,7 @@ def test_parts_and_what_stands_beside_them(monkeypatch):
         assert len(seconds) == 4
         assert all(value > 0 for value in seconds)
     assert app.calls == ["forward", "detect", "pose", "pose"]
-    app.methods = ("forward", "detect")
+    monkeypatch.setattr(EagerApp, "methods", ("forward", "detect"))
     assert np.isnan(timing.prepare_app(work)()).tolist() == [False, False, True, True]
 
 

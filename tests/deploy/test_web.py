@@ -13,7 +13,7 @@ from conftest import DEMO_WEIGHTS, ROOT
 from PIL import Image
 
 from tinypose_torch import AppEstimator, CheckpointError, create_model
-from tinypose_torch.cli import main
+from tinypose_torch.cli import main, web
 from tinypose_torch.export import export_app
 from tinypose_torch.web import package, site
 from tinypose_torch.web.server import SiteServer
@@ -173,33 +173,47 @@ def test_server(server):
     assert get(server, "/", "evil.example:80").status == 403
 
 
-def test_site_without_npm(app, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def unread_app(tmp_path, monkeypatch):
+    """A file that passes for an app."""
+    for module in (site, web):
+        monkeypatch.setattr(module, "check_app", lambda path: None)
+    path = tmp_path / "app.onnx"
+    path.write_bytes(b"app")
+    return path
+
+
+def test_site_without_npm(unread_app, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TINYPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["web", "--app", str(app), "--output", str(tmp_path / "site"), "--no-serve"]) == 2
+    assert main(["web", "--app", str(unread_app), "--output", str(tmp_path / "site"), "--no-serve"]) == 2
     assert "npm is not installed; install Node.js 18 or newer" in capsys.readouterr().err
     assert not (tmp_path / "site").exists()
 
 
-def test_failing_npm(app, tmp_path, monkeypatch, capsys):
+def test_failing_npm(unread_app, tmp_path, monkeypatch, capsys):
     npm = tmp_path / "npm"
     npm.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
     npm.chmod(0o755)
     monkeypatch.setenv("TINYPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert main(["web", "--app", str(app), "--output", str(tmp_path / "site"), "--no-serve"]) == 2
+    assert main(["web", "--app", str(unread_app), "--output", str(tmp_path / "site"), "--no-serve"]) == 2
     assert "npm install failed: no network" in capsys.readouterr().err
     assert not list((tmp_path / "cache").glob("web-*[0-9a-f]"))
 
 
-def test_wrong_arguments(app, tmp_path, capsys):
+def test_missing_app(capsys):
+    assert main(["web", "--app", "nowhere.onnx", "--no-serve"]) == 2
+    assert "no app file 'nowhere.onnx'" in capsys.readouterr().err
+
+
+def test_wrong_arguments(unread_app, tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/letter.txt").write_text("x")
     for words, message in (
-        (["--app", "nowhere.onnx"], "no app file 'nowhere.onnx'"),
-        (["--app", str(app), "--port", "70000"], "--port 70000; expected 0 to 65535"),
-        (["--app", str(app), "--output", str(tmp_path / "other")], "has other files; name another folder"),
-        (["--app", str(app), "--output", str(app)], "is a file; name a folder"),
+        (["--app", str(unread_app), "--port", "70000"], "--port 70000; expected 0 to 65535"),
+        (["--app", str(unread_app), "--output", str(tmp_path / "other")], "has other files; name another folder"),
+        (["--app", str(unread_app), "--output", str(unread_app)], "is a file; name a folder"),
     ):
         assert main(["web", *words, "--no-serve"]) == 2
         assert message in capsys.readouterr().err

@@ -20,7 +20,7 @@ from .conftest import DETECTOR, POSE, SUFFIXES, build
 
 FORMATS = list(SUFFIXES)
 # The detector is exported to ONNX among the quick tests; the pose network, which takes longer, is not.
-ONNX_IS_SLOW = [pytest.param(name, marks=pytest.mark.slow if name == "onnx" else ()) for name in FORMATS]
+SOME_ARE_SLOW = [pytest.param(name, marks=() if name == "torchscript" else pytest.mark.slow) for name in FORMATS]
 
 
 def photos(entry):
@@ -33,7 +33,7 @@ def photos(entry):
     return np.concatenate([cut(image) for image in photos_of_people(12)])
 
 
-@pytest.mark.parametrize("format_name", ONNX_IS_SLOW)
+@pytest.mark.parametrize("format_name", SOME_ARE_SLOW)
 def test_keypoints(format_name, exported):
     runner = load_runner(POSE, exported(POSE, format_name), task="pose")
     assert runner.backend == format_name
@@ -47,7 +47,7 @@ def test_keypoints(format_name, exported):
     assert np.abs(found[..., 2] - scores).max() < 1e-5
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("format_name", SOME_ARE_SLOW)
 def test_scores_and_boxes(format_name, exported):
     runner = load_runner(DETECTOR, exported(DETECTOR, format_name), task="detection")
     images = photos(runner.metadata.config)
@@ -80,7 +80,7 @@ def test_fixed_batches_are_filled_up(exported):
 
 
 @pytest.mark.needs_reference
-@pytest.mark.parametrize("format_name", ONNX_IS_SLOW)
+@pytest.mark.parametrize("format_name", SOME_ARE_SLOW)
 def test_the_pipeline_runs_exported_files(format_name, exported):
     """Both files, no network code: the eager pipeline's people and keypoints on every photo."""
     files = {"detector_weights": exported(DETECTOR, format_name), "pose_weights": exported(POSE, format_name)}
