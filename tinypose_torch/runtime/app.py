@@ -202,10 +202,6 @@ class OnnxApp(AppRunner):
 
     backend = "onnx"
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        return ("forward", "detect")
-
     _outputs: ClassVar[dict[str, list[str] | None]] = {"forward": None, "detect": ["boxes", "scores"]}
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
