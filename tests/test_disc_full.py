@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(api, "prepare", lambda *_: prepared)
     monkeypatch.setattr(export_command, "_compare", lambda *_: [])
     found = Found([{"image_id": 1, "score": 0.5}], 1, lambda: {"AP": 0.5})
-    monkeypatch.setattr(evaluate, "evaluate_network", lambda _: (runner, found))
+    monkeypatch.setattr(evaluate, "evaluate_network", lambda _: (evaluate._described(runner), found))
     row = {"model": "x", "backend": "eager", "threads": 1, "ratio": None, "peak_memory": None, "version": "1"}
     row |= {"median_ms": 1.0, "p90_ms": 1.0, "bytes": 1}
     monkeypatch.setattr(benchmark, "_measure_networks", lambda *_: [row])
