@@ -36,7 +36,7 @@ class RayCluster:
             new one on this machine.
         workers: Number of actors; as many as the cluster has room for unless given.
         threads: Cores of every actor on CPUs.
-        device: With ``"cuda"`` every actor has a GPU of its own.
+        device: With ``"cuda"`` every actor has its own GPU.
 
     Raises:
         RuntimeError: Ray is not installed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from tinypose_torch.cli.network_options import add_person_class, add_runtime
@@ -18,6 +19,17 @@ def add_evaluate(commands: Any) -> None:
         "detection file, or those that a detector finds (--with-detector, --app); MPII's PCKh with --truth; COCO box AP of a "
         "detector with --detector; MOTA and IDF1 of the tracks of predict --track with --tracks.",
     )
+    _add_sources(parser)
+    backend = "what runs the networks, as for tinypose predict (default: what the file was made for)"
+    add_runtime(parser, backend, "inference threads (default: the backend's own)")
+    parser.set_defaults(backend="auto")
+    _add_decoding(parser)
+    _add_boxes(parser)
+    _add_outputs(parser)
+    add_overwrite(parser)
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     model = parser.add_mutually_exclusive_group()
     model.add_argument(
@@ -45,9 +57,10 @@ def add_evaluate(commands: Any) -> None:
     )
     add("--format", metavar="NAME", help="format of --annotations (default: recognised)")
     add("--images", metavar="DIR", help="folder of the images")
-    backend = "what runs the networks, as for tinypose predict (default: what the file was made for)"
-    add_runtime(parser, backend, "inference threads (default: the backend's own)")
-    parser.set_defaults(backend="auto")
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--workers", type=int, default=1, metavar="N", help="processes that decode and predict (default: %(default)s)")
     add("--flip", action="store_true", help="average with the mirrored image, as PaddleDetection does by default")
     add("--no-shift", dest="shift", action="store_false", help="leave the mirrored heatmaps where they are")
@@ -56,6 +69,10 @@ def add_evaluate(commands: Any) -> None:
         choices=("dark", "plain"),
         help="of heatmaps (default: the network's own; dark with --with-detector)",
     )
+
+
+def _add_boxes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--detections", metavar="FILE", help="COCO detection file: these boxes, not the annotated ones")
     boxes.add_argument(
@@ -77,6 +94,10 @@ def add_evaluate(commands: Any) -> None:
     add("--sigmas", type=float, nargs="+", metavar="S", help="OKS constants (default: the file's, COCO's by name)")
     add("--truth", metavar="FILE", help="MPII's gt_valid.mat")
     add("--limit", type=int, metavar="N", help="only the first N images")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--json", metavar="FILE", help="write the figures here")
     add(
         "--report",
@@ -94,4 +115,3 @@ def add_evaluate(commands: Any) -> None:
         help="write what was found here: COCO results JSON, which --detections takes where it is a detector's. "
         "Needs no annotations: a file with images and categories is enough",
     )
-    add_overwrite(parser)

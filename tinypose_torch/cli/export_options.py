@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from tinypose_torch.cli.network_options import add_person_class
@@ -18,6 +19,15 @@ def add_export(commands: Any) -> None:
         description="Export a model. By default the file takes uint8 RGB images of the model's size, one per call, "
         "and gives keypoints (detectors: scores and boxes before NMS). A receipt compares it with the network.",
     )
+    _add_models(parser)
+    _add_app(parser)
+    parser.add_argument("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
+    add_overwrite(parser)
+    _add_form(parser)
+    _add_images(parser)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "model",
@@ -36,6 +46,10 @@ def add_export(commands: Any) -> None:
         help="a second model in the same .pte: detector and pose network in one file",
     )
     add("--with-weights", metavar="FILE", help="its weights, which may name it, too")
+
+
+def _add_app(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--frame",
         type=int,
@@ -55,7 +69,7 @@ def add_export(commands: Any) -> None:
     add(
         "--interface",
         choices=defaults.INTERFACES,
-        help="with --frame: frame (uint8 frames; methods forward, detect and pose), or react-native (float32 images; the "
+        help="with --frame: frame (uint8 frames; all methods), or react-native (float32 images; the "
         f"signature of react-native-executorch's keypoint models, .pte only) (default: {defaults.FRAME})",
     )
     add(
@@ -64,8 +78,10 @@ def add_export(commands: Any) -> None:
         metavar="N",
         help="with --frame: the app's method follow runs the detector in every Nth frame (default: 5)",
     )
-    add("--output", metavar="FILE", help="default: NAME.pte, NAME.torchscript or NAME.onnx")
-    add_overwrite(parser)
+
+
+def _add_form(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--input-size",
         type=int,
@@ -78,6 +94,10 @@ def add_export(commands: Any) -> None:
     batch = parser.add_mutually_exclusive_group()
     batch.add_argument("--batch", type=int, default=1, metavar="N", help="images per call (default: %(default)s)")
     batch.add_argument("--dynamic-batch", action="store_true", help="any number of images; not for executorch")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--images", metavar="DIR", help="photos for int8's calibration and for the receipt (default: seeded noise)")
     add("--detector", metavar="NAME", help="finds the people in --images (default: each image is one person)")
     add("--detector-weights", metavar="FILE", help="weight file of that detector")

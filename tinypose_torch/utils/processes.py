@@ -85,7 +85,7 @@ _worker: Callable[[Any], Any]
 
 
 def _start(start: Start, devices: Any, threads: int) -> None:
-    """Begin a process of its own, which ends with its parent. The processes share the cores."""
+    """Begin a separate process, which ends with its parent. The processes share the cores."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()
